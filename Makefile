@@ -1,0 +1,42 @@
+# The two commands a newcomer needs are `make demo` and `make test`. Both do their own set-up; all they need is Go.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  = -s -w -X wanctl/internal/cli.Version=$(VERSION)
+BIN      = bin/wanctl
+
+# The lint tool, pinned. It is built by Go into its own place, outside the module.
+LINT_VERSION = v2.15.0
+TOOLS        = $(shell $(GO) env GOPATH)/wanctl-tools/$(LINT_VERSION)
+
+.PHONY: build demo test test-long lint bench cover footprint clean
+
+build: ## the static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wanctl
+
+demo: build ## an evening on two lines, without and with wanctl
+	$(BIN) demo
+
+test: ## all tests; says at the end what could not run here
+	scripts/test
+
+test-long: ## the same with the full number of seeds and rounds
+	WANCTL_LONG=1 scripts/test
+
+lint: $(TOOLS)/golangci-lint ## formatting, imports, mistakes
+	$(TOOLS)/golangci-lint run ./...
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+bench: ## speeds: the cores, the pinger, a simulated day against the clock
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+	$(GO) run ./cmd/wanctl sim day --figures speed
+
+cover: ## coverage of the words, the judgement and the paper
+	scripts/cover
+
+footprint: build ## memory and CPU of both WANs and steering
+	scripts/footprint
+
+clean:
+	rm -rf bin
