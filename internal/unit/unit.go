@@ -169,5 +169,11 @@ func ToMillis(d time.Duration) Millis { return Millis(float64(d) / 1e6) }
 // Duration returns m as a duration, rounded to the nanosecond.
 func (m Millis) Duration() time.Duration { return time.Duration(math.Round(float64(m) * 1e6)) }
 
-// String prints the delay as the cycle line does: "28.0ms".
-func (m Millis) String() string { return strconv.FormatFloat(float64(m), 'f', 1, 64) + "ms" }
+// String prints the delay as the cycle line does: "28.0ms". What rounds to nothing has no sign.
+func (m Millis) String() string {
+	s := strconv.FormatFloat(float64(m), 'f', 1, 64)
+	if s == "-0.0" {
+		s = "0.0"
+	}
+	return s + "ms"
+}

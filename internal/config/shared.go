@@ -1,0 +1,174 @@
+package config
+
+import (
+	"math"
+	"net/netip"
+	"path"
+	"strconv"
+	"time"
+)
+
+// Router is how a router is reached. Only Transport "ssh" passes validation in this version.
+type Router struct {
+	// Host is a name or an address without brackets; Port is the transport's own unless given.
+	Host string
+	Port int
+	User string
+	// KeyFile is the private key; empty when a password is used.
+	KeyFile string
+	// KnownHosts is empty for the user's own known_hosts.
+	KnownHosts string
+	// Transport is ssh, rest, api, auto or linux.
+	Transport string
+	// Password is not set when a key is used alone.
+	Password Secret
+	// VerifySSL, TLSPin and Insecure are for transports over TLS.
+	VerifySSL bool
+	TLSPin    string
+	Insecure  bool
+}
+
+// Probe is how probes are sent through the right line. Zero fields leave the choice to the route.
+type Probe struct {
+	Source    netip.Addr
+	Interface string
+	// Mark is a firewall mark; 0 is none.
+	Mark uint32
+}
+
+// Bound reports whether anything ties the probes to a line.
+func (b Probe) Bound() bool { return b.Source.IsValid() || b.Interface != "" || b.Mark != 0 }
+
+// Timeouts are the patience with others.
+type Timeouts struct {
+	// Router is for one round trip to the router, Ping for one probe.
+	Router, Ping time.Duration
+	// PingTotal is for all probes of one measurement; 0 in a WAN config.
+	PingTotal time.Duration
+}
+
+// Logging names files; an empty Main is standard error, an empty Debug nothing.
+type Logging struct {
+	Main, Debug string
+}
+
+const sshPort = 22
+
+// router reads and judges the router section.
+func (p *parser) router() Router {
+	r := Router{
+		Host: p.text("router.host"), Port: int(p.num("router.port")), User: p.text("router.user"),
+		KeyFile: p.text("router.ssh_key"), KnownHosts: p.text("router.known_hosts"),
+		Transport: p.text("router.transport"), Password: p.values["router.password"].secret,
+		VerifySSL: p.flag("router.verify_ssl"), TLSPin: p.text("router.tls_pin"), Insecure: p.flag("router.insecure"),
+	}
+	if a, err := netip.ParseAddr(trimBrackets(r.Host)); err == nil {
+		r.Host = a.String()
+	}
+	p.require("router.host")
+	if r.Transport != "linux" {
+		p.require("router.user")
+	}
+	if r.Transport != "ssh" {
+		p.errorf(p.at("router.transport"), "router.transport", "write ssh",
+			"%q is not built yet, this version speaks ssh only", r.Transport)
+		return r
+	}
+	if !p.has("router.ssh_key") && !p.has("router.password") && !p.lost("router.host") {
+		p.errorf(p.at("router"), "router.ssh_key", "or give router.password", "is required for ssh without a password")
+	}
+	if r.Port == 0 {
+		r.Port = sshPort
+	}
+	for _, port := range []int{80, 443, 8728, 8729} {
+		if r.Port == port {
+			p.warnf(p.at("router.port"), "router.port", "remove the key",
+				"%d is the port of another service of the router, ssh usually has %d", port, sshPort)
+		}
+	}
+	if r.Insecure {
+		p.warnf(p.at("router.insecure"), "router.insecure", "remove it", "has no effect on ssh, which always verifies the host key")
+	}
+	return r
+}
+
+func trimBrackets(s string) string {
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
+
+// probe reads the three keys below a section.
+func (p *parser) probe(section string) Probe {
+	return Probe{
+		Source:    p.addr(join(section, "ping_source_ip")),
+		Interface: p.text(join(section, "ping_interface")),
+		Mark:      uint32(p.num(join(section, "ping_fwmark"))),
+	}
+}
+
+func (p *parser) logging() Logging {
+	return Logging{Main: p.text("logging.main_log"), Debug: p.text("logging.debug_log")}
+}
+
+func (p *parser) timeouts() Timeouts {
+	t := Timeouts{Router: p.seconds("timeouts.ssh_command"), Ping: p.seconds("timeouts.ping")}
+	if _, ok := lookup(p.schema, "timeouts.ping_total"); ok {
+		t.PingTotal = p.seconds("timeouts.ping_total")
+	}
+	return t
+}
+
+// seconds reads a key in s, millis one in ms; both round to the nanosecond.
+func (p *parser) seconds(path string) time.Duration { return p.duration(path, time.Second) }
+
+func (p *parser) duration(path string, unit time.Duration) time.Duration {
+	return time.Duration(math.Round(p.num(path) * float64(unit)))
+}
+
+// fileOr returns a configured path, else name in dir, else "".
+func (p *parser) fileOr(key, dir, name string) string {
+	if s := p.text(key); s != "" {
+		return s
+	}
+	if dir == "" || name == "" {
+		return ""
+	}
+	return path.Join(dir, name)
+}
+
+// ordered checks that the values do not fall (or, strictly, that they rise) and reports each pair of
+// neighbours that does not. Keys that may not be used are left out. about says how the whole order should be.
+func (p *parser) ordered(strict bool, about string, paths ...string) {
+	last := ""
+	for _, path := range paths {
+		if !p.ok(path) {
+			continue
+		}
+		if a, b := p.num(last), p.num(path); last != "" && (a > b || (strict && a == b)) {
+			word, key := "above", path
+			if a == b {
+				word = "equal to"
+			}
+			if !p.has(path) {
+				key = last
+			}
+			p.errorf(p.at(key), p.name(key), "want "+about, "%s is %s %s", p.shown(last), word, p.shown(path))
+		}
+		last = path
+	}
+}
+
+// shown prints a key's last part with its value, and says when it is the default.
+func (p *parser) shown(path string) string {
+	k, _ := lookup(p.schema, path)
+	s := leaf(p.name(path)) + " (" + strconv.FormatFloat(p.num(path), 'f', -1, 64)
+	if k.unit != "" {
+		s += " " + k.unit
+	}
+	if !p.has(path) {
+		s += ", the default"
+	}
+	return s + ")"
+}

@@ -1,0 +1,82 @@
+package state
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/link"
+	"wanctl/internal/shaper"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// WAN is the durable state of one line's controller.
+type WAN struct {
+	Schema int    `json:"schema"`
+	Name   string `json:"wan"`
+	// BootID and At tell when it was written, for ages; Saved is the same for people.
+	BootID string    `json:"boot_id"`
+	At     unit.Time `json:"at_ns"`
+	Saved  time.Time `json:"saved"`
+	// EWMA repeats the controller's two averages where other readers look for them.
+	EWMA EWMA `json:"ewma"`
+	// Applied are the rates last read back from the router.
+	Applied    link.Rates       `json:"last_applied"`
+	Controller shaper.Snapshot  `json:"controller"`
+	Actuator   actuate.Snapshot `json:"actuator"`
+	// TimeInState is the time spent in each state since the file was begun, in ns: GREEN, YELLOW, SOFT_RED, RED.
+	TimeInState link.Pair[[link.States]time.Duration] `json:"time_in_state_ns"`
+	Checksum    string                                `json:"checksum"`
+}
+
+// WriteWAN prints the state of one line.
+func WriteWAN(w io.Writer, s WAN) error {
+	s.Schema, s.Checksum = Schema, ""
+	return seal(w, s)
+}
+
+// ReadWAN parses what [WriteWAN] printed for the line of that name. A file of another line is [ErrCorrupt]: its
+// baseline and rates would be wrong here.
+func ReadWAN(r io.Reader, name string) (WAN, error) {
+	var s WAN
+	if err := unseal(r, &s); err != nil {
+		return WAN{}, err
+	}
+	if s.Name != name {
+		return WAN{}, fmt.Errorf("%w: it is the state of %q, not of %q", ErrCorrupt, s.Name, name)
+	}
+	return s, nil
+}
+
+// Steering is the durable state of steering.
+type Steering struct {
+	Schema int    `json:"schema"`
+	Name   string `json:"name"`
+	// Primary is the line it steers away from; a file of another site must not be used.
+	Primary  string         `json:"primary"`
+	BootID   string         `json:"boot_id"`
+	At       unit.Time      `json:"at_ns"`
+	Saved    time.Time      `json:"saved"`
+	Machine  steer.Snapshot `json:"machine"`
+	Checksum string         `json:"checksum"`
+}
+
+// WriteSteering prints the state of steering.
+func WriteSteering(w io.Writer, s Steering) error {
+	s.Schema, s.Checksum = Schema, ""
+	return seal(w, s)
+}
+
+// ReadSteering parses what [WriteSteering] printed for the same primary line.
+func ReadSteering(r io.Reader, primary string) (Steering, error) {
+	var s Steering
+	if err := unseal(r, &s); err != nil {
+		return Steering{}, err
+	}
+	if s.Primary != primary {
+		return Steering{}, fmt.Errorf("%w: it steers away from %q, not from %q", ErrCorrupt, s.Primary, primary)
+	}
+	return s, nil
+}

@@ -1,0 +1,239 @@
+package steer
+
+import (
+	"fmt"
+	"time"
+
+	"wanctl/internal/filter"
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+const (
+	// downAfter is how long nobody's probes must be unanswered before the line counts as down.
+	downAfter = 10 * time.Second
+	// wornAfter is how long a local signal may stand over its mark before it is taken for the line's normal state.
+	wornAfter = 10 * time.Minute
+	// vainFor is how long the rate controller must stand on its floor, or cut in vain, before that confirms a delay.
+	vainFor = 10 * time.Second
+	// fell is the share of its peak under which a delta counts as falling after a cut. The figure in the feed is an
+	// average already; a tenth is more than it wavers on a line that does not improve.
+	fell = 0.9
+	// queueHeld is how long at least a queue reading votes when no newer one came.
+	queueHeld = 5 * time.Second
+)
+
+// Average is an exponentially weighted moving average that its first sample initialises.
+type Average struct {
+	Value float64 `json:"value"`
+	Set   bool    `json:"set"`
+}
+
+// add takes a sample with weight a.
+func (v *Average) add(a, x float64) {
+	if !v.Set {
+		*v = Average{Value: x, Set: true}
+		return
+	}
+	v.Value = filter.Blend(v.Value, x, a)
+}
+
+// Mark is a signal's place over its mark.
+type Mark struct {
+	Over bool `json:"over"`
+	// Since is when it went over without coming back.
+	Since unit.Time `json:"since"`
+}
+
+func (k *Mark) update(over bool, now unit.Time) {
+	switch {
+	case !over:
+		*k = Mark{}
+	case !k.Over:
+		*k = Mark{Over: true, Since: now}
+	}
+}
+
+func (k Mark) signal(now unit.Time) Signal {
+	switch {
+	case !k.Over:
+		return Quiet
+	case now.Sub(k.Since) >= wornAfter:
+		return Worn
+	}
+	return Over
+}
+
+// Reading is the last reading of the queue's counters with the deltas it gave.
+type Reading struct {
+	// At is when it was read; 0 when there was none.
+	At unit.Time `json:"at"`
+	// The counters as read.
+	Packets int64 `json:"packets"`
+	Dropped int64 `json:"dropped"`
+	Marked  int64 `json:"marked"`
+	// The deltas since the reading before.
+	NewPackets int64 `json:"new_packets"`
+	NewDropped int64 `json:"new_dropped"`
+	NewMarked  int64 `json:"new_marked"`
+	// Depth is the number of packets queued.
+	Depth int64 `json:"depth"`
+}
+
+// since returns how far a counter moved. A counter that went down was reset: all it shows is new.
+func since(now, before int64) int64 {
+	if now < before {
+		return now
+	}
+	return now - before
+}
+
+// usable reports whether a fused round trip can be believed.
+func usable(r link.RTT) bool { return r.OK && positive(r.Value) }
+
+// age returns how old an instant is, at least 0; an instant that never was is as old as time.
+func age(now, at unit.Time) time.Duration {
+	switch {
+	case at == 0:
+		return time.Duration(1<<63 - 1)
+	case at > now:
+		return 0
+	}
+	return now.Sub(at)
+}
+
+// accepted reports whether b may serve as a baseline.
+func (c Config) accepted(b unit.Millis) bool { return b >= c.BaselineMin && b <= c.BaselineMax }
+
+// sensePrimary returns the delta over the baseline and, when that is not known, Unknown or Down with the cause.
+func (m *Machine) sensePrimary(in Input) (delta float64, c Congestion, why string) {
+	answered := usable(in.RTT)
+	if answered {
+		m.mem.Answered = max(m.mem.Answered, min(in.RTT.At, in.Now))
+	}
+	a := in.Autorate
+	switch {
+	case !answered:
+		own := min(age(in.Now, m.mem.Answered), in.Now.Sub(m.started))
+		heard := a.live() && age(in.Now, a.Feed.AnsweredAt) < downAfter
+		if own >= downAfter && !heard {
+			return 0, Down, fmt.Sprintf("no probe was answered for %v", downAfter)
+		}
+		return 0, Unknown, "steering's own probes have no reply"
+	case !a.Known:
+		return 0, Unknown, "no baseline was read yet"
+	case !a.Fresh:
+		return 0, Unknown, "the baseline is stale"
+	case !m.cfg.accepted(a.Feed.Baseline):
+		return 0, Unknown, fmt.Sprintf("the baseline %v lies outside %v to %v",
+			a.Feed.Baseline, m.cfg.BaselineMin, m.cfg.BaselineMax)
+	}
+	return max(0, float64(in.RTT.Value-a.Feed.Baseline)), Green, ""
+}
+
+// senseQueue takes a new reading of the queue and returns whether a reading may vote.
+func (m *Machine) senseQueue(q QueueReading, now unit.Time) bool {
+	r := &m.mem.Reading
+	good := q.OK && q.Packets >= 0 && q.Dropped >= 0 && q.Marked >= 0 && q.QueuedPackets >= 0
+	if !good {
+		return false
+	}
+	if q.At == 0 {
+		q.At = now
+	}
+	if !q.Fresh || q.At == r.At {
+		return age(now, r.At) <= max(queueHeld, 2*m.cfg.Interval)
+	}
+	next := Reading{At: q.At, Packets: q.Packets, Dropped: q.Dropped, Marked: q.Marked, Depth: q.QueuedPackets}
+	if r.At != 0 {
+		next.NewPackets = since(q.Packets, r.Packets)
+		next.NewDropped = since(q.Dropped, r.Dropped)
+		next.NewMarked = since(q.Marked, r.Marked)
+		if d := q.At.Sub(r.At); d > 0 {
+			m.mem.Confidence.addDrops(float64(next.NewDropped) / d.Seconds())
+		}
+	}
+	m.mem.Confidence.addPressure(m.cfg.V3.CakeTarget, q.Queue)
+	*r = next
+	t := m.cfg.Thresholds
+	m.mem.Queue.add(t.QueueAlpha, float64(next.Depth))
+	lost := float64(next.NewDropped) + float64(next.NewMarked)
+	m.mem.DropsOver.update(lost > 0 && lost*1000 >= t.MinDropsRed*float64(next.NewPackets), now)
+	m.mem.QueueRed.update(m.mem.Queue.Value >= t.MinQueueRed, now)
+	m.mem.QueueYellow.update(m.mem.Queue.Value >= t.MinQueueYellow, now)
+	return true
+}
+
+// ControllerRun is how long the rate controller has been without success.
+type ControllerRun struct {
+	// Seen says that Cuts holds a figure of an earlier cycle.
+	Seen bool   `json:"seen"`
+	Cuts uint64 `json:"cuts"`
+	// Cutting says that a cut was made and that delta has not fallen from its peak since.
+	Cutting bool    `json:"cutting"`
+	Peak    float64 `json:"peak"`
+	// Since is when the run began; 0 when there is none.
+	Since unit.Time `json:"since"`
+}
+
+// update takes the controller's feed and says whether it confirms a delay: for 10 s, with delta over its warn
+// threshold, it has stood on its lowest floor or cut without delta falling.
+func (r *ControllerRun) update(a Autorate, now unit.Time) Signal {
+	f := a.Feed
+	if !a.live() || !f.Measured || f.Warn <= 0 {
+		*r = ControllerRun{}
+		return Missing
+	}
+	cut := r.Seen && f.DownCuts > r.Cuts
+	if !(f.Delta > f.Warn) || r.Seen && f.DownCuts < r.Cuts {
+		*r = ControllerRun{Seen: true, Cuts: f.DownCuts}
+		return Quiet
+	}
+	r.Seen, r.Cuts = true, f.DownCuts
+	delta := float64(f.Delta)
+	if cut && !r.Cutting {
+		r.Cutting, r.Peak = true, delta
+	}
+	if r.Cutting {
+		r.Peak = max(r.Peak, delta)
+		r.Cutting = delta >= fell*r.Peak
+	}
+	switch {
+	case !r.Cutting && !f.DownAtFloor:
+		r.Since = 0
+	case r.Since == 0:
+		r.Since = now
+	}
+	if r.Since != 0 && now.Sub(r.Since) >= vainFor {
+		return Over
+	}
+	return Quiet
+}
+
+// vote assesses a cycle whose delta is known.
+func (m *Machine) vote(queue bool, ctl Signal, now unit.Time, why *Reason) Congestion {
+	ewma := m.mem.Delta.Value
+	if !m.cfg.CakeAware {
+		why.Delay = ewma > float64(m.cfg.RTTOnly.Bad)
+		switch {
+		case why.Delay:
+			return Red
+		case ewma > float64(m.cfg.RTTOnly.Recovery):
+			return Yellow
+		}
+		return Green
+	}
+	t := m.cfg.Thresholds
+	why.Delay = ewma > float64(t.RedRTT)
+	confirmed := why.Drops == Over || why.Queue == Over || ctl == Over
+	if m.cfg.Vote == VoteAll {
+		confirmed = why.Drops == Over && why.Queue == Over
+	}
+	switch {
+	case why.Delay && confirmed:
+		return Red
+	case ewma > float64(t.YellowRTT), queue && m.mem.QueueYellow.signal(now) == Over:
+		return Yellow
+	}
+	return Green
+}

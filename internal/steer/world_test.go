@@ -1,0 +1,190 @@
+package steer_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"wanctl/internal/link"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// world is two lines, a router and the hand between them: what the machine sees, as plain figures to turn.
+type world struct {
+	cfg steer.Config
+	m   *steer.Machine
+	now unit.Time
+
+	// The primary: a round trip of 0 is no reply.
+	rtt, baseline float64
+	feed          bool // the feed is fresh
+	feedAnswered  bool
+	state         link.State
+	atFloor       bool
+	cuts          uint64
+	feedDelta     float64
+	warn          float64
+	feedHeard     unit.Time
+
+	// The queue: counters and depth.
+	queueOK bool
+	queue   link.Queue
+
+	// The alternate: a round trip of 0 is no reply.
+	alternate     bool
+	altRTT        float64
+	altFeed       bool
+	altBase       float64
+	altFeedOnly   bool
+	altAnsweredAt unit.Time
+
+	// The router.
+	reachable bool
+	rule      bool
+	seq       uint64
+	reading   steer.Rule
+	loses     bool   // a write is sent, its outcome is lost
+	pending   *bool  // a lost write that may still arrive
+	writes    []bool // every write that reached the router
+}
+
+func config() steer.Config {
+	c := steer.Default()
+	c.Primary, c.Alternate = "spectrum", "att"
+	c.AlternateCheck.Configured = true
+	return c
+}
+
+// newWorld is a calm evening: both lines at their baseline, empty queues, the rule disabled.
+func newWorld(tb rapid.TB, c steer.Config) *world {
+	tb.Helper()
+	m, err := steer.New(c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &world{
+		cfg: c, m: m, now: unit.Time(100 * time.Second),
+		rtt: 24, baseline: 24, feed: true, feedAnswered: true, warn: 45, queueOK: true,
+		alternate: true, altRTT: 28, altFeed: true, altBase: 28, reachable: true,
+	}
+}
+
+// input is what the machine may know now.
+func (w *world) input() steer.Input {
+	in := steer.Input{Now: w.now, Rule: w.reading}
+	in.RTT = reply(w.rtt, w.now)
+	if w.feedAnswered && w.feed {
+		w.feedHeard = w.now
+	}
+	in.Autorate = steer.Autorate{Known: true, Fresh: w.feed, Feed: link.Feed{
+		WAN: w.cfg.Primary, At: w.now, Period: 2 * time.Second, Measured: w.feedAnswered, AnsweredAt: w.feedHeard,
+		RTT: unit.Millis(w.rtt), Baseline: unit.Millis(w.baseline), Delta: unit.Millis(w.feedDelta),
+		State: link.Pair[link.State]{Down: w.state}, DownAtFloor: w.atFloor, DownCuts: w.cuts, Warn: unit.Millis(w.warn),
+	}}
+	in.Queue = steer.QueueReading{OK: w.queueOK, Fresh: true, At: w.now, Queue: w.queue}
+	if w.alternate {
+		in.Alternate = steer.Alternate{Autorate: steer.Autorate{Known: w.altFeed, Fresh: w.altFeed, Feed: link.Feed{
+			Baseline: unit.Millis(w.altBase),
+		}}}
+		if w.altRTT > 0 {
+			w.altAnsweredAt = w.now
+		}
+		if w.altFeedOnly {
+			f := &in.Alternate.Autorate.Feed
+			f.Measured, f.RTT, f.AnsweredAt = w.altRTT > 0, unit.Millis(w.altRTT), w.altAnsweredAt
+		} else {
+			in.Alternate.RTT = reply(w.altRTT, w.now)
+		}
+	}
+	return in
+}
+
+func reply(ms float64, at unit.Time) link.RTT {
+	if ms <= 0 {
+		return link.RTT{}
+	}
+	return link.RTT{OK: true, Value: unit.Millis(ms), At: at, Hosts: 1}
+}
+
+// step plays one cycle and then what the hand does with the wish before the next one.
+func (w *world) step() steer.Decision {
+	d := w.m.Step(w.input())
+	w.hand(d.Rule)
+	w.now = w.now.Add(w.cfg.Interval)
+	w.queue.Packets += 1000
+	return d
+}
+
+func (w *world) hand(wish steer.RuleWish) {
+	if !w.reachable {
+		return
+	}
+	switch {
+	case wish.Read:
+		w.read()
+	case wish.Write && w.loses:
+		w.pending = &wish.Wanted
+	case wish.Write:
+		w.rule = wish.Wanted
+		w.writes = append(w.writes, w.rule)
+		w.read()
+	}
+}
+
+func (w *world) read() {
+	w.seq++
+	w.reading = steer.Rule{Known: true, Enabled: w.rule, Seq: w.seq}
+}
+
+// restart replaces the machine by one that has only its stored memory.
+func (w *world) restart(tb rapid.TB) {
+	tb.Helper()
+	text, err := json.Marshal(w.m.Snapshot())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var s steer.Snapshot
+	if err := json.Unmarshal(text, &s); err != nil {
+		tb.Fatal(err)
+	}
+	m, err := steer.New(w.cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m.Restore(s)
+	w.m, w.reading = m, steer.Rule{}
+}
+
+func (w *world) congested()   { w.rtt, w.queue.QueuedPackets = 104, 80 }
+func (w *world) calm()        { w.rtt, w.queue.QueuedPackets, w.state, w.feedDelta = 24, 0, link.Green, 0 }
+func (w *world) yellow()      { w.rtt, w.queue.QueuedPackets = 48, 0 }
+func (w *world) drop(n int64) { w.queue.Dropped += n }
+
+// until steps until the predicate holds and returns that decision; it fails after limit cycles.
+func (w *world) until(tb rapid.TB, limit int, what string, ok func(steer.Decision) bool) steer.Decision {
+	tb.Helper()
+	for range limit {
+		if d := w.step(); ok(d) {
+			return d
+		}
+	}
+	tb.Fatalf("%s: not within %d cycles", what, limit)
+	return steer.Decision{}
+}
+
+func degraded(d steer.Decision) bool { return d.State == steer.Degraded }
+func good(d steer.Decision) bool     { return d.State == steer.Good }
+
+func describe(w steer.RuleWish) string {
+	s := ""
+	if w.Read {
+		s += " read"
+	}
+	if w.Write {
+		s += fmt.Sprintf(" write %s", map[bool]string{true: "on", false: "off"}[w.Wanted])
+	}
+	return s
+}
