@@ -1,0 +1,374 @@
+// Package health says why a line is not well: it proves from counters that the queues shape, and orders causes so
+// that a failed parent explains its children.
+package health
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// What proof of shaping takes.
+const (
+	// ProofShare is the least share of the interface's bytes that must pass the queue. The rest allows for the
+	// router's own traffic and for headers that one counter includes and the other does not.
+	ProofShare unit.PPM = 900_000
+	// ProofTime is how much time with traffic a verdict rests on, and how long a queue must stand.
+	ProofTime = 10 * time.Second
+	// LeastTraffic is the mean rate below which an interval says nothing: probes and keep-alives of the router itself
+	// are then a large part of it.
+	LeastTraffic = 100 * unit.Kbps
+	// KeepUpShare is the least share of its rate that a queue with a backlog must deliver.
+	KeepUpShare unit.PPM = 800_000
+	// CapFor is how long a measured limit stays in force after it was last seen; then the rate is tried again.
+	CapFor = 10 * time.Minute
+
+	nothing    unit.PPM = 10_000          // up to 1 % counts as none: stray packets
+	resemble   unit.PPM = 100_000         // 10 %: the queue's bytes are the other direction's
+	slice               = ProofTime / 20  // readings closer together are joined, so that a window has a fixed size
+	window              = 32              // slices kept: ProofTime of them and some to spare
+	longestGap          = 2 * time.Minute // a longer time between readings is a hole, not an interval
+	tellEvery           = 10 * time.Minute
+	stale               = 5 * time.Minute // traffic seen longer ago proves nothing about now
+)
+
+// Cause is a named reason why a queue does not do its work.
+type Cause uint8
+
+// The causes.
+const (
+	// FastTrack: established connections bypass simple queues and queue trees under "global".
+	FastTrack Cause = iota
+	// WrongParent: the queue hangs where this direction's packets do not leave.
+	WrongParent
+	// WrongMark: the queue selects packets by a mark that this direction's packets do not carry.
+	WrongMark
+	// Offload: packets are forwarded in hardware and never meet a queue.
+	Offload
+	// CPU: the queue has a backlog and its rate is not reached: the router is the limit.
+	CPU
+)
+
+var causeNames = [...]string{
+	FastTrack: "fasttrack", WrongParent: "wrong_parent", WrongMark: "wrong_mark", Offload: "offload", CPU: "router_cpu",
+}
+
+var causeWords = [...]string{
+	FastTrack:   "FastTrack lets connections bypass it (exclude them: connection-mark=no-mark on the fasttrack rule, or disable the rule)",
+	WrongParent: "a wrong parent (it must hang on the interface this direction leaves by)",
+	WrongMark:   "a wrong packet mark (the mangle rule that sets it misses this traffic; IPv6 needs its own)",
+	Offload:     "hardware offload (bridge hw=no, L3 hardware offloading off)",
+	CPU:         "the router's CPU",
+}
+
+// String returns the cause's name in status, metrics and files.
+func (c Cause) String() string {
+	if int(c) < len(causeNames) {
+		return causeNames[c]
+	}
+	return "invalid"
+}
+
+// MarshalText writes the cause's name.
+func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// Finding is one thing wrong with one direction's queue.
+type Finding struct {
+	Direction link.Direction
+	// Cause is the likeliest; Or are those that the counters cannot tell from it.
+	Cause Cause
+	Or    []Cause
+	// Share is queue bytes ÷ interface bytes, or for CPU delivered ÷ rate.
+	Share unit.PPM
+	// Cap is the rate the router was measured to deliver; 0 unless the cause is CPU.
+	Cap unit.Rate
+	// At is when it was last seen.
+	At unit.Time
+	// Text is one sentence with the numbers and the way out.
+	Text string
+}
+
+// Verdict is what is known about one direction's queue.
+type Verdict uint8
+
+// The verdicts.
+const (
+	// Unproved: not enough traffic yet, or no interface counters to compare with.
+	Unproved Verdict = iota
+	// Proved: the interface's bytes pass the queue.
+	Proved
+	// Bypassed: they do not; a finding says why.
+	Bypassed
+)
+
+// String returns "unproved", "proved" or "bypassed".
+func (v Verdict) String() string {
+	switch v {
+	case Unproved:
+		return "unproved"
+	case Proved:
+		return "proved"
+	case Bypassed:
+		return "bypassed"
+	}
+	return "invalid"
+}
+
+// interval is what moved between two readings, one direction's view.
+type interval struct {
+	at            unit.Time // its end
+	long          time.Duration
+	queue         unit.Bytes // through the queue
+	wan, otherWAN unit.Bytes // through the interface, this direction and the opposite one
+	hasWAN        bool
+	standing      bool      // the queue held bytes at both ends and all readings between
+	rate          unit.Rate // the least rate in force at its ends; 0: unlimited
+}
+
+// share is queue bytes ÷ interface bytes.
+func (iv interval) share() unit.PPM { return unit.ShareOf(int64(iv.queue), int64(iv.wan)) }
+
+// watch is one direction's evidence.
+type watch struct {
+	open    interval         // readings not yet long enough for a slice
+	ring    [window]interval // slices with traffic, newest at next-1
+	next    int
+	n       int
+	verdict Verdict
+	finding *Finding
+	told    bool      // the finding was said
+	toldAt  unit.Time // when one was last said; 0: never
+
+	stood     time.Duration // how long the queue has stood without a break
+	delivered unit.Bytes    // in that time
+	allowed   unit.Bytes    // what the rate would have let through
+	cpu       *Finding
+}
+
+// Shaping watches one line's reports for proof that its queues shape. The zero value is not ready; use [NewShaping].
+type Shaping struct {
+	have bool
+	last link.Report
+	dirs link.Pair[*watch]
+}
+
+// NewShaping returns a watch that has seen nothing.
+func NewShaping() *Shaping {
+	return &Shaping{dirs: link.Pair[*watch]{Down: &watch{}, Up: &watch{}}}
+}
+
+// Step takes the next reading and returns what is wrong now, and a note for each finding that began or ended with it.
+func (s *Shaping) Step(r link.Report) (findings []Finding, notes []link.Note) {
+	last, have := s.last, s.have
+	s.last, s.have = r, true
+	long := r.At.Sub(last.At)
+	if have && long <= 0 { // not newer: nothing to learn
+		s.last = last
+		return s.Findings(), nil
+	}
+	hole := !have || long > longestGap || r.Uptime < last.Uptime
+	for _, d := range [...]link.Direction{link.Down, link.Up} {
+		w := s.dirs.Get(d)
+		iv, ok := between(d, last, r)
+		if hole || !ok {
+			w.broken()
+			continue
+		}
+		notes = w.add(d, iv, r.Get(d).Parent, notes)
+	}
+	return s.Findings(), notes
+}
+
+// Findings returns what is wrong now: at most a bypass and a CPU limit per direction.
+func (s *Shaping) Findings() []Finding {
+	var out []Finding
+	for _, w := range [...]*watch{s.dirs.Down, s.dirs.Up} {
+		for _, f := range [...]*Finding{w.finding, w.cpu} {
+			if f != nil {
+				out = append(out, *f)
+			}
+		}
+	}
+	return out
+}
+
+// Verdicts returns what is known about each queue.
+func (s *Shaping) Verdicts() link.Pair[Verdict] {
+	return link.Pair[Verdict]{Down: s.dirs.Down.verdict, Up: s.dirs.Up.verdict}
+}
+
+// Caps returns the rates the router was measured to be able to deliver; 0 is no limit found.
+func (s *Shaping) Caps() link.Rates {
+	var out link.Rates
+	for _, d := range [...]link.Direction{link.Down, link.Up} {
+		if f := s.dirs.Get(d).cpu; f != nil {
+			out.Set(d, f.Cap)
+		}
+	}
+	return out
+}
+
+// between returns what moved from a to b; ok is false when a counter went down.
+func between(d link.Direction, a, b link.Report) (iv interval, ok bool) {
+	qa, qb := a.Get(d), b.Get(d)
+	iv = interval{at: b.At, long: b.At.Sub(a.At), queue: qb.Bytes - qa.Bytes, hasWAN: a.HasWAN && b.HasWAN}
+	if iv.hasWAN {
+		iv.wan, iv.otherWAN = b.WANRx-a.WANRx, b.WANTx-a.WANTx
+		if d == link.Up {
+			iv.wan, iv.otherWAN = iv.otherWAN, iv.wan
+		}
+	}
+	iv.standing = qa.QueuedBytes > 0 && qb.QueuedBytes > 0
+	if qa.MaxLimit > 0 && qb.MaxLimit > 0 {
+		iv.rate = min(qa.MaxLimit, qb.MaxLimit)
+	}
+	return iv, iv.queue >= 0 && iv.wan >= 0 && iv.otherWAN >= 0
+}
+
+// broken forgets what a hole in the readings makes worthless; slices already complete keep their worth.
+func (w *watch) broken() {
+	w.open = interval{}
+	w.stood, w.delivered, w.allowed = 0, 0, 0
+}
+
+// add takes an interval in.
+func (w *watch) add(d link.Direction, iv interval, parent string, notes []link.Note) []link.Note {
+	notes = w.keepsUp(d, iv, notes)
+	w.open.at = iv.at
+	w.open.long += iv.long
+	w.open.queue += iv.queue
+	w.open.wan += iv.wan
+	w.open.otherWAN += iv.otherWAN
+	if !iv.hasWAN {
+		w.open = interval{}
+		return notes
+	}
+	if w.open.long < slice {
+		return notes
+	}
+	done := w.open
+	w.open = interval{}
+	if done.wan.Per(done.long) < LeastTraffic {
+		return notes
+	}
+	w.ring[w.next] = done
+	w.next = (w.next + 1) % window
+	w.n = min(w.n+1, window)
+	return w.judge(d, parent, done.at, notes)
+}
+
+// judge compares the newest ProofTime of traffic. The slice with the least share is left out: one counter may have been
+// reset and have passed its old value between two readings, which nothing shows.
+func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []link.Note) []link.Note {
+	var sum, worst interval
+	for i := 1; i <= w.n && sum.long < ProofTime; i++ {
+		iv := w.ring[(w.next-i+window)%window]
+		if now.Sub(iv.at) > stale {
+			break
+		}
+		if worst.long == 0 || iv.share() < worst.share() {
+			iv, worst = worst, iv
+		}
+		sum.long += iv.long
+		sum.queue += iv.queue
+		sum.wan += iv.wan
+		sum.otherWAN += iv.otherWAN
+	}
+	if sum.long < ProofTime {
+		return notes
+	}
+	share := sum.share()
+	if share >= ProofShare {
+		if w.told {
+			notes = append(notes, link.Note{Level: link.Info, Key: "shaping_proved", Text: fmt.Sprintf(
+				"The %s queue carries the interface's bytes again (%s over %s of traffic).", d, share, ProofTime)})
+		}
+		w.verdict, w.finding, w.told = Proved, nil, false
+		return notes
+	}
+	f := name(d, parent, sum, share)
+	f.At = now
+	// A share that swings around the limit would begin and end a finding every few seconds: said once in ten minutes.
+	if w.finding == nil && (w.toldAt == 0 || now.Sub(w.toldAt) >= tellEvery) {
+		w.told, w.toldAt = true, now
+		notes = append(notes, link.Note{Level: link.Alert, Key: "not_shaping", Text: f.Text})
+	}
+	w.verdict, w.finding = Bypassed, &f
+	return notes
+}
+
+// name finds the cause of a bypass, as far as counters tell.
+func name(d link.Direction, parent string, sum interval, share unit.PPM) Finding {
+	f := Finding{Direction: d, Share: share}
+	global := parent == "" || parent == "global" // a simple queue, or a tree that FastTrack bypasses
+	switch {
+	case like(sum.queue, sum.otherWAN) && !like(sum.wan, sum.otherWAN):
+		// Its bytes are the opposite direction's: it hangs on the wrong interface.
+		f.Cause = WrongParent
+	case share <= nothing && global:
+		f.Cause, f.Or = FastTrack, []Cause{WrongMark, Offload}
+	case share <= nothing:
+		f.Cause, f.Or = WrongMark, []Cause{WrongParent, Offload}
+	case global:
+		f.Cause, f.Or = FastTrack, []Cause{WrongMark}
+	default: // FastTrack does not bypass a tree on an interface
+		f.Cause, f.Or = WrongMark, []Cause{Offload}
+	}
+	at := ""
+	if parent != "" {
+		at = " (parent " + strconv.QuoteToASCII(parent) + ")"
+	}
+	f.Text = fmt.Sprintf("The %s queue%s saw %s of the %d kB that the WAN interface carried in %s of traffic, so it does not shape the line; "+
+		"likely %s", d, at, round(share), sum.wan/1000, ProofTime, causeWords[f.Cause])
+	for _, c := range f.Or {
+		f.Text += ", or " + causeWords[c]
+	}
+	f.Text += "."
+	return f
+}
+
+// like says whether a is within a tenth of b.
+func like(a, b unit.Bytes) bool {
+	if b <= 0 {
+		return false
+	}
+	s := unit.ShareOf(int64(a), int64(b))
+	return s >= unit.One-resemble && s <= unit.One+resemble
+}
+
+func round(p unit.PPM) string { return strconv.FormatFloat(float64(p)/1e4, 'f', 1, 64) + " %" }
+
+// keepsUp looks for a queue of our own that stands while its rate is not reached.
+func (w *watch) keepsUp(d link.Direction, iv interval, notes []link.Note) []link.Note {
+	if w.cpu != nil && iv.at.Sub(w.cpu.At) >= CapFor {
+		notes = append(notes, link.Note{Level: link.Info, Key: "router_cpu_over", Text: fmt.Sprintf(
+			"The %s is no longer held at %s: the router's limit was not seen for %s and the full rate is tried again.", d, w.cpu.Cap, CapFor)})
+		w.cpu = nil
+	}
+	if !iv.standing || iv.rate == 0 {
+		w.stood, w.delivered, w.allowed = 0, 0, 0
+		return notes
+	}
+	w.stood += iv.long
+	w.delivered += iv.queue
+	w.allowed += iv.rate.Over(iv.long)
+	if w.stood < ProofTime {
+		return notes
+	}
+	share, rate := unit.ShareOf(int64(w.delivered), int64(w.allowed)), w.delivered.Per(w.stood)
+	w.stood, w.delivered, w.allowed = 0, 0, 0
+	if share >= KeepUpShare || rate <= 0 {
+		return notes
+	}
+	f := Finding{Direction: d, Cause: CPU, Share: share, Cap: rate, At: iv.at, Text: fmt.Sprintf(
+		"The %s queue stands, yet only %s of its rate (%s) was delivered for %s: the router's CPU, or a limit above the queue, is the "+
+			"limit; holding the rate at %s. A faster router, or fewer rules per packet, lifts it.", d, round(share), rate, ProofTime, rate)}
+	if w.cpu == nil {
+		notes = append(notes, link.Note{Level: link.Alert, Key: "router_cpu", Text: f.Text})
+	}
+	w.cpu = &f
+	return notes
+}
