@@ -1,0 +1,178 @@
+package netsim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// echoBytes is an ICMP echo of 56 bytes of payload with its Ethernet and IP headers.
+const echoBytes = 98
+
+// probe sends an echo to a host of the scenario through a link now. A lost one never reaches sink; an answered one
+// does before its Received has come.
+func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(link.Reply)) {
+	l := n.line(linkIndex)
+	h := n.scenario.Hosts[host]
+	sent := n.world.now
+	// Chance is drawn whether needed or not, so that one probe's fate does not change the next one's.
+	goes, comes, answers := chance.Float64(), chance.Float64(), chance.Float64()
+	noise := math.Abs(chance.NormFloat64()*float64(l.spec.Jitter)) + math.Abs(chance.NormFloat64()*float64(h.Noise))
+	l.sparse.Up += echoBytes
+	extra, share := h.Offset, 1-h.Loss.Factor()
+	for _, e := range l.active {
+		if e.Host != host {
+			continue
+		}
+		switch e.Kind {
+		case HostDead:
+			share = 0
+		case HostSlow:
+			extra += e.Delay
+		case HostRateLimited:
+			share *= 1 - e.Loss.Factor()
+		case CapacityShare, ProviderCongestion, PathChange, LineLoss, Blackout, eventKinds:
+		}
+	}
+	if l.black || goes >= l.paths.Up.passes() || answers >= share {
+		return
+	}
+	up, lost := l.paths.Up.packet(l.t)
+	if lost {
+		return
+	}
+	far := sent.Add(max(up+extra+time.Duration(noise), 0))
+	n.world.At(far, func() {
+		n.line(linkIndex)
+		if l.black || comes >= l.paths.Down.passes() {
+			return
+		}
+		down, lost := l.paths.Down.packet(l.t)
+		if lost {
+			return
+		}
+		l.sparse.Down += echoBytes
+		at := far.Add(down)
+		sink(link.Reply{Host: host, Sent: sent, Received: at, RTT: unit.ToMillis(at.Sub(sent))})
+	})
+}
+
+// packet is a small packet's one-way delay; lost says that the line stands still.
+func (p *path) packet(t int64) (d time.Duration, lost bool) {
+	wait := p.wait(t)
+	return time.Duration(p.prop + wait + p.sparse() + p.extra), wait >= horizon
+}
+
+// Ping sends one echo now to a host of the scenario through a link; done runs when its reply arrives, and never when
+// it is lost.
+func (n *Net) Ping(linkIndex, host int, done func(link.Reply)) {
+	n.probe(linkIndex, host, n.lines[linkIndex].chance, func(r link.Reply) {
+		n.world.At(r.Received, func() { done(r) })
+	})
+}
+
+// ProberOptions say whom a prober asks, through which link and how often.
+type ProberOptions struct {
+	Link int
+	// Hosts are indices in Scenario.Hosts; a reply's Host is the position in this list.
+	Hosts []int
+	// Interval is the time between two echoes to one host; the hosts take turns within it.
+	Interval time.Duration
+	// Timeout is the age at which a reply is late, counted and not handed out; 0 is 10 s.
+	Timeout time.Duration
+}
+
+// HostStats count a prober's echoes to one host.
+type HostStats struct {
+	Sent, Answered, Late uint64
+}
+
+// Prober sends echoes through one link at a steady pace, as the real pinger does.
+type Prober struct {
+	net     *Net
+	options ProberOptions
+	chance  *rand.Rand
+	pending []link.Reply // ordered by Received
+	stats   []HostStats
+	stops   []func()
+}
+
+// NewProber starts a prober now. It fails for a link or host that does not exist and for an interval below 1 ms.
+func (n *Net) NewProber(o ProberOptions) (*Prober, error) {
+	switch {
+	case o.Link < 0 || o.Link >= len(n.lines):
+		return nil, fmt.Errorf("prober: link %d does not exist; the scenario has %d", o.Link, len(n.lines))
+	case len(o.Hosts) == 0:
+		return nil, errors.New("prober: it has no hosts")
+	case o.Interval < time.Millisecond:
+		return nil, fmt.Errorf("prober: interval %v is under 1ms", o.Interval)
+	}
+	for _, h := range o.Hosts {
+		if h < 0 || h >= len(n.scenario.Hosts) {
+			return nil, fmt.Errorf("prober: host %d does not exist; the scenario has %d", h, len(n.scenario.Hosts))
+		}
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	n.probers++
+	p := &Prober{net: n, options: o, chance: stream(n.scenario.Seed, 3, n.probers), stats: make([]HostStats, len(o.Hosts))}
+	for i, h := range o.Hosts {
+		sink := func(r link.Reply) { p.take(i, r) }
+		phase := o.Interval * time.Duration(i) / time.Duration(len(o.Hosts))
+		p.stops = append(p.stops, n.world.Every(o.Interval, phase, func() {
+			p.stats[i].Sent++
+			n.probe(o.Link, h, p.chance, sink)
+		}))
+	}
+	return p, nil
+}
+
+// take files a reply that will arrive.
+func (p *Prober) take(host int, r link.Reply) {
+	r.Host = host
+	if r.Received.Sub(r.Sent) > p.options.Timeout {
+		p.stats[host].Late++
+		return
+	}
+	p.stats[host].Answered++
+	at := len(p.pending)
+	for at > 0 && p.pending[at-1].Received > r.Received {
+		at--
+	}
+	p.pending = append(p.pending, link.Reply{})
+	copy(p.pending[at+1:], p.pending[at:])
+	p.pending[at] = r
+	if len(p.pending) > 2*maxPending {
+		p.pending = p.pending[:copy(p.pending, p.pending[maxPending:])]
+	}
+}
+
+// maxPending is the number of newest replies that are kept when nobody drains.
+const maxPending = 4096
+
+// Drain appends the replies that have arrived since the last call to dst, in the order of their arrival.
+func (p *Prober) Drain(dst []link.Reply) []link.Reply {
+	k := 0
+	for k < len(p.pending) && p.pending[k].Received <= p.net.world.now {
+		k++
+	}
+	dst = append(dst, p.pending[:k]...)
+	p.pending = p.pending[:copy(p.pending, p.pending[k:])]
+	return dst
+}
+
+// Stats returns the counts of each host so far.
+func (p *Prober) Stats() []HostStats { return append([]HostStats(nil), p.stats...) }
+
+// Stop ends the pace; echoes under way still arrive.
+func (p *Prober) Stop() {
+	for _, stop := range p.stops {
+		stop()
+	}
+}

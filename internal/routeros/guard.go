@@ -1,0 +1,93 @@
+package routeros
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// RouterOS has no rights narrower than "write", so the client narrows itself: a line leaves this process only when
+// one of these shapes describes it from its first to its last character. The shapes are written out by hand, apart from
+// the code that builds the lines: a mistake there is caught here.
+//
+// ‹name› stands for a non-empty quoted string, ‹rate› for 1 to 999 999 999 999 without a leading zero, so that no
+// line can remove a limit; (… …)? is optional.
+var shapes = compileShapes(
+	// Exchange: find both queues, set at most one max-limit each, read back.
+	`{:local d [/queue/tree find where name=‹name›];:local u [/queue/tree find where name=‹name›];`+
+		`:put ("wanctl|found|" . [:len $d] . "|" . [:len $u] . "|.");‹sets›`+
+		`:if ([:len $d]=1) do={:put ("wanctl|queue|download|" . [/queue/tree get $d max-limit] . "|" . [/queue/tree get $d bytes]`+
+		` . "|" . [/queue/tree get $d packets] . "|" . [/queue/tree get $d dropped] . "|" . [/queue/tree get $d queued-bytes]`+
+		` . "|" . [/queue/tree get $d queued-packets] . "|" . [/queue/tree get $d parent] . "|.")};`+
+		`:if ([:len $u]=1) do={:put ("wanctl|queue|upload|" . [/queue/tree get $u max-limit] . "|" . [/queue/tree get $u bytes]`+
+		` . "|" . [/queue/tree get $u packets] . "|" . [/queue/tree get $u dropped] . "|" . [/queue/tree get $u queued-bytes]`+
+		` . "|" . [/queue/tree get $u queued-packets] . "|" . [/queue/tree get $u parent] . "|.")};‹wan›;`+
+		`:put ("wanctl|uptime|" . [/system/resource get uptime] . "|.");:put "wanctl|end|."}`,
+	// One queue, read only.
+	`{:local d [/queue/tree find where name=‹name›];:put ("wanctl|found|" . [:len $d] . "|.");`+
+		`:if ([:len $d]=1) do={:put ("wanctl|queue|download|" . [/queue/tree get $d max-limit] . "|" . [/queue/tree get $d bytes]`+
+		` . "|" . [/queue/tree get $d packets] . "|" . [/queue/tree get $d dropped] . "|" . [/queue/tree get $d queued-bytes]`+
+		` . "|" . [/queue/tree get $d queued-packets] . "|" . [/queue/tree get $d parent] . "|.")};:put "wanctl|end|."}`,
+	// One mangle rule: switch it or not, read it.
+	`{:local r [/ip/firewall/mangle find where comment=‹name› dynamic=no];:put ("wanctl|found|" . [:len $r] . "|.");‹switch›`+
+		`:if ([:len $r]=1) do={:put ("wanctl|rule|" . [:tostr $r] . "|" . [/ip/firewall/mangle get $r disabled] . "|"`+
+		` . [/ip/firewall/mangle get $r invalid] . "|" . [/ip/firewall/mangle get $r chain] . "|" . [/ip/firewall/mangle get $r action]`+
+		` . "|" . [:tostr [/ip/firewall/mangle get $r connection-state]] . "|" . [/ip/firewall/mangle get $r new-connection-mark]`+
+		` . "|" . [/ip/firewall/mangle get $r new-routing-mark] . "|.")};:put "wanctl|end|."}`,
+)
+
+// optional holds what a shape may contain in some places.
+var optional = map[string][]string{
+	`‹sets›`: {
+		``, `‹down›`, `‹up›`, `‹down›‹up›`, `‹up›‹down›`,
+	},
+	`‹wan›`: {
+		`:local i [/interface find where name=‹name›];:if ([:len $i]=1) do={:put ("wanctl|wan|" . [/interface get $i rx-byte] . "|"` +
+			` . [/interface get $i tx-byte] . "|.")}`,
+		`:if ([:len $u]=1) do={:local p [/queue/tree get $u parent];:local i [/interface find where name=$p];` +
+			`:if ([:len $i]=1) do={:put ("wanctl|wan|" . [/interface get $i rx-byte] . "|" . [/interface get $i tx-byte] . "|.")}}`,
+	},
+	`‹switch›`: {
+		``,
+		`:if ([:len $r]=1) do={/ip/firewall/mangle enable $r;:put "wanctl|set|rule|."};`,
+		`:if ([:len $r]=1) do={/ip/firewall/mangle disable $r;:put "wanctl|set|rule|."};`,
+	},
+	`‹down›`: {`:if ([:len $d]=1) do={/queue/tree set $d max-limit=‹rate›;:put "wanctl|set|download|."};`},
+	`‹up›`:   {`:if ([:len $u]=1) do={/queue/tree set $u max-limit=‹rate›;:put "wanctl|set|upload|."};`},
+}
+
+func compileShapes(texts ...string) []*regexp.Regexp {
+	shapes := make([]*regexp.Regexp, 0, len(texts))
+	for _, text := range texts {
+		expression := regexp.QuoteMeta(text)
+		for _, slot := range []string{`‹sets›`, `‹wan›`, `‹switch›`, `‹down›`, `‹up›`} {
+			choices := make([]string, 0, len(optional[slot]))
+			for _, choice := range optional[slot] {
+				choices = append(choices, regexp.QuoteMeta(choice))
+			}
+			expression = strings.ReplaceAll(expression, slot, `(?:`+strings.Join(choices, `|`)+`)`)
+		}
+		expression = strings.ReplaceAll(expression, `‹name›`, `"(?:[^"\\$]|\\["\\$])+"`)
+		expression = strings.ReplaceAll(expression, `‹rate›`, `[1-9][0-9]{0,11}`)
+		shapes = append(shapes, regexp.MustCompile(`\A`+expression+`\z`))
+	}
+	return shapes
+}
+
+// errNotAllowed is what guard answers; it does not repeat the line, which the Error carries.
+var errNotAllowed = errors.New("the line is none of the few shapes wanctl may send, so it was not sent")
+
+// guard passes a line that one of the shapes describes completely, and nothing else.
+func guard(line string) error {
+	if !utf8.ValidString(line) || strings.ContainsFunc(line, unicode.IsControl) {
+		return errNotAllowed
+	}
+	for _, s := range shapes {
+		if s.MatchString(line) {
+			return nil
+		}
+	}
+	return errNotAllowed
+}

@@ -1,0 +1,502 @@
+package routeros_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"wanctl/internal/lab/rosim"
+	"wanctl/internal/link"
+	"wanctl/internal/routeros"
+	"wanctl/internal/unit"
+)
+
+const m = unit.Mbps
+
+var att = routeros.Queues{Down: "WAN-Download-ATT", Up: "WAN-Upload-ATT"}
+
+// bench is an emulated router and a client that trusts it and logs in with a key.
+type bench struct {
+	router *rosim.Router
+	client *routeros.Client
+	asked  *atomic.Int64 // how often a password was asked for
+	known  string
+}
+
+// router starts an emulated router and connects a client to it; the client's timeout never strikes.
+func router(t *testing.T, o rosim.Options) *bench {
+	t.Helper()
+	return routerWith(t, o, time.Hour, true)
+}
+
+func routerWith(t *testing.T, o rosim.Options, timeout time.Duration, withKey bool) *bench {
+	t.Helper()
+	r, err := rosim.NewRouter(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	<-r.Ready()
+	b := &bench{router: r, asked: new(atomic.Int64)}
+	b.known = filepath.Join(t.TempDir(), "known_hosts")
+	if err := os.WriteFile(b.known, []byte(r.KnownHosts(listener.Addr().String())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options := routeros.Options{
+		Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, User: rosim.DefaultUser, KnownHosts: b.known, Timeout: timeout,
+	}
+	if withKey {
+		public, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, err := ssh.MarshalPrivateKey(private, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.KeyFile = filepath.Join(t.TempDir(), "id")
+		if err := os.WriteFile(options.KeyFile, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key, err := ssh.NewPublicKey(public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.AuthorizeKey(rosim.DefaultUser, key)
+	} else {
+		options.Password = func() (string, error) { b.asked.Add(1); return "open sesame", nil }
+	}
+	if b.client, err = routeros.New(options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.client.Close() })
+	return b
+}
+
+// limits are the rates the router really has.
+func (b *bench) limits(t *testing.T) link.Rates {
+	t.Helper()
+	var rates link.Rates
+	for d, name := range map[link.Direction]string{link.Down: att.Down, link.Up: att.Up} {
+		limit, ok := b.router.MaxLimit(name)
+		if !ok {
+			t.Fatalf("the router has no queue %s", name)
+		}
+		rates.Set(d, limit)
+	}
+	return rates
+}
+
+func failed(t *testing.T, err error, kind routeros.Kind) *routeros.Error {
+	t.Helper()
+	var e *routeros.Error
+	if !errors.As(err, &e) || e.Kind != kind {
+		t.Fatalf("got %v, want kind %v", err, kind)
+	}
+	return e
+}
+
+// settled is for calls that may come back without an exit status: they did what they did, but count as failed.
+func settled(t *testing.T, d rosim.Dialect, err error) {
+	t.Helper()
+	if d.ExitStatus != rosim.ExitMissing {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if e := failed(t, err, routeros.Reply); !strings.Contains(e.Error(), "without an exit status") || !e.Sent {
+		t.Fatalf("%v, sent %t", e, e.Sent)
+	}
+}
+
+// TestEveryDialect does what wanctl does, on routers that differ in everything the sources contradict each other on.
+func TestEveryDialect(t *testing.T) {
+	for name, dialect := range rosim.Dialects() {
+		t.Run(name, func(t *testing.T) {
+			o := rosim.DefaultOptions()
+			o.Dialect = dialect
+			b := router(t, o)
+			ctx := t.Context()
+
+			before, err := b.client.Exchange(ctx, att, nil)
+			settled(t, dialect, err)
+			if before.Applied() != (link.Rates{Down: 95 * m, Up: 18 * m}) || before.Up.Parent != "ether2" || before.Down.Parent != "bridge" ||
+				!before.HasWAN || before.Uptime < o.Uptime {
+				t.Errorf("read %+v", before)
+			}
+			want := link.Rates{Down: 95_500_001, Up: 12_345_678}
+			after, err := b.client.Exchange(ctx, att, &want)
+			settled(t, dialect, err)
+			if after.Applied() != want || b.limits(t) != want {
+				t.Errorf("wrote %v: read back %v, the router has %v", want, after.Applied(), b.limits(t))
+			}
+			if history := b.router.LimitHistory(); len(history) != 2 || history[0].Queue != att.Up {
+				t.Errorf("the decrease did not go first: %+v", history)
+			}
+			if _, err = b.client.Exchange(ctx, att, &link.Rates{Up: 9 * m}); err != nil {
+				settled(t, dialect, err)
+			}
+			if got := b.limits(t); got != (link.Rates{Down: 95_500_001, Up: 9 * m}) {
+				t.Errorf("writing one direction left %v", got)
+			}
+			queue, err := b.client.Queue(ctx, "WAN-Download-Spectrum")
+			settled(t, dialect, err)
+			if dialect.ExitStatus != rosim.ExitMissing && queue.MaxLimit != 940*m {
+				t.Errorf("read %+v", queue)
+			}
+
+			for _, on := range []bool{true, true, false} {
+				rule, err := b.client.SetRule(ctx, rosim.SteeringComment, on)
+				settled(t, dialect, err)
+				if is, _ := b.router.RuleEnabled(rosim.SteeringComment); is != on || rule.Enabled != on {
+					t.Errorf("set %t: read back %t, the router has %t", on, rule.Enabled, is)
+				}
+			}
+			rule, err := b.client.Rule(ctx, rosim.SteeringComment)
+			settled(t, dialect, err)
+			if err := rule.Steerable(); err != nil || rule.NewConnectionMark != "c-att" || rule.ID == "" {
+				t.Errorf("rule %+v: %v", rule, err)
+			}
+			other, err := b.client.Rule(ctx, "ADAPTIVE: Route marked connections to ATT")
+			settled(t, dialect, err)
+			if other.Steerable() == nil || other.NewRoutingMark != "via-att" || !other.Enabled {
+				t.Errorf("rule %+v", other)
+			}
+
+			if err := b.router.RenameQueue(att.Up, "renamed"); err != nil {
+				t.Fatal(err)
+			}
+			report, err := b.client.Exchange(ctx, att, &link.Rates{Down: 50 * m, Up: 5 * m})
+			if dialect.ExitStatus != rosim.ExitMissing {
+				e := failed(t, err, routeros.NoSuchItem)
+				if !strings.Contains(e.Error(), att.Up) || strings.Contains(e.Error(), att.Down) {
+					t.Errorf("the wrong queue is named: %v", e)
+				}
+			}
+			down, _ := b.router.MaxLimit(att.Down)
+			up, _ := b.router.MaxLimit("renamed")
+			var e *routeros.Error
+			if !errors.As(err, &e) || e.Read != (link.Pair[bool]{Down: true}) || report.Down.MaxLimit != 50*m || down != 50*m || up != 9*m {
+				t.Errorf("one queue missing: %v, report %+v, the router has %v and %v", err, report, down, up)
+			}
+			if b.router.Logins() != 1 {
+				t.Errorf("%d logins", b.router.Logins())
+			}
+		})
+	}
+}
+
+func TestEveryVersion(t *testing.T) {
+	for _, version := range []string{"7.12.2", "7.14.3", "7.16.2", "7.18.2", "7.20.8", "7.21.5", "7.22.3", "7.24"} {
+		t.Run(version, func(t *testing.T) {
+			o := rosim.DefaultOptions()
+			o.Version, o.HostKeyType = version, "rsa"
+			b := router(t, o)
+			want := link.Rates{Down: 60 * m, Up: 10 * m}
+			if _, err := b.client.Exchange(t.Context(), att, &want); err != nil || b.limits(t) != want {
+				t.Errorf("%v, the router has %v", err, b.limits(t))
+			}
+			if _, err := b.client.SetRule(t.Context(), rosim.SteeringComment, true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestNamedInterface(t *testing.T) {
+	b := router(t, rosim.DefaultOptions())
+	q := att
+	for name, has := range map[string]bool{"ether1": true, "ether9": false} {
+		q.WAN = name
+		report, err := b.client.Exchange(t.Context(), q, nil)
+		if err != nil || report.HasWAN != has {
+			t.Errorf("%s: %+v, %v", name, report, err)
+		}
+	}
+	swapped := routeros.Queues{Down: att.Up, Up: att.Down} // the "upload" hangs on a bridge, which is an interface too
+	report, err := b.client.Exchange(t.Context(), swapped, nil)
+	if err != nil || !report.HasWAN {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// TestHostileComments: a comment made of RouterOS's own syntax finds its rule, and nothing else happens.
+func TestHostileComments(t *testing.T) {
+	o := rosim.DefaultOptions()
+	comments := []string{`50% "off"; $[/system/reboot]`, `\`, `"`, `a\"b`, `$x`, `ATT?`, `{:put 1}`, `a;b=c`, ` `, `Überleitung → WAN2`, `.*`}
+	for _, c := range comments {
+		o.Rules = append(o.Rules, rosim.Rule{
+			Chain: "prerouting", Action: "mark-connection", Comment: c, Disabled: true,
+			Matchers: map[string]string{"connection-state": "new", "new-connection-mark": "m"},
+		})
+	}
+	b := router(t, o)
+	for i, c := range comments {
+		rule, err := b.client.SetRule(t.Context(), c, true)
+		if err != nil || !rule.Enabled {
+			t.Errorf("%q: %v", c, err)
+		}
+		for j, other := range comments {
+			if is, ok := b.router.RuleEnabled(other); !ok || is != (j <= i) {
+				t.Errorf("after %q: %q is enabled: %t", c, other, is)
+			}
+		}
+	}
+	if history := b.router.RuleHistory(); len(history) != len(comments) {
+		t.Errorf("%d changes", len(history))
+	}
+}
+
+func TestRuleThatIsNotOne(t *testing.T) {
+	b := router(t, rosim.DefaultOptions())
+	if err := b.router.DuplicateRule(rosim.SteeringComment); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.client.SetRule(t.Context(), rosim.SteeringComment, true)
+	failed(t, err, routeros.Ambiguous)
+	if is, _ := b.router.RuleEnabled(rosim.SteeringComment); is || len(b.router.RuleHistory()) != 0 {
+		t.Error("one of two rules was toggled")
+	}
+	if err := b.router.RemoveRules(rosim.SteeringComment); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.client.SetRule(t.Context(), rosim.SteeringComment, true)
+	failed(t, err, routeros.NoSuchItem)
+	// The comment is compared exactly: a part of it, or a pattern, finds nothing.
+	for _, c := range []string{"ADAPTIVE", "ADAPTIVE: .*", "adaptive: route marked connections to att"} {
+		_, err = b.client.Rule(t.Context(), c)
+		failed(t, err, routeros.NoSuchItem)
+	}
+}
+
+func TestReadOnlyUser(t *testing.T) {
+	for _, status := range []rosim.ExitStatus{rosim.ExitZero, rosim.ExitReflect} {
+		o := rosim.DefaultOptions()
+		o.ExitStatus = status
+		b := router(t, o)
+		if err := b.router.SetReadOnly(rosim.DefaultUser, true); err != nil {
+			t.Fatal(err)
+		}
+		_, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 50 * m, Up: 5 * m})
+		if e := failed(t, err, routeros.Permission); !strings.Contains(e.Hint, "read,write,ssh") {
+			t.Errorf("hint %q", e.Hint)
+		}
+		_, err = b.client.SetRule(t.Context(), rosim.SteeringComment, true)
+		failed(t, err, routeros.Permission)
+		if is, _ := b.router.RuleEnabled(rosim.SteeringComment); is || b.limits(t) != (link.Rates{Down: 95 * m, Up: 18 * m}) {
+			t.Error("a read-only user changed something")
+		}
+		if _, err := b.client.Exchange(t.Context(), att, nil); err != nil {
+			t.Errorf("and cannot read: %v", err)
+		}
+	}
+}
+
+// TestCutWrites: wherever a connection is cut, the outcome counts as unknown, and reading tells it.
+func TestCutWrites(t *testing.T) {
+	old, want := link.Rates{Down: 95 * m, Up: 18 * m}, link.Rates{Down: 50 * m, Up: 5 * m}
+	for cut, is := range map[rosim.Cut]link.Rates{rosim.CutBefore: old, rosim.CutAfter: want, rosim.CutReply: want} {
+		b := router(t, rosim.DefaultOptions())
+		if _, err := b.client.Exchange(t.Context(), att, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.router.CutNext(cut)
+		_, err := b.client.Exchange(t.Context(), att, &want)
+		if e := failed(t, err, routeros.Lost); !e.Sent {
+			t.Errorf("cut %d counts as not sent", cut)
+		}
+		report, err := b.client.Exchange(t.Context(), att, nil)
+		if err != nil || report.Applied() != is || b.limits(t) != is {
+			t.Errorf("cut %d: read %v (%v), the router has %v", cut, report.Applied(), err, b.limits(t))
+		}
+	}
+}
+
+func TestStallAndSilence(t *testing.T) {
+	for name, fault := range map[string]struct{ on, off func(*rosim.Router) }{
+		"stalled":   {(*rosim.Router).Stall, (*rosim.Router).Unstall},
+		"half open": {func(r *rosim.Router) { r.HalfOpen(true) }, func(r *rosim.Router) { r.HalfOpen(false) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := routerWith(t, rosim.DefaultOptions(), 200*time.Millisecond, true)
+			for _, err := b.client.Exchange(t.Context(), att, nil); err != nil; _, err = b.client.Exchange(t.Context(), att, nil) {
+				failed(t, err, routeros.Timeout) // a slow test machine
+			}
+			fault.on(b.router)
+			_, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 50 * m})
+			failed(t, err, routeros.Timeout)
+			if !errors.Is(err, context.DeadlineExceeded) || b.client.Connected() {
+				t.Errorf("%v, connected %t", err, b.client.Connected())
+			}
+			fault.off(b.router)
+			for {
+				_, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 40 * m})
+				if err == nil {
+					break
+				}
+				failed(t, err, routeros.Timeout)
+			}
+			if b.limits(t).Down != 40*m {
+				t.Errorf("the router has %v", b.limits(t))
+			}
+		})
+	}
+}
+
+func TestGoneAndBack(t *testing.T) {
+	b := router(t, rosim.DefaultOptions())
+	first, err := b.client.Exchange(t.Context(), att, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := link.Rates{Down: 50 * m, Up: 5 * m}
+	b.router.Refuse()
+	for refused := 0; refused < 3; { // the end of the kept connection may not have been seen yet
+		_, err = b.client.Exchange(t.Context(), att, &want)
+		var e *routeros.Error
+		if !errors.As(err, &e) || e.Kind != routeros.Unreachable && e.Kind != routeros.Lost {
+			t.Fatal(err)
+		}
+		if e.Kind == routeros.Unreachable {
+			refused++
+		}
+	}
+	if b.limits(t) != (link.Rates{Down: 95 * m, Up: 18 * m}) {
+		t.Errorf("a router that refused has %v", b.limits(t))
+	}
+	if err := b.router.Return(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.Exchange(t.Context(), att, &want); err != nil || b.limits(t) != want {
+		t.Errorf("%v, the router has %v", err, b.limits(t))
+	}
+	if err := <-b.router.Reboot(0); err != nil {
+		t.Fatal(err)
+	}
+	report, err := b.client.Exchange(t.Context(), att, nil)
+	for ; err != nil; report, err = b.client.Exchange(t.Context(), att, nil) {
+		var e *routeros.Error // the end of the old connection was not seen yet
+		if !errors.As(err, &e) || e.Kind != routeros.Unreachable && e.Kind != routeros.Lost {
+			t.Fatal(err)
+		}
+	}
+	if report.Uptime >= first.Uptime || report.Applied() != want {
+		t.Errorf("after a reboot: up %v (was %v), %v", report.Uptime, first.Uptime, report.Applied())
+	}
+}
+
+func TestFullRouter(t *testing.T) {
+	b := router(t, rosim.DefaultOptions())
+	b.router.Full(true)
+	_, err := b.client.Exchange(t.Context(), att, nil)
+	failed(t, err, routeros.Unreachable)
+	b.router.Full(false)
+	if _, err := b.client.Exchange(t.Context(), att, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestChangedHostKey(t *testing.T) {
+	o := rosim.DefaultOptions()
+	o.Users = []rosim.User{{Name: rosim.DefaultUser, Password: "open sesame"}}
+	b := routerWith(t, o, time.Hour, false)
+	if _, err := b.client.Exchange(t.Context(), att, nil); err != nil || b.asked.Load() != 1 {
+		t.Fatalf("%v, asked %d times", err, b.asked.Load())
+	}
+	key, err := b.router.RotateHostKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.router.Disconnect()
+	for {
+		_, err = b.client.Exchange(t.Context(), att, &link.Rates{Down: 50 * m})
+		var e *routeros.Error
+		if !errors.As(err, &e) || e.Kind != routeros.Unreachable && e.Kind != routeros.Lost {
+			break // until the end of the old connection was seen
+		}
+	}
+	if e := failed(t, err, routeros.HostKey); !strings.Contains(e.Error(), ssh.FingerprintSHA256(key)) || b.asked.Load() != 1 {
+		t.Errorf("%v, asked %d times", e, b.asked.Load())
+	}
+	if got, err := b.client.Fingerprint(t.Context()); err != nil || got != "ssh-ed25519 "+ssh.FingerprintSHA256(key) {
+		t.Errorf("fingerprint %q, %v", got, err)
+	}
+	if b.limits(t).Down != 95*m {
+		t.Error("a rate was written to a router that is not the recorded one")
+	}
+}
+
+func TestWrongPassword(t *testing.T) {
+	o := rosim.DefaultOptions()
+	o.Users = []rosim.User{{Name: rosim.DefaultUser, Password: "another"}}
+	b := routerWith(t, o, time.Hour, false)
+	_, err := b.client.Exchange(t.Context(), att, nil)
+	if e := failed(t, err, routeros.Auth); strings.Contains(e.Error(), "sesame") || b.router.Logins() != 0 {
+		t.Errorf("%v, %d logins", e, b.router.Logins())
+	}
+}
+
+func TestInjectedErrors(t *testing.T) {
+	b := router(t, rosim.DefaultOptions())
+	for text, kind := range map[string]routeros.Kind{
+		"failure: resolve failed":    routeros.Reply,
+		"action timed out":           routeros.Timeout,
+		"not enough permissions (9)": routeros.Permission,
+		"something new":              routeros.Reply,
+	} {
+		b.router.FailNext(text)
+		_, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 1 * m})
+		if e := failed(t, err, kind); !strings.Contains(e.Reply, text) {
+			t.Errorf("%q: reply %q", text, e.Reply)
+		}
+	}
+	if b.limits(t).Down != 95*m || b.router.Logins() != 1 {
+		t.Errorf("the router has %v after %d logins", b.limits(t), b.router.Logins())
+	}
+}
+
+func TestCountersThatRestart(t *testing.T) {
+	o := rosim.DefaultOptions()
+	var now atomic.Int64
+	o.Now = func() unit.Time { return unit.Time(now.Load()) }
+	o.ResetOnChange = true
+	b := router(t, o)
+	now.Add(int64(time.Minute))
+	first, err := b.client.Exchange(t.Context(), att, nil)
+	if err != nil || first.Down.Bytes == 0 || first.WANRx == 0 {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	second, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 90 * m})
+	if err != nil || second.Down.Bytes >= first.Down.Bytes || second.WANRx < first.WANRx {
+		t.Errorf("after a reset on change: %+v, %v", second, err)
+	}
+	b.router.ResetCounters()
+	third, err := b.client.Exchange(t.Context(), att, nil)
+	if err != nil || third.WANRx != 0 || third.Up.Bytes != 0 {
+		t.Errorf("after a reset: %+v, %v", third, err)
+	}
+}

@@ -1,0 +1,55 @@
+package routeros
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestSteerable(t *testing.T) {
+	good := Rule{
+		ID: "*5", Comment: "STEER", Chain: "prerouting", Action: "mark-connection", ConnectionState: "new", NewConnectionMark: "c-wan2",
+	}
+	if err := good.Steerable(); err != nil {
+		t.Errorf("the asked form is refused: %v", err)
+	}
+	own := good
+	own.Chain = "steer"
+	if err := own.Steerable(); err != nil {
+		t.Errorf("a chain of the user's own is refused: %v", err)
+	}
+	for _, tt := range []struct {
+		name       string
+		change     func(*Rule)
+		wrong, fix string
+	}{
+		{
+			"marks packets", func(r *Rule) { r.Action, r.NewRoutingMark, r.NewConnectionMark = "mark-routing", "via-wan2", "" }, "first packet",
+			`[find where comment="STEER"] action=mark-connection connection-state=new new-connection-mark=c-via-wan2`,
+		},
+		{"marks packets with nothing", func(r *Rule) { r.Action, r.NewConnectionMark = "mark-routing", "" }, "first packet", "new-connection-mark=c-via-wan2"},
+		{"drops", func(r *Rule) { r.Action = "drop" }, `action is "drop"`, "action=mark-connection"},
+		{"every state", func(r *Rule) { r.ConnectionState = "" }, "every state", "connection-state=new"},
+		{"running connections too", func(r *Rule) { r.ConnectionState = "established,new" }, "established,new", "connection-state=new"},
+		{"no mark", func(r *Rule) { r.NewConnectionMark = "" }, "no connection mark", "new-connection-mark="},
+		{"no-mark", func(r *Rule) { r.NewConnectionMark = "no-mark" }, "no connection mark", "new-connection-mark="},
+		{"too late", func(r *Rule) { r.Chain = "postrouting" }, "postrouting", "chain=prerouting"},
+		{"invalid", func(r *Rule) { r.Invalid = true }, "invalid", "print detail where invalid"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := good
+			tt.change(&r)
+			err := r.Steerable()
+			if err == nil || !strings.Contains(err.Error(), tt.wrong) || !strings.Contains(err.Error(), tt.fix) {
+				t.Fatalf("got %v; want %q and the way out %q", err, tt.wrong, tt.fix)
+			}
+			if !IsForm(fmt.Errorf("steering: %w", err)) {
+				t.Error("the error is not known as one of form")
+			}
+		})
+	}
+	if IsForm(errors.New("x")) {
+		t.Error("any error is one of form")
+	}
+}
