@@ -30,7 +30,7 @@ $(TOOLS)/golangci-lint:
 
 bench: ## speeds: the cores, the pinger, a simulated day against the clock
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
-	$(GO) run ./cmd/wanctl sim day --figures speed
+	$(GO) run ./cmd/wanctl sim day --speed | tail -1
 
 cover: ## coverage of the words, the judgement and the paper
 	scripts/cover

@@ -52,8 +52,9 @@ var (
 		"internal/lab/score": append(slices.Clone(paper), "internal/config", "internal/state", "internal/probe",
 			"internal/daemon", "internal/lab/"),
 
-		"internal/cli":             {"internal/"},
+		"internal/cli":             {"internal/", "configs"},
 		"cmd/wanctl":               {"internal/cli"},
+		"configs":                  {},
 		"internal/archtest":        {},
 		"internal/archtest/mutant": {},
 		"internal/e2e":             {"internal/"},
