@@ -4,7 +4,6 @@ package unit
 import (
 	"fmt"
 	"math"
-	"math/big"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -60,15 +59,7 @@ func (r Rate) Scale(p PPM) Rate {
 	if r <= 0 || p <= 0 {
 		return 0
 	}
-	hi, lo := bits.Mul64(uint64(r), uint64(p))
-	if hi >= uint64(One) {
-		return math.MaxInt64
-	}
-	q, _ := bits.Div64(hi, lo, uint64(One))
-	if q > math.MaxInt64 {
-		return math.MaxInt64
-	}
-	return Rate(q)
+	return Rate(mulDiv(uint64(r), uint64(p), uint64(One)))
 }
 
 // Over returns how many bytes r carries in d, at least 0 and saturating instead of overflowing.
@@ -76,16 +67,7 @@ func (r Rate) Over(d time.Duration) Bytes {
 	if r <= 0 || d <= 0 {
 		return 0
 	}
-	const bitNanosPerByte = 8 * uint64(time.Second)
-	hi, lo := bits.Mul64(uint64(r), uint64(d))
-	if hi >= bitNanosPerByte {
-		return math.MaxInt64
-	}
-	q, _ := bits.Div64(hi, lo, bitNanosPerByte)
-	if q > math.MaxInt64 {
-		return math.MaxInt64
-	}
-	return Bytes(q)
+	return Bytes(mulDiv(uint64(r), uint64(d), bitNanosPerByte))
 }
 
 // Bytes is an amount of data or the depth of a queue, in bytes.
@@ -96,16 +78,11 @@ func (b Bytes) Per(d time.Duration) Rate {
 	if b <= 0 || d <= 0 {
 		return 0
 	}
-	hi, lo := bits.Mul64(uint64(b), 8*uint64(time.Second))
-	if hi >= uint64(d) {
-		return math.MaxInt64
-	}
-	q, _ := bits.Div64(hi, lo, uint64(d))
-	if q > math.MaxInt64 {
-		return math.MaxInt64
-	}
-	return Rate(q)
+	return Rate(mulDiv(uint64(b), bitNanosPerByte, uint64(d)))
 }
+
+// bitNanosPerByte turns bit/s over nanoseconds into bytes.
+const bitNanosPerByte = 8 * uint64(time.Second)
 
 // PPM is a dimensionless factor or share in parts per million. Rates move by PPM, not by floats, so that the same
 // input gives the same rate on every architecture.
@@ -137,12 +114,20 @@ func ShareOf(part, whole int64) PPM {
 	if whole <= 0 || part <= 0 {
 		return 0
 	}
-	q := new(big.Int).Mul(big.NewInt(part), big.NewInt(int64(One)))
-	q.Quo(q, big.NewInt(whole))
-	if !q.IsInt64() {
+	return PPM(mulDiv(uint64(part), uint64(One), uint64(whole)))
+}
+
+// mulDiv returns a × b ÷ c rounded down, saturating at the largest int64. c must not be 0.
+func mulDiv(a, b, c uint64) int64 {
+	hi, lo := bits.Mul64(a, b)
+	if hi >= c {
 		return math.MaxInt64
 	}
-	return PPM(q.Int64())
+	q, _ := bits.Div64(hi, lo, c)
+	if q > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(q)
 }
 
 // Time is an instant in nanoseconds on the host's monotonic clock since boot (suspend included where the
