@@ -1,0 +1,156 @@
+package probe
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+type turn struct {
+	Host int
+	At   time.Duration
+}
+
+func TestPaceStaggersEvenly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second-1)
+		defer cancel()
+		start := time.Now()
+		var got []turn
+		pace(ctx, newGait(3, 900*time.Millisecond, start), 0, func(h int) { got = append(got, turn{h, time.Since(start)}) })
+		ms := time.Millisecond
+		want := []turn{{0, 0}, {1, 300 * ms}, {2, 600 * ms}, {0, 900 * ms}, {1, 1200 * ms}, {2, 1500 * ms}, {0, 1800 * ms}}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+func TestPaceCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var got []int
+		pace(t.Context(), newGait(3, 0, start), 6, func(h int) { got = append(got, h) })
+		if d := cmp.Diff([]int{0, 1, 2, 0, 1, 2}, got); d != "" {
+			t.Error(d)
+		}
+		if took := time.Since(start); took < 5*minInterval/3 || took > 2*minInterval {
+			t.Errorf("six echoes to three hosts took %v", took)
+		}
+	})
+}
+
+func TestPaceEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		pace(ctx, newGait(1, time.Second, time.Now()), 0, func(int) {
+			if n++; n == 3 {
+				cancel()
+			}
+		})
+		if n != 3 {
+			t.Errorf("sent %d echoes, want 3", n)
+		}
+		cancelled, stop := context.WithCancel(t.Context())
+		stop()
+		pace(cancelled, newGait(1, time.Second, time.Now()), 0, func(int) { t.Error("sent after the end") })
+	})
+}
+
+// TestPaceAfterStop: a process that was stopped does not make up for it with a burst.
+func TestPaceAfterStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		start := time.Now()
+		var got []turn
+		pace(ctx, newGait(2, 2*time.Second, start), 0, func(h int) {
+			got = append(got, turn{h, time.Since(start)})
+			if len(got) == 3 {
+				time.Sleep(10 * time.Second)
+			}
+		})
+		s := time.Second
+		want := []turn{{0, 0}, {1, s}, {0, 2 * s}, {1, 12 * s}, {0, 13 * s}, {1, 14 * s}}
+		if d := cmp.Diff(want, got[:6]); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+// TestGaitBounds: whatever is asked and however late the turns come, no window of a second holds more than 20 echoes
+// or more than 5 to one host, and every host has its turn.
+func TestGaitBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		hosts := rapid.IntRange(1, MaxTargets).Draw(t, "hosts")
+		asked := time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "interval"))
+		start := time.Unix(1000, 0)
+		g := newGait(hosts, asked, start)
+		now := start
+		var all []time.Time
+		byHost := make([][]time.Time, hosts)
+		for i := range 300 {
+			h, then := g.next(now)
+			if h != i%hosts {
+				t.Fatalf("turn %d went to host %d", i, h)
+			}
+			all = append(all, now)
+			byHost[h] = append(byHost[h], now)
+			late := time.Duration(0)
+			if rapid.IntRange(0, 9).Draw(t, "jitter") == 0 {
+				late = time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "late"))
+			}
+			if now = then.Add(late); then.Before(all[len(all)-1]) {
+				t.Fatal("the next turn lies in the past")
+			}
+		}
+		within := func(times []time.Time, limit int) {
+			for i := limit; i < len(times); i++ {
+				if d := times[i].Sub(times[i-limit]); d < time.Second {
+					t.Fatalf("%d echoes within %v", limit+1, d)
+				}
+			}
+		}
+		within(all, 20)
+		for _, times := range byHost {
+			within(times, 5)
+		}
+	})
+}
+
+// TestGaitKeepsPhase: small delays do not add up when there is room to make up for them.
+func TestGaitKeepsPhase(t *testing.T) {
+	start := time.Unix(1000, 0)
+	g := newGait(1, time.Second, start)
+	now := start
+	for range 1000 {
+		_, then := g.next(now)
+		now = then.Add(3 * time.Millisecond)
+	}
+	if got := now.Sub(start); got != 1000*time.Second+3*time.Millisecond {
+		t.Errorf("1000 turns took %v", got)
+	}
+}
+
+func TestLegalInterval(t *testing.T) {
+	for _, tt := range []struct {
+		hosts       int
+		asked, want time.Duration
+	}{
+		{1, 0, 200 * time.Millisecond},
+		{3, 50 * time.Millisecond, 200 * time.Millisecond},
+		{4, 50 * time.Millisecond, 200 * time.Millisecond},
+		{5, 50 * time.Millisecond, 250 * time.Millisecond},
+		{64, time.Second, 3200 * time.Millisecond},
+		{3, 2 * time.Second, 2 * time.Second},
+	} {
+		if got := legalInterval(tt.hosts, tt.asked); got != tt.want {
+			t.Errorf("%d hosts, %v asked: %v, want %v", tt.hosts, tt.asked, got, tt.want)
+		}
+	}
+}

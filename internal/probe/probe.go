@@ -1,0 +1,393 @@
+// Package probe measures delay and loss to a line's reflectors with ICMP echoes that leave through that line.
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// Bounds and defaults of [Options].
+const (
+	// DefaultInterval is used when Interval is 0.
+	DefaultInterval = time.Second
+	// DefaultTimeout is used when Timeout is 0.
+	DefaultTimeout = time.Second
+	// MaxTimeout is the longest timeout: a longer round trip is no valid sample anyway.
+	MaxTimeout = 10 * time.Second
+	// MaxTargets is the most targets of one pinger; at 20 echoes/s each then has its turn every 3.2 s.
+	MaxTargets = 64
+)
+
+// Options say whom to probe, how often, and through which line.
+type Options struct {
+	// Targets are reflectors: IP addresses (an IPv6 one may carry a zone) or host names. 1 to [MaxTargets].
+	Targets []string
+	// Source is the address probes leave from; the zero Addr leaves the choice to the kernel.
+	Source netip.Addr
+	// Interface is the interface probes leave through (SO_BINDTODEVICE); empty leaves the choice to the routes.
+	Interface string
+	// Mark is the firewall mark of the probes (SO_MARK) for routing rules; 0 sets none.
+	Mark uint32
+	// Interval is the time between two echoes to one host. It is stretched so that no host gets more than 5 echoes/s and
+	// all together no more than 20. 0 is [DefaultInterval].
+	Interval time.Duration
+	// Timeout is how long a reply counts; a later one is only counted as late. At most [MaxTimeout]; 0 is [DefaultTimeout].
+	Timeout time.Duration
+	// Now is the clock of all times handed up; nil is the time since boot (CLOCK_BOOTTIME). Round trips do not depend on it.
+	Now func() unit.Time
+	// Log takes rare notes, each kind at most once a minute; nil discards them. It may be called from any goroutine.
+	Log func(link.Note)
+	// Resolver looks up host names; nil is [net.DefaultResolver]. Addresses in Targets never reach it.
+	Resolver Resolver
+
+	kind socketKind // for tests: one sort of socket only
+}
+
+// binding is the part of the options that ties a socket to a line.
+func (o *Options) binding() binding {
+	return binding{source: o.Source, device: o.Interface, mark: o.Mark}
+}
+
+// complete checks the options and fills in defaults. All errors are reported at once.
+func (o *Options) complete() error {
+	var errs []error
+	bad := func(thing, hint, format string, args ...any) {
+		errs = append(errs, &Error{Kind: KindOptions, Op: "probe options:", Thing: thing, Err: fmt.Errorf(format, args...), Hint: hint})
+	}
+	switch n := len(o.Targets); {
+	case n == 0:
+		bad("targets", "name at least one reflector", "there is none")
+	case n > MaxTargets:
+		bad("targets", fmt.Sprintf("at most %d", MaxTargets), "%d are too many", n)
+	}
+	if o.Source.IsValid() {
+		if o.Source = o.Source.Unmap(); !usable(o.Source) {
+			bad("source "+o.Source.String(), "use an address of the line's interface", "not a unicast address")
+		}
+	}
+	if len(o.Interface) >= unix.IFNAMSIZ || strings.ContainsAny(o.Interface, "/ \x00") {
+		bad("interface "+fmt.Sprintf("%q", o.Interface), "at most 15 characters, no slash, no space", "not an interface name")
+	}
+	if o.Interval < 0 {
+		bad("interval", "", "%v is negative", o.Interval)
+	}
+	if o.Timeout < 0 || o.Timeout > MaxTimeout {
+		bad("timeout", "", "%v is outside 0 to %v", o.Timeout, MaxTimeout)
+	}
+	if o.Interval == 0 {
+		o.Interval = DefaultInterval
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Now == nil {
+		o.Now = bootTime
+	}
+	if o.Log == nil {
+		o.Log = func(link.Note) {}
+	}
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
+	}
+	return errors.Join(errs...)
+}
+
+// usable says whether a can be probed or probed from: unicast and not "any".
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// bootTime reads CLOCK_BOOTTIME.
+func bootTime() unit.Time {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail: the clock exists since Linux 2.6.39
+	return unit.Time(ts.Nano())
+}
+
+// target is one reflector and its account.
+type target struct {
+	name    string
+	literal bool
+	addr    netip.Addr // invalid until the name is resolved
+	to      unix.Sockaddr
+	failing bool
+
+	sent, received, late, forged, wrongSource, duplicates, sendErrors uint64
+
+	lastReply      unit.Time
+	answered       unit.Time // when the newest answered probe was sent
+	unanswered     unit.Time
+	lastErr, dnsEr error
+}
+
+// TargetStats is one target's account since the pinger was opened.
+type TargetStats struct {
+	// Target is as configured; Addr is what it resolved to, invalid while unknown.
+	Target string
+	Addr   netip.Addr
+	// Sent counts echoes that left, Received those answered in time.
+	Sent, Received uint64
+	// Late counts answers after the timeout, Duplicates further answers to the same echo.
+	Late, Duplicates uint64
+	// Forged counts replies without the echo's secret, WrongSource those with it but from another address.
+	Forged, WrongSource uint64
+	// SendErrors counts echoes that were due but could not leave, for want of an address or a socket too.
+	SendErrors uint64
+	// LastReply is when the newest valid reply reached the kernel; 0 is never.
+	LastReply unit.Time
+	// Unanswered is when the oldest echo left that is younger than the newest answered one; 0 when there is none.
+	// Now minus Unanswered is how long the target has been silent.
+	Unanswered unit.Time
+	// Err is the last failure to send or to resolve since the last success; nil when all is well.
+	Err error
+}
+
+// Totals is the account of the pinger as a whole.
+type Totals struct {
+	// Stray counts replies to nothing we remember: older than the table, or never sent.
+	Stray uint64
+	// Malformed counts packets that are no echo reply.
+	Malformed uint64
+	// Dropped counts replies lost because Drain was not called in time.
+	Dropped uint64
+	// Reopened counts sockets opened anew after a failure, ReadErrors failed reads.
+	Reopened, ReadErrors uint64
+	// Unstamped counts replies without a kernel receive stamp: their round trip includes our own wait to read them.
+	Unstamped uint64
+}
+
+// Pinger probes a line's reflectors in the background. Its methods may be called from any goroutine.
+type Pinger struct {
+	o     Options
+	id    uint16
+	quiet quiet
+
+	mu      sync.Mutex
+	targets []target
+	table   table
+	buffer  buffer
+	totals  Totals
+	conns   [families]*conn
+	retryAt [families]unit.Time
+	down    [families]bool // noted as failed, not yet as open again
+	running bool
+	closed  bool
+	cancel  context.CancelFunc
+
+	wg      sync.WaitGroup
+	echo    [echoLen]byte // of the sending goroutine
+	arrived chan struct{} // a reply was accepted
+}
+
+// Open checks the options and opens the sockets. It fails when the options are wrong, when neither sort of ICMP socket
+// may be opened, or when the mark may not be set; every error is, or wraps, an [*Error]. An interface or address that
+// does not exist (yet) is no failure: Run keeps trying and notes it, and Check reports it. No name is looked up here.
+func Open(o Options) (*Pinger, error) {
+	err := o.complete()
+	var id [2]byte
+	_, _ = rand.Read(id[:]) // never fails since Go 1.24
+	p := &Pinger{o: o, id: binary.BigEndian.Uint16(id[:]), arrived: make(chan struct{}, 1)}
+	p.quiet.log = p.o.Log
+	p.targets = make([]target, len(o.Targets))
+	for i, name := range o.Targets {
+		t := &p.targets[i]
+		t.name = name
+		a, perr := netip.ParseAddr(name)
+		switch a = a.Unmap(); {
+		case perr != nil && !plausibleName(name):
+			err = errors.Join(err, &Error{Kind: KindOptions, Op: "probe target", Thing: fmt.Sprintf("%q", name), Err: errors.New("neither an IP address nor a host name")})
+		case perr != nil:
+			// A name: Run looks it up.
+		case !usable(a):
+			err = errors.Join(err, &Error{Kind: KindOptions, Op: "probe target", Thing: name, Err: errors.New("not a unicast address")})
+		case !p.o.binding().allows(familyOf(a)):
+			err = errors.Join(err, &Error{
+				Kind: KindFamily, Op: "probe target", Thing: name, Err: fmt.Errorf("cannot be probed from %v, an address of the other IP version", o.Source),
+				Hint: "use targets of the source's IP version, or bind by interface or mark too",
+			})
+		default:
+			t.literal = true
+			p.point(t, a)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.openAll(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openAll opens the sockets of the families in use. Only failures that cannot heal are returned.
+func (p *Pinger) openAll() error {
+	for _, f := range p.families() {
+		c, err := openConn(p.o.binding(), f, p.o.kind, p.id)
+		if err == nil {
+			p.conns[f] = c
+			continue
+		}
+		if !heals(err) {
+			_ = p.closeConns()
+			return err
+		}
+	}
+	return nil
+}
+
+// families returns the families of the known addresses; before any name is resolved, that of the source, or IPv4.
+func (p *Pinger) families() []family {
+	var used [families]bool
+	for i := range p.targets {
+		if a := p.targets[i].addr; a.IsValid() {
+			used[familyOf(a)] = true
+		}
+	}
+	if !used[v4] && !used[v6] {
+		f := v4
+		if p.o.Source.IsValid() {
+			f = familyOf(p.o.Source)
+		}
+		used[f] = true
+	}
+	var out []family
+	for f, u := range used {
+		if u {
+			out = append(out, family(f))
+		}
+	}
+	return out
+}
+
+// point sets a target's address. The caller holds the lock once the pinger is shared.
+func (p *Pinger) point(t *target, a netip.Addr) {
+	t.to = sockaddr(a, p.o.Interface, 0)
+	t.addr = a.WithZone("")
+}
+
+// Interval returns the time between two echoes to one host after the bounds were applied.
+func (p *Pinger) Interval() time.Duration { return legalInterval(len(p.targets), p.o.Interval) }
+
+// Run probes until ctx ends or Close is called, and then returns nil. It fails at once with [ErrClosed] or [ErrRunning].
+// Failures to send, to read or to resolve are counted, noted and survived. The sockets are closed when it returns.
+func (p *Pinger) Run(ctx context.Context) error {
+	ctx, end, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	for i := range p.targets {
+		if !p.targets[i].literal {
+			p.wg.Go(func() { p.resolveLoop(ctx, i) })
+		}
+	}
+	pace(ctx, newGait(len(p.targets), p.o.Interval, time.Now()), 0, p.probe)
+	return nil
+}
+
+// begin marks the pinger as running and starts to read. The caller calls end when done.
+func (p *Pinger) begin(parent context.Context) (ctx context.Context, end func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return nil, nil, ErrClosed
+	case p.running:
+		return nil, nil, ErrRunning
+	}
+	ctx, p.cancel = context.WithCancel(parent)
+	p.running = true
+	for _, c := range p.conns {
+		if c != nil {
+			p.wg.Go(func() { p.read(c) })
+		}
+	}
+	return ctx, p.end, nil
+}
+
+// end stops what begin and Run started.
+func (p *Pinger) end() {
+	p.mu.Lock()
+	p.cancel()
+	p.mu.Unlock()
+	_ = p.closeConns()
+	p.wg.Wait()
+	p.mu.Lock()
+	p.running = false
+	p.mu.Unlock()
+}
+
+// Close ends Run and closes the sockets. Stats and Drain keep working. It may be called more than once.
+func (p *Pinger) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	running := p.running
+	if running {
+		p.cancel()
+	}
+	p.mu.Unlock()
+	if running {
+		return nil // Run closes the sockets on its way out
+	}
+	return p.closeConns()
+}
+
+// closeConns closes the open sockets.
+func (p *Pinger) closeConns() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for f, c := range p.conns {
+		if c != nil {
+			errs = append(errs, c.close())
+			p.conns[f] = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Drain appends the replies since the last call to dst, oldest first. When it is not called for long, the oldest
+// replies are dropped and counted.
+func (p *Pinger) Drain(dst []link.Reply) []link.Reply {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.buffer.drain(dst)
+}
+
+// Stats returns the account of each target, in the order of the options.
+func (p *Pinger) Stats() []TargetStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]TargetStats, len(p.targets))
+	for i := range p.targets {
+		t := &p.targets[i]
+		out[i] = TargetStats{
+			Target: t.name, Addr: t.addr, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
+			Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
+			LastReply: t.lastReply, Unanswered: t.unanswered, Err: errors.Join(t.lastErr, t.dnsEr),
+		}
+	}
+	return out
+}
+
+// Totals returns the account of the pinger as a whole.
+func (p *Pinger) Totals() Totals {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.totals
+	t.Dropped = p.buffer.dropped
+	return t
+}
