@@ -1,0 +1,177 @@
+package rosim
+
+import (
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// Applier stands behind the router's queues: a simulated network, or a kernel. The router calls it with its own lock
+// held, so an Applier must not call back into the Router.
+type Applier interface {
+	// Apply makes limit the rate of the named queue; 0 is unlimited. An error is shown to the client as a failure
+	// and leaves the limit as it was.
+	Apply(queue string, limit unit.Rate) error
+	// Queue returns the counters of the named queue since the network began; false when there is no such queue.
+	Queue(name string) (link.Queue, bool)
+	// Interface returns the byte counters of the named interface since the network began; false when there is none.
+	Interface(name string) (rx, tx unit.Bytes, ok bool)
+}
+
+// The built-in traffic model.
+const (
+	// standingQueue is what a loaded CAKE leaf reports as queued-bytes on RouterOS: about 2 MB.
+	standingQueue unit.Bytes = 2_000_000
+	// packetSize is the mean size of the model's packets in bytes.
+	packetSize = 1200
+)
+
+// traffic is the counters of a queue or an interface, as far as the model keeps them.
+type traffic struct {
+	offered unit.Rate // queues: what wants to pass
+	iface   string    // queues: the WAN interface the traffic also crosses
+	down    bool      // queues: the traffic arrives on that interface
+
+	bytes, rx, tx  unit.Bytes
+	packets        int64
+	queued         unit.Bytes
+	dropped        int64
+	rate           unit.Rate
+	base           link.Queue // applier's counters at the last reset
+	baseRx, baseTx unit.Bytes
+	fraction       unit.Bytes // bytes not yet counted as a packet
+}
+
+// advance brings every counter up to now. The caller holds the lock.
+func (r *Router) advance() {
+	now := r.opt.Now()
+	dt := max(now.Sub(r.advanced), 0)
+	r.advanced = now
+	if r.opt.Applier != nil {
+		r.read()
+	} else if dt > 0 {
+		r.flow(dt)
+	}
+	for _, it := range r.queues().items {
+		r.publish(it)
+	}
+	for _, it := range r.interfaces().items {
+		t := it.traffic
+		it.vals["rx-byte"], it.vals["tx-byte"] = num(int64(t.rx)), num(int64(t.tx))
+		it.vals["rx-packet"], it.vals["tx-packet"] = num(int64(t.rx)/packetSize), num(int64(t.tx)/packetSize)
+	}
+	up := max(now.Sub(r.booted), 0).Truncate(time.Second)
+	res := r.resource()
+	res.vals["uptime"] = span(up)
+	res.vals["write-sect-since-reboot"] = num(r.sectors)
+	res.vals["write-sect-total"] = num(r.sectorsTotal)
+}
+
+func (r *Router) publish(it *item) {
+	t := it.traffic
+	if t == nil {
+		return
+	}
+	it.vals["bytes"], it.vals["packets"] = num(int64(t.bytes)), num(t.packets)
+	it.vals["queued-bytes"], it.vals["queued-packets"] = num(int64(t.queued)), num((int64(t.queued)+packetSize-1)/packetSize)
+	it.vals["dropped"] = num(0)
+	if r.dialect.CountDrops {
+		it.vals["dropped"] = num(t.dropped)
+	}
+	it.vals["rate"], it.vals["packet-rate"] = num(int64(t.rate)), num(int64(t.rate)/8/packetSize)
+}
+
+// read takes the counters from the network behind the router.
+func (r *Router) read() {
+	for _, it := range r.queues().items {
+		q, ok := r.opt.Applier.Queue(it.text("name"))
+		if !ok || it.traffic == nil {
+			continue
+		}
+		t := it.traffic
+		if q.Bytes < t.base.Bytes || q.Packets < t.base.Packets || q.Dropped < t.base.Dropped {
+			t.base = link.Queue{}
+		}
+		t.bytes, t.packets, t.dropped = q.Bytes-t.base.Bytes, q.Packets-t.base.Packets, q.Dropped-t.base.Dropped
+		t.queued = q.QueuedBytes
+		if r.opt.FastTrack {
+			t.bytes, t.packets, t.queued = 0, 0, 0
+		}
+	}
+	for _, it := range r.interfaces().items {
+		rx, tx, ok := r.opt.Applier.Interface(it.text("name"))
+		if !ok {
+			continue
+		}
+		t := it.traffic
+		if rx < t.baseRx || tx < t.baseTx {
+			t.baseRx, t.baseTx = 0, 0
+		}
+		t.rx, t.tx = rx-t.baseRx, tx-t.baseTx
+	}
+}
+
+// flow lets the fixed offered rates pass for dt: at most the limit goes through, the rest stands in the queue up to
+// standingQueue and is dropped beyond it.
+func (r *Router) flow(dt time.Duration) {
+	for _, it := range r.queues().items {
+		t := it.traffic
+		if t == nil {
+			continue
+		}
+		limit := unit.Rate(it.vals["max-limit"].num)
+		shaped := limit > 0 && it.vals["disabled"].num == 0 && !r.opt.FastTrack
+		in := t.offered.Over(dt)
+		out := in
+		t.rate = t.offered
+		if shaped {
+			room := limit.Over(dt)
+			have := in + t.queued
+			out = min(have, room)
+			rest := have - out
+			t.queued = min(rest, standingQueue)
+			t.dropped += int64(rest-t.queued) / packetSize
+			if t.queued > 0 {
+				t.rate = limit
+			}
+		} else {
+			out += t.queued
+			t.queued = 0
+		}
+		if !r.opt.FastTrack && it.vals["disabled"].num == 0 {
+			t.bytes += out
+			t.fraction += out
+			t.packets += int64(t.fraction) / packetSize
+			t.fraction %= packetSize
+		} else {
+			t.rate = 0
+		}
+		if f := named(r.interfaces(), t.iface); f != nil {
+			if t.down {
+				f.traffic.rx += out
+			} else {
+				f.traffic.tx += out
+			}
+		}
+	}
+}
+
+// zero resets one item's counters. The caller holds the lock and has called advance.
+func (r *Router) zero(it *item) {
+	if it.traffic != nil {
+		t := it.traffic
+		t.base.Bytes, t.base.Packets, t.base.Dropped = t.base.Bytes+t.bytes, t.base.Packets+t.packets, t.base.Dropped+t.dropped
+		t.baseRx, t.baseTx = t.baseRx+t.rx, t.baseTx+t.tx
+		t.bytes, t.packets, t.dropped, t.rx, t.tx, t.fraction = 0, 0, 0, 0, 0, 0
+		if it.menu == r.queues() {
+			r.publish(it)
+		}
+		return
+	}
+	for i := range it.menu.props {
+		if p := &it.menu.props[i]; p.stat {
+			it.vals[p.name] = p.def
+		}
+	}
+}
