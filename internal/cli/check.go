@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"wanctl/internal/config"
+)
+
+type checkCmd struct {
+	Files []string `arg:"" name:"file" help:"WAN or steering configuration files (YAML)."`
+	JSON  bool     `help:"Print the findings as JSON."`
+}
+
+// Help teaches the output.
+func (checkCmd) Help() string {
+	return `Each finding is one line, "file:line:column: severity: key: message (way out)". Nothing is contacted and nothing
+is written. The exit code is 0 when no file has an error; warnings alone are no error.
+
+Example:
+
+    wanctl check configs/att_config.yaml configs/steering_config_v2.yaml`
+}
+
+// Run reads all files and reports on all of them.
+func (c checkCmd) Run(app *App) error {
+	var all config.Diagnostics
+	kinds := make([]string, len(c.Files))
+	files := make([]*config.File, len(c.Files))
+	for i, path := range c.Files {
+		f, ds := app.parse(path)
+		all = append(all, ds...)
+		files[i] = f
+		switch {
+		case f == nil:
+		case f.WAN != nil:
+			kinds[i] = "WAN " + f.WAN.Name
+		case f.Steering != nil:
+			kinds[i] = "steering " + f.Steering.Name
+		}
+	}
+	all = append(all, config.CrossCheck(files...)...)
+	bad := all.HasErrors()
+	if c.JSON {
+		if all == nil {
+			all = config.Diagnostics{}
+		}
+		e := json.NewEncoder(app.Stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(struct {
+			OK       bool               `json:"ok"`
+			Findings config.Diagnostics `json:"findings"`
+		}{!bad, all}); err != nil {
+			return fmt.Errorf("print the findings: %w", err)
+		}
+	} else {
+		fmt.Fprint(app.Stderr, all)
+		failed := map[string]bool{}
+		for _, d := range all.Errors() {
+			failed[d.File] = true
+		}
+		for i, k := range kinds {
+			if k != "" && !failed[c.Files[i]] {
+				fmt.Fprintf(app.Stdout, "%s: ok: %s\n", c.Files[i], k)
+			}
+		}
+	}
+	if bad {
+		return exitCode(exitFailed)
+	}
+	return nil
+}
+
+// parse reads one file, and for steering its primary's; a file that cannot be opened is a finding like any other.
+func (a *App) parse(path string) (*config.File, config.Diagnostics) {
+	f, err := os.Open(path)
+	if err != nil {
+		var pe *os.PathError
+		msg := err.Error()
+		if errors.As(err, &pe) {
+			msg = pe.Err.Error()
+		}
+		return nil, config.Diagnostics{{
+			File: path, Severity: config.Error, Message: "cannot be opened: " + msg,
+			Hint: "give the path of a WAN or steering configuration; examples are in configs/",
+		}}
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, config.Diagnostics{{
+			File: path, Severity: config.Error, Message: "is a directory",
+			Hint: "give its files: " + filepath.Join(path, "*.yaml"),
+		}}
+	}
+	d := a.dirs("")
+	file, ds := config.Parse(path, io.Reader(f), config.Options{
+		Env: a.LookupEnv, ReadFile: a.ReadFile, Dirs: config.Dirs{Run: d.Run, State: d.State},
+	})
+	if file == nil || file.Steering == nil || file.Steering.PrimaryWANConfig == "" {
+		return file, ds
+	}
+	// What steering leaves open is taken from its primary's own file.
+	primary, pds := a.parse(file.Steering.PrimaryWANConfig)
+	switch {
+	case primary == nil && file.Steering.Queues.Download != "" && !exists(file.Steering.PrimaryWANConfig):
+		// Steering can do without it; only where its probes leave by is then for it to say itself.
+		ds = append(ds, config.Diagnostic{
+			File: path, Key: "topology.primary_wan_config", Severity: config.Warning,
+			Message: file.Steering.PrimaryWANConfig + " is not on this host, so its source address is not adopted",
+			Hint:    "give measurement.ping_source_ip, or put the file there",
+		})
+	case primary == nil:
+		ds = append(ds, pds.Errors()...)
+	case primary.WAN == nil:
+		ds = append(ds, config.Diagnostic{
+			File: path, Key: "topology.primary_wan_config", Severity: config.Error,
+			Message: file.Steering.PrimaryWANConfig + " is not the configuration of a WAN",
+		})
+	default:
+		file.Steering.Adopt(primary.WAN)
+	}
+	if ds.HasErrors() {
+		return nil, ds
+	}
+	return file, ds
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,178 @@
+// Package cli is the command line: one file per command, each a thin wire between flags and the rooms below.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"wanctl/internal/daemon"
+)
+
+// Exit codes, the same for every command.
+const (
+	exitOK = 0
+	// exitFailed is a command that could not do its work, a file with errors, or a degraded status.
+	exitFailed = 1
+	// exitNotRunning is `wanctl status` with nobody there.
+	exitNotRunning = 2
+	// exitUsage is a command line that makes no sense (EX_USAGE of sysexits.h).
+	exitUsage = 64
+)
+
+// Version is set by the build; a plain `go build` takes it from the module.
+var Version = ""
+
+func version() string {
+	if Version != "" {
+		return Version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				return "devel-" + s.Value[:12]
+			}
+		}
+	}
+	return "devel"
+}
+
+// App is the world a command sees.
+type App struct {
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	LookupEnv      func(string) (string, bool)
+	ReadFile       func(string) ([]byte, error)
+	UID            int
+	// Terminal says that Stdout is one, Width how wide it is.
+	Terminal bool
+	Width    int
+	// Notify delivers signals; the returned function stops that.
+	Notify func(chan<- os.Signal, ...os.Signal) (stop func())
+}
+
+// System is the real world.
+func System() *App {
+	fd := int(os.Stdout.Fd())
+	w, _, err := term.GetSize(fd)
+	return &App{
+		Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, LookupEnv: os.LookupEnv, ReadFile: os.ReadFile,
+		UID: os.Getuid(), Terminal: err == nil && os.Getenv("TERM") != "dumb", Width: w,
+		Notify: func(c chan<- os.Signal, sig ...os.Signal) func() {
+			signal.Notify(c, sig...)
+			return func() { signal.Stop(c) }
+		},
+	}
+}
+
+// grammar is the whole command line.
+type grammar struct {
+	Check    checkCmd    `cmd:"" help:"Check configuration files and say everything that is wrong with them."`
+	Autorate autorateCmd `cmd:"" help:"Control the rates of one or more WANs."`
+	Steer    steerCmd    `cmd:"" help:"Move new latency-sensitive connections to the healthier WAN."`
+	Run      runCmd      `cmd:"" help:"Run any mix of WANs and steering in one process."`
+	Status   statusCmd   `cmd:"" help:"Show what the running controllers see and do."`
+	Release  releaseCmd  `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
+	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
+	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
+	Sim      simCmd      `cmd:"" help:"Run a scenario in virtual time and print its figures."`
+	Emulate  emulateCmd  `cmd:"" help:"Serve an emulated RouterOS router over SSH."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+const description = `wanctl keeps latency flat while a line is full.
+
+Per WAN it measures round-trip times, decides what the line can carry now (GREEN, YELLOW, SOFT_RED, RED) and sets the
+rates of the router's CAKE queues. A steering loop moves new latency-sensitive connections to the healthier WAN when
+congestion is confirmed.
+
+Start with "wanctl demo": it needs no router, no root and no network.
+
+Exit codes: 0 done, 1 failed (or degraded, for status), 2 not running (status), 64 wrong usage.`
+
+// newParser builds the command line. exit is called where --help would end the process.
+func newParser(app *App, exit func(int)) (*kong.Kong, error) {
+	return kong.New(&grammar{},
+		kong.Name("wanctl"), kong.Description(description), kong.UsageOnError(),
+		kong.Writers(app.Stdout, app.Stderr), kong.Exit(exit),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
+		kong.Bind(app), kong.Vars{"dialects": dialectNames()},
+	)
+}
+
+// Main runs one command line and returns its exit code.
+func Main(args []string, app *App) int {
+	exited := -1
+	parser, err := newParser(app, func(code int) { exited = code })
+	if err != nil {
+		fmt.Fprintln(app.Stderr, "wanctl:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if exited >= 0 { // --help
+		return exited
+	}
+	if err != nil {
+		var pe *kong.ParseError
+		if errors.As(err, &pe) {
+			parser.Stdout = app.Stderr // what a program reads stays free of it
+			_ = pe.Context.PrintUsage(true)
+		}
+		fmt.Fprintln(app.Stderr, "wanctl:", err)
+		return exitUsage
+	}
+	err = ctx.Run()
+	var code exitCode
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &code):
+		return int(code)
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		fmt.Fprintln(app.Stderr, "wanctl:", line)
+	}
+	return exitFailed
+}
+
+// exitCode ends a command that has already said what there is to say.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// context returns one that ends at the first SIGTERM or SIGINT; a second signal kills, as everywhere.
+func (a *App) context() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := make(chan os.Signal, 1)
+	stop := a.Notify(c, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		select {
+		case <-c:
+			stop()
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { stop(); cancel() }
+}
+
+// dirs are the directories for files that no configuration names.
+func (a *App) dirs(run string) daemon.Dirs {
+	d := daemon.DefaultDirs(a.Getenv, a.UID)
+	if run != "" {
+		d.Run = run
+	}
+	return d
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"wanctl/internal/lab/netsim"
+	"wanctl/internal/lab/score"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+func quietApp() *App {
+	return &App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }, UID: 1000}
+}
+
+// show plays the demo's evening; change may cripple the sites first.
+func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result) {
+	t.Helper()
+	app := quietApp()
+	site, err := app.sites()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(site)
+	}
+	d := demo{app: app, site: site, quiet: true}
+	without, with, err = d.play(t.Context(), seed, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return without, with
+}
+
+// The evening's story: wanctl lowers the delay of calls, steers under confirmed congestion and comes back, and does not
+// steer because of delay alone.
+func TestDemoTellsItsStory(t *testing.T) {
+	for _, seed := range []uint64{1, 2, 3} {
+		without, with := show(t, seed, nil)
+		if with.Calls.P95*10 > without.Calls.P95*8 {
+			t.Errorf("seed %d: a call's p95 is %s with wanctl and %s without: not visibly better", seed, with.Calls.P95, without.Calls.P95)
+		}
+		if with.Calls.Above100*2 > without.Calls.Above100 {
+			t.Errorf("seed %d: calls stood above 100 ms for %.0f s with wanctl, %.0f s without", seed, with.Calls.Above100, without.Calls.Above100)
+		}
+		cable := with.Lines[netsim.Cable]
+		if cable.States.Down[2] == 0 {
+			t.Errorf("seed %d: the download never was SOFT_RED", seed)
+		}
+		if cable.Writes == 0 || with.OnOther == 0 {
+			t.Errorf("seed %d: %d router writes, %d calls on the other line", seed, cable.Writes, with.OnOther)
+		}
+		tr := with.Steering.Transitions
+		if len(tr) < 2 || tr[len(tr)-1].To != steer.Good {
+			t.Errorf("seed %d: the evening must steer and come back: %v", seed, tr)
+		}
+		for _, x := range tr {
+			at := x.At.Sub(netsim.Epoch)
+			if x.To == steer.Degraded && at > 190*time.Second && at < 260*time.Second {
+				t.Errorf("seed %d: steered at %s, in the episode of delay alone", seed, at)
+			}
+		}
+	}
+}
+
+// The column comes from a run: a controller that does not cut makes it worse.
+func TestACrippledControllerShows(t *testing.T) {
+	_, sound := show(t, 1, nil)
+	_, lame := show(t, 1, func(s *sites) {
+		for _, c := range []*shaperConfig{&s.cable.Shaper, &s.vdsl.Shaper} {
+			c.Down.FactorDown, c.Up.FactorDown = unit.One, unit.One
+		}
+	})
+	if lame.Lines[netsim.Cable].Line.P95*10 < sound.Lines[netsim.Cable].Line.P95*13 {
+		t.Errorf("with factor_down 1.0 the line's p95 is %s, with the shipped one %s: no visible difference",
+			lame.Lines[netsim.Cable].Line.P95, sound.Lines[netsim.Cable].Line.P95)
+	}
+}
+
+// Real SSH lies between controller and network, and yet the same seed gives the same figures.
+func TestTheDemoCanBeRepeated(t *testing.T) {
+	a0, a1 := show(t, 4, nil)
+	b0, b1 := show(t, 4, nil)
+	x, _ := json.Marshal([]score.Result{a0, a1})
+	y, _ := json.Marshal([]score.Result{b0, b1})
+	if !bytes.Equal(x, y) {
+		t.Errorf("two runs of one seed differ:\n%s\n%s", x, y)
+	}
+}
+
+func TestDemoPrintsTheTable(t *testing.T) {
+	app := quietApp()
+	var out bytes.Buffer
+	app.Stdout = &out
+	app.Notify = System().Notify
+	if err := (demoCmd{Headless: true, Duration: 2 * time.Minute, Seed: 1}).Run(app); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"without wanctl", "with wanctl", "99th percentile", "router writes", "steering actions", "Spectrum: [GREEN/GREEN]"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the demo's output lacks %q:\n%s", want, out.String())
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"wanctl/internal/lab/rosim"
+	"wanctl/internal/unit"
+)
+
+type emulateCmd struct {
+	Listen     string        `default:"127.0.0.1:2222" help:"Address of the SSH server."`
+	Dir        string        `placeholder:"DIR" help:"Where host key, client key and known_hosts are kept; default: a directory in the state directory."`
+	User       string        `default:"wanctl" help:"Account that the client key logs in to."`
+	ReadOnly   bool          `help:"That account lacks the write policy."`
+	Dialect    string        `default:"usual" help:"How the router behaves where sources differ: ${dialects}."`
+	Version_   string        `name:"routeros-version" default:"7.22.3" help:"RouterOS version it claims to be."` //nolint:revive // Version is kong's
+	Latency    time.Duration `help:"Time that each command takes."`
+	Jitter     time.Duration `help:"Random time on top of it."`
+	Fault      []string      `placeholder:"TIME:FAULT" sep:"none" help:"A fault that happens by itself, e.g. 60s:reboot=30s; \"list\" lists them."`
+	Apply      []string      `placeholder:"QUEUE=SPEC" sep:"none" help:"Let a queue's max-limit set a real HTB class: NAME=dev:IF,class:1:1[,netns:NAME]."`
+	ApplyIface []string      `name:"apply-iface" placeholder:"NAME=SPEC" sep:"none" help:"Let an interface show a real one's counters: NAME=dev:IF[,netns:NAME]."`
+	Journal    string        `placeholder:"FILE" help:"Write every request and every change of a limit or rule there, one JSON object a line."`
+	RuleFor    string        `name:"rule" placeholder:"COMMENT" help:"Comment of the steering rule, instead of the example's."`
+	Queues     []string      `name:"queue" placeholder:"NAME=MBPS" sep:"none" help:"A further queue tree entry with its max-limit in Mbit/s."`
+	PrintReady bool          `name:"print-ready" help:"Print address and router section when it listens." default:"true" negatable:""`
+}
+
+// Help shows how to use it with the other commands.
+func (emulateCmd) Help() string {
+	return `A router in memory behind a real SSH server, with the queues and the rule of the shipped examples. Into its directory
+it writes a client key, a known_hosts file and, once it listens, router.yaml: the router section of a configuration
+file that uses them. WANCTL_EMULATE_PASSWORD in the environment sets a password, too.
+
+Example:
+
+    wanctl emulate --latency 150ms --fault 60s:reboot=30s`
+}
+
+// Run serves until it is stopped.
+func (c emulateCmd) Run(app *App) error {
+	if len(c.Fault) == 1 && c.Fault[0] == "list" {
+		for _, l := range rosim.FaultNames() {
+			fmt.Fprintln(app.Stdout, l)
+		}
+		return nil
+	}
+	o, err := c.options(app.Getenv("WANCTL_EMULATE_PASSWORD"))
+	if err != nil {
+		return err
+	}
+	dir := c.Dir
+	if dir == "" {
+		dir = filepath.Join(app.dirs("").State, "emulate")
+	}
+	if dir, err = filepath.Abs(dir); err != nil { // the snippet is used from anywhere
+		return fmt.Errorf("find the emulator's directory: %w", err)
+	}
+	host, client, err := emulatorKeys(dir)
+	if err != nil {
+		return err
+	}
+	ready := filepath.Join(dir, "router.yaml")
+	if err := os.Remove(ready); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the snippet of the last run: %w", err)
+	}
+	o.HostKeys = []ssh.Signer{host}
+	applier, err := newApplier(c.Apply, c.ApplyIface)
+	if err != nil {
+		return err
+	}
+	if applier != nil {
+		defer func() {
+			if err := applier.Close(); err != nil {
+				fmt.Fprintf(app.Stderr, "wanctl: --apply: some counters could not be read: %v\n", err)
+			}
+		}()
+		o.Applier = applier
+	}
+	r, err := rosim.NewRouter(o)
+	if err != nil {
+		return err
+	}
+	r.AuthorizeKey(c.User, client.PublicKey())
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w (choose another with --listen)", err)
+	}
+	ctx, cancel := app.context()
+	defer cancel()
+	known := filepath.Join(dir, "known_hosts")
+	if err := os.WriteFile(known, []byte(r.KnownHosts(ln.Addr().String())), 0o600); err != nil {
+		return errors.Join(fmt.Errorf("write known_hosts: %w", err), ln.Close())
+	}
+	snippet := routerSnippet(ln.Addr(), c.User, filepath.Join(dir, "client_key"), known)
+	if err := putFile(ready, snippet); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	if c.PrintReady {
+		fmt.Fprintf(app.Stdout, "listening on %s\n\n%s", ln.Addr(), snippet)
+	}
+	if c.Journal != "" {
+		f, err := os.OpenFile(c.Journal, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return errors.Join(fmt.Errorf("open the journal: %w (choose another with --journal)", err), ln.Close())
+		}
+		defer f.Close()
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			if err := journalEmulator(ctx, r, f); err != nil {
+				fmt.Fprintln(app.Stderr, "wanctl:", err)
+			}
+		}()
+		defer func() { cancel(); <-written }()
+	}
+	if err := r.Serve(ctx, ln); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// routerSnippet is the router section of a configuration file for this emulator.
+func routerSnippet(addr net.Addr, user, key, known string) string {
+	host, port, _ := net.SplitHostPort(addr.String())
+	return fmt.Sprintf("router:\n  host: %s\n  port: %s\n  user: %s\n  ssh_key: %s\n  known_hosts: %s\n", host, port, user, key, known)
+}
+
+// putFile replaces path as a whole: who sees it, sees all of it.
+func putFile(path, content string) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, []byte(content), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", tmp, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put %s in place: %w", path, err)
+	}
+	return nil
+}
+
+func (c emulateCmd) options(password string) (rosim.Options, error) {
+	o := rosim.DefaultOptions()
+	d, ok := rosim.Dialects()[c.Dialect]
+	if !ok {
+		return o, fmt.Errorf("no dialect %q; there are %s", c.Dialect, dialectNames())
+	}
+	o.Dialect = d
+	o.Version, o.Latency, o.Jitter = c.Version_, c.Latency, c.Jitter
+	if c.RuleFor != "" {
+		for i := range o.Rules {
+			if o.Rules[i].Comment == rosim.SteeringComment {
+				o.Rules[i].Comment = c.RuleFor
+			}
+		}
+	}
+	for _, q := range c.Queues {
+		name, rate, _ := strings.Cut(q, "=")
+		var mbps float64
+		if _, err := fmt.Sscanf(rate, "%g", &mbps); err != nil {
+			return o, fmt.Errorf("--queue %q is not of the form NAME=MBPS", q)
+		}
+		r, err := unit.FromMbps(mbps)
+		if err != nil {
+			return o, fmt.Errorf("--queue %q: %w", q, err)
+		}
+		o.Queues = append(o.Queues, rosim.Queue{Name: name, Parent: "ether3", Type: "cake-upload", MaxLimit: r})
+	}
+	users := o.Users[:0]
+	for _, u := range o.Users {
+		if u.Name != c.User {
+			users = append(users, u)
+		}
+	}
+	o.Users = append(users, rosim.User{Name: c.User, Password: password, ReadOnly: c.ReadOnly})
+	for _, f := range c.Fault {
+		tf, err := rosim.ParseTimedFault(f)
+		if err != nil {
+			return o, err
+		}
+		o.Faults = append(o.Faults, tf)
+	}
+	return o, nil
+}
+
+// emulatorKeys reads, or makes, the emulator's host key and the key its client uses.
+func emulatorKeys(dir string) (host, client ssh.Signer, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("make the emulator's directory: %w", err)
+	}
+	if host, err = keyAt(filepath.Join(dir, "host_key")); err != nil {
+		return nil, nil, err
+	}
+	client, err = keyAt(filepath.Join(dir, "client_key"))
+	return host, client, err
+}
+
+func keyAt(path string) (ssh.Signer, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if b, err = newKey(); err == nil {
+			err = os.WriteFile(path, b, 0o600)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key of the emulator: %w", err)
+	}
+	s, err := ssh.ParsePrivateKey(b)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w (remove it to have a new one made)", path, err)
+	}
+	return s, nil
+}
+
+// newKey makes an Ed25519 key in OpenSSH's form.
+func newKey() ([]byte, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "wanctl emulate")
+	if err != nil {
+		return nil, fmt.Errorf("encode a key: %w", err)
+	}
+	return pem.EncodeToMemory(block), nil
+}
+
+func dialectNames() string {
+	var names []string
+	for n := range rosim.Dialects() {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

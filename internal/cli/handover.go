@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"wanctl/internal/daemon"
+)
+
+type handoverCmd struct {
+	Files  []string `arg:"" name:"file" help:"Configuration files of what is about to be restarted."`
+	RunDir string   `name:"run-dir" placeholder:"DIR" help:"Run directory of the running process."`
+}
+
+// Help says when to call it.
+func (handoverCmd) Help() string {
+	return `Call it right before a restart or an upgrade. A process that is stopped within the next minute then leaves rates and
+rule as they are, and the one that follows goes on from there without a write.
+
+Example:
+
+    wanctl handover /etc/wanctl/att_config.yaml && systemctl restart wanctl@att`
+}
+
+// Run writes a note per file.
+func (c handoverCmd) Run(app *App) error {
+	boot, err := daemon.BootID()
+	if err != nil {
+		return err
+	}
+	names, err := app.names(c.Files)
+	if err != nil {
+		return err
+	}
+	dirs := app.dirs(c.RunDir)
+	var errs []error
+	for _, n := range names {
+		if err := daemon.WriteHandover(dirs.Run, n, boot, daemon.HostClock{}.Now()); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintf(app.Stdout, "%s: the next stop within %s hands over\n", n, daemon.HandoverValid)
+	}
+	return errors.Join(errs...)
+}
+
+// names are the wan_names of files.
+func (a *App) names(paths []string) ([]string, error) {
+	var out []string
+	bad := false
+	for _, p := range paths {
+		f, ds := a.parse(p)
+		if f == nil {
+			fmt.Fprint(a.Stderr, ds.Errors())
+			bad = true
+			continue
+		}
+		if f.WAN != nil {
+			out = append(out, f.WAN.Name)
+		} else {
+			out = append(out, daemon.SteeringID(f.Steering))
+		}
+	}
+	if bad {
+		return nil, exitCode(exitFailed)
+	}
+	return out, nil
+}

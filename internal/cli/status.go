@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"wanctl/internal/daemon"
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+type statusCmd struct {
+	JSON   bool   `help:"Print the whole status as JSON."`
+	RunDir string `name:"run-dir" placeholder:"DIR" help:"Run directory of the running processes."`
+}
+
+// Help documents the exit code.
+func (statusCmd) Help() string {
+	return `Asks every running controller through its socket in the run directory.
+
+Exit codes: 0 all healthy, 1 at least one degraded (the reason is printed), 2 none is running.
+
+Example:
+
+    wanctl status --json`
+}
+
+// Run prints what the controllers say.
+func (c statusCmd) Run(app *App) error {
+	dirs := app.dirs(c.RunDir)
+	all, dead, err := daemon.ReadStatus(dirs.Run)
+	if err != nil {
+		return err
+	}
+	healthy := len(dead) == 0
+	for _, s := range all {
+		healthy = healthy && s.Healthy
+	}
+	if c.JSON {
+		if all == nil {
+			all = []daemon.Status{}
+		}
+		e := json.NewEncoder(app.Stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(struct {
+			Healthy    bool            `json:"healthy"`
+			Controller []daemon.Status `json:"controllers"`
+			Dead       []string        `json:"dead,omitempty"`
+		}{healthy && len(all) > 0, all, dead}); err != nil {
+			return fmt.Errorf("print the status: %w", err)
+		}
+	} else {
+		for _, s := range all {
+			printStatus(app.Stdout, s)
+		}
+		for _, n := range dead {
+			fmt.Fprintf(app.Stdout, "%s: not running, and it did not stop by itself (its socket is still there)\n", n)
+		}
+		if len(all)+len(dead) == 0 {
+			fmt.Fprintf(app.Stderr, "wanctl: nothing is running (no socket in %s; a process that was started with --run-dir or by another user has its own)\n", dirs.Run)
+		}
+	}
+	switch {
+	case len(all) == 0:
+		return exitCode(exitNotRunning)
+	case !healthy:
+		return exitCode(exitFailed)
+	}
+	return nil
+}
+
+func printStatus(w io.Writer, s daemon.Status) {
+	health := "healthy"
+	if !s.Healthy {
+		health = "DEGRADED"
+	}
+	up := time.Duration(s.UptimeS * float64(time.Second)).Round(time.Second)
+	fmt.Fprintf(w, "%s: %s, up %s, process %d, wanctl %s\n", s.Name, health, up, s.PID, s.Version)
+	for _, y := range s.Why {
+		fmt.Fprintf(w, "  why:       %s\n", y)
+	}
+	if s.WAN != nil {
+		printWAN(w, s.WAN)
+	}
+	if s.Steer != nil {
+		printSteering(w, s.Steer)
+	}
+}
+
+func printWAN(w io.Writer, s *daemon.WANStatus) {
+	age := "no reply yet"
+	if s.AgeS >= 0 {
+		age = fmt.Sprintf("%.1f s ago", s.AgeS)
+	}
+	fmt.Fprintf(w, "  state:     %s/%s (download/upload), measured %s\n", s.State.Down, s.State.Up, age)
+	fmt.Fprintf(w, "  delay:     RTT %s, load %s, baseline %s, delta %s\n", s.RTT, s.Load, s.Baseline, s.Delta)
+	fmt.Fprintf(w, "  rates:     decided %s, applied %s, read back %s\n", rates(s.Decided), rates(s.Applied), rates(s.ReadBack))
+	if s.Carried != nil {
+		fmt.Fprintf(w, "  carried:   %s\n", rates(*s.Carried))
+	}
+	fmt.Fprintf(w, "  router:    %s, %s, %d writes in 24 h\n", s.Router, s.Link, s.Writes)
+	if s.LastErr != "" {
+		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
+	}
+	for _, r := range []struct {
+		name string
+		p    link.Pair[[link.States]unit.PPM]
+	}{{"1 h", s.Hour}, {"24 h", s.Day}, {"start", s.Ever}} {
+		fmt.Fprintf(w, "  %-10s %s\n", "in "+r.name+":", shareText(r.p))
+	}
+}
+
+func rates(r link.Rates) string { return fmt.Sprintf("%s/%s", rate(r.Down), rate(r.Up)) }
+
+func rate(r unit.Rate) string {
+	if r == 0 {
+		return "-"
+	}
+	return r.String()
+}
+
+func shareText(p link.Pair[[link.States]unit.PPM]) string {
+	var b strings.Builder
+	for st := link.Green; st <= link.Red; st++ {
+		if st > link.Green {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %.1f%%/%.1f%%", st, p.Down[st].Factor()*100, p.Up[st].Factor()*100)
+	}
+	return b.String()
+}
+
+func printSteering(w io.Writer, s *daemon.SteeringStatus) {
+	fmt.Fprintf(w, "  state:     %s, congestion %s, active %.2f%% of the time\n", s.State, s.Congestion, s.SharePPM.Factor()*100)
+	fmt.Fprintf(w, "  delay:     delta %s, averaged %s\n", s.Delta, s.EWMA)
+	fmt.Fprintf(w, "  rule:      %s on %s\n", s.Rule, s.Router)
+	if s.LastErr != "" {
+		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
+	}
+	for _, t := range s.Transitions {
+		fmt.Fprintf(w, "  change:    %s\n", t.Text)
+	}
+}

@@ -1,0 +1,487 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/config"
+	"wanctl/internal/link"
+	"wanctl/internal/routeros"
+	"wanctl/internal/state"
+	"wanctl/internal/unit"
+)
+
+// Common is what every task shares.
+type Common struct {
+	Clock   Clock
+	Dirs    Dirs
+	Hands   Hands
+	Version string
+	// DryRun decides and logs and never writes to a router.
+	DryRun bool
+	// OpenLog opens a task's log.
+	OpenLog func(name, main, debug string) (*Log, error)
+}
+
+// Loader reads and validates a configuration, at start and at each reload. With errors among the diagnostics there is no
+// configuration.
+type Loader[T any] func() (T, config.Diagnostics)
+
+// Autorate is the task that controls one WAN.
+type Autorate struct {
+	Common
+	*progress
+	name  string
+	path  string
+	load  Loader[*config.WAN]
+	cfg   *config.WAN // of the loop's goroutine once it runs
+	warns config.Diagnostics
+
+	log    *Log
+	boot   string
+	wan    *WAN
+	loop   *loop[actuate.Op, actuate.Result]
+	pinger Pinger
+	router Shaper
+	hand   atomic.Pointer[shaperHand] // the same for operations, which run beside the loop
+	saver  *saver
+	feedOK bool
+	feed   bytes.Buffer
+	rates  link.Rates
+	status atomic.Pointer[Status]
+	// stopPings ends the pinger in use and waits for it.
+	stopPings func()
+}
+
+// shaperHand is a router with the patience for one operation.
+type shaperHand struct {
+	Shaper
+	timeout time.Duration
+}
+
+// NewAutorate prepares the task of the configuration file at path.
+func NewAutorate(c Common, path string, load Loader[*config.WAN]) (*Autorate, error) {
+	cfg, ds := load()
+	if err := ds.Err(); err != nil {
+		return nil, err
+	}
+	return &Autorate{
+		Common: c, progress: newProgress(c.Clock.Now(), cfg.Period), name: cfg.Name, path: path, load: load,
+		cfg: cfg, warns: ds, stopPings: func() {},
+	}, nil
+}
+
+// String is the WAN's name.
+func (a *Autorate) String() string { return a.name }
+
+// open takes the lock and everything else the loop needs. The returned function gives it all back.
+func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
+	var undo undoList
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
+	if a.boot, err = BootID(); err != nil {
+		return nil, err
+	}
+	unlock, anonymous, err := takeLock(a.cfg.LockFile, a.cfg.Name, a.path, a.Clock.Wall())
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = unlock() })
+	// The note is taken before anything can fail: a successor that does not come up must not keep `wanctl release` from
+	// giving the router back.
+	now := a.Clock.Now()
+	handed, noteErr := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, now)
+	noteErr = errors.Join(anonymous, noteErr, takeHandover(a.Dirs.Run, a.cfg.Name))
+	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging.Main, a.cfg.Logging.Debug); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = a.log.Close() })
+
+	if noteErr != nil {
+		a.log.Warn(noteErr.Error())
+	}
+	sweep(a.cfg.StateFile)
+	var saved state.WAN
+	found, notes := loadState(a.cfg.StateFile, func(r io.Reader) (err error) {
+		saved, err = state.ReadWAN(r, a.cfg.Name)
+		return err
+	})
+	for _, n := range notes {
+		a.log.Warn(n)
+	}
+	restored := &saved
+	switch {
+	case !found:
+		restored = nil
+	case saved.BootID != a.boot: // its instants are of another clock
+		saved.Controller = saved.Controller.Rebase(now)
+	}
+	if a.pinger, err = a.Hands.probe(probeOptions(a.cfg, a.Clock, a.log)); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = a.pinger.Close() })
+	if a.router, err = a.Hands.shaper(a.cfg, a.Clock); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = a.router.Close() })
+	a.hand.Store(&shaperHand{a.router, a.cfg.Timeouts.Router})
+	opt := WANOptionsOf(a.cfg, a.DryRun)
+	opt.Jitter = rand.Float64
+	if a.wan, err = NewWAN(opt, a.pinger, now, restored); err != nil {
+		return nil, err
+	}
+	a.feedOK = true
+	a.hello(found, handed)
+	checkProbes(ctx, a.pinger, a.log)
+	return undo.run, nil
+}
+
+// undoList gives back, in reverse, what was taken.
+type undoList []func()
+
+func (u *undoList) run() {
+	for i := len(*u) - 1; i >= 0; i-- {
+		(*u)[i]()
+	}
+	*u = nil
+}
+
+// hello logs what this controller starts from.
+func (a *Autorate) hello(restored, handed bool) {
+	from := "from the ceiling"
+	switch {
+	case restored && handed:
+		from = "taking over from the last process"
+	case restored:
+		from = "from the saved state"
+	}
+	mode := ""
+	switch {
+	case a.DryRun:
+		mode = "; dry run: the router is read and never written"
+	case !a.cfg.Enabled:
+		mode = "; continuous_monitoring.enabled is false: the router is read and never written"
+	}
+	a.log.Info(fmt.Sprintf("wanctl %s starts %s, every %s, router %s%s",
+		a.Version, from, a.cfg.Period, a.router, mode))
+	logWarnings(a.log, a.warns)
+}
+
+// logWarnings logs what a configuration that works is warned of.
+func logWarnings(log *Log, ds config.Diagnostics) {
+	for _, w := range ds.Warnings() {
+		log.Warn(w.String())
+	}
+}
+
+// Run controls the WAN until ctx ends, and then leaves on the router what the configuration says. It fails when that
+// could not be done.
+func (a *Autorate) Run(ctx context.Context) error {
+	closeAll, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	a.stopPings = startPings(a.pinger, a.log)
+	defer func() { a.stopPings() }()
+	a.saver = newSaver(a.cfg.StateFile, a.log)
+	a.publish(a.Clock.Now())
+	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), func() Status { return *a.status.Load() })
+	if err != nil {
+		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
+	}
+	defer stopStatus()
+
+	a.loop = newLoop(a.Clock, a.cfg.Period, core[actuate.Op, actuate.Result](a.wan), a.log)
+	a.loop.do, a.loop.after = a.do, a.record
+	a.loop.run(ctx)
+	err = a.leave()
+	a.saver.close(a.encodeState(a.Clock.Now()))
+	return err
+}
+
+// startPings runs a pinger beside a loop, until stop is called, which waits for it. Its end is not the loop's: a lost
+// socket is an outage of measuring.
+func startPings(p Pinger, log *Log) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := p.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			log.Error(fmt.Sprintf("probing stopped: %v; restart wanctl", err))
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// do carries out one router operation; it runs beside the loop.
+func (a *Autorate) do(ctx context.Context, op actuate.Op) actuate.Result {
+	h := a.hand.Load()
+	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	defer cancel()
+	return Exchange(ctx, h.Shaper, op)
+}
+
+// Exchange is one operation on a line's router, with its error classed.
+func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result {
+	var want *link.Rates
+	if op.Write {
+		want = &op.Want
+	}
+	rep, err := router.Exchange(ctx, want)
+	class, sent := classify(err)
+	res := actuate.Result{Op: op, Report: rep, Err: err, Class: class, Sent: sent}
+	var e *routeros.Error
+	if errors.As(err, &e) {
+		res.Read = e.Read // one queue may be missing while the other was set and read back
+	}
+	return res
+}
+
+// record writes what a cycle or a result changed.
+func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
+	a.publish(now)
+	if !ticked {
+		return
+	}
+	a.made(now)
+	a.writeFeed()
+	rates := a.wan.Decision().Rates
+	if a.saver.due(now, rates != a.rates) {
+		a.saver.save(a.encodeState(now))
+	}
+	a.rates = rates
+}
+
+func (a *Autorate) writeFeed() {
+	a.feed.Reset()
+	err := state.WriteFeed(&a.feed, a.wan.Feed(), a.boot, a.Clock.Wall())
+	if err == nil {
+		err = replaceFile(a.cfg.FeedFile, a.feed.Bytes(), false)
+	}
+	switch {
+	case err != nil && a.feedOK:
+		a.feedOK = false
+		a.log.Error(fmt.Sprintf("%v; steering cannot see this WAN until it can be written: make room or mend its rights", err))
+	case err == nil && !a.feedOK:
+		a.feedOK = true
+		a.log.Info("the feed " + a.cfg.FeedFile + " can be written again")
+	}
+}
+
+func (a *Autorate) encodeState(now unit.Time) func(io.Writer) error {
+	s := a.wan.State(now, a.boot, a.Clock.Wall())
+	return func(w io.Writer) error { return state.WriteWAN(w, s) }
+}
+
+const (
+	exitTime  = 6 * time.Second // what a stop spends on the router at most, after [grace]
+	exitRetry = time.Second
+)
+
+// leave puts the exit rates on the router, unless another process takes over or nothing may be written.
+func (a *Autorate) leave() error {
+	if a.DryRun || !a.cfg.Enabled {
+		return nil
+	}
+	handed, err := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, a.Clock.Now())
+	if err != nil {
+		a.log.Warn(err.Error())
+	}
+	if handed {
+		a.log.Info("handing over: the rates stay as they are")
+		return nil
+	}
+	want := a.wan.ExitRates()
+	if err := setRates(a.router, want); err != nil {
+		keeps := "rates that were never read"
+		if is := a.wan.Applied(); is != (link.Rates{}) {
+			keeps = fmt.Sprintf("what was read last, DL=%s, UL=%s", is.Down, is.Up)
+		}
+		err = fmt.Errorf("exit: %w; the router keeps %s; set the queues to %s by hand, or run `wanctl release %s`",
+			err, keeps, ratesText(want), a.path)
+		a.log.Error(err.Error())
+		return err
+	}
+	a.wan.Left(want)
+	a.log.Info(fmt.Sprintf("exit: left DL=%s, UL=%s on the router", want.Down, want.Up))
+	return nil
+}
+
+// setRates puts rates on a router and verifies them. A write whose outcome is unknown is simply made again: it is the
+// same write.
+func setRates(router Shaper, want link.Rates) error {
+	return persist(func(ctx context.Context) error {
+		rep, err := router.Exchange(ctx, &want)
+		is := rep.Applied()
+		for _, d := range []link.Direction{link.Down, link.Up} {
+			if want.Get(d) == 0 { // left alone
+				is.Set(d, 0)
+			}
+		}
+		var e *routeros.Error
+		switch {
+		case err == nil && is != want:
+			return fmt.Errorf("the router reads back DL=%s, UL=%s instead of DL=%s, UL=%s",
+				rep.Down.MaxLimit, rep.Up.MaxLimit, want.Down, want.Up)
+		case errors.As(err, &e) && e.Read.Down && e.Read.Up && is == want:
+			return nil // something else about the answer was odd, but the rates are there
+		}
+		return err
+	})
+}
+
+// persist tries f until it succeeds, fails for good or a stop has taken long enough.
+func persist(f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), exitTime)
+	defer cancel()
+	for {
+		err := f(ctx)
+		if class, _ := classify(err); err == nil || class == actuate.Fatal || class == actuate.Misconfigured {
+			return err
+		}
+		if !pause(ctx, exitRetry) {
+			return err
+		}
+	}
+}
+
+// Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case, because the
+// same signal comes after a rotation.
+func (a *Autorate) Reload(ctx context.Context) error {
+	if err := a.log.Reopen(); err != nil {
+		a.log.Warn(err.Error())
+	}
+	cfg, ds := a.load()
+	if err := ds.Err(); err != nil {
+		return err
+	}
+	logWarnings(a.log, ds)
+	var err error
+	if !a.loop.ask(ctx, func() { err = a.adopt(cfg) }) {
+		return ctx.Err()
+	}
+	return err
+}
+
+// adopt runs on the loop's goroutine.
+func (a *Autorate) adopt(cfg *config.WAN) (err error) {
+	if err := sameWAN(a.cfg, cfg); err != nil {
+		return err
+	}
+	pinger, router := a.pinger, a.router
+	defer func() {
+		if err == nil {
+			return
+		}
+		if pinger != nil && pinger != a.pinger { // nil where none could be made
+			_ = pinger.Close()
+		}
+		if router != nil && router != a.router {
+			_ = router.Close()
+		}
+	}()
+	if o := probeOptions(cfg, a.Clock, a.log); probesDiffer(o, probeOptions(a.cfg, a.Clock, a.log)) {
+		if pinger, err = a.Hands.probe(o); err != nil {
+			return err
+		}
+	}
+	if routerDiffers(a.cfg, cfg) {
+		if router, err = a.Hands.shaper(cfg, a.Clock); err != nil {
+			return err
+		}
+	}
+	if err := a.wan.Reconfigure(WANOptionsOf(cfg, a.DryRun)); err != nil {
+		return err
+	}
+	if router != a.router {
+		old := a.router
+		a.router = router
+		a.wan.SetRouter()
+		_ = old.Close() // an operation under way there ends as any lost one
+	}
+	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
+	if pinger != a.pinger {
+		a.stopPings()
+		_ = a.pinger.Close()
+		a.pinger = pinger
+		a.wan.SetProber(pinger)
+		a.stopPings = startPings(pinger, a.log)
+	}
+	a.cfg = cfg
+	a.period(cfg.Period)
+	a.loop.period = cfg.Period
+	return nil
+}
+
+// Once runs a single cycle: a burst of probes, one decision, its write, and the record. It leaves the rates there, for
+// the next run of a timer.
+func (a *Autorate) Once(ctx context.Context) error {
+	closeAll, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	replies, err := a.pinger.Once(ctx, a.cfg.PingCount)
+	if err != nil {
+		return err
+	}
+	a.wan.SetProber(&gathered{replies})
+	now := a.Clock.Now()
+	o := a.wan.Tick(now)
+	var failed error
+	for n := 0; ; n++ {
+		logNotes(a.log, o.Notes)
+		if o.Line != "" {
+			a.log.Info(o.Line)
+		}
+		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {
+			break
+		}
+		r := a.do(ctx, *o.Op)
+		failed = r.Err
+		o = a.wan.Deliver(a.Clock.Now(), r)
+	}
+	a.writeFeed()
+	err = saveState(a.cfg.StateFile, a.encodeState(a.Clock.Now()))
+	if !a.wan.Decision().Measured {
+		err = errors.Join(err, errors.New("no reflector answered; nothing was changed: is the line up, and does ping_source_ip leave through it?"))
+	}
+	return errors.Join(failed, err)
+}
+
+// maxOnceOps bounds a single cycle: it reads, writes and may re-read once.
+const maxOnceOps = 4
+
+// gathered hands up replies that are already there.
+type gathered struct{ replies []link.Reply }
+
+func (g *gathered) Drain(dst []link.Reply) []link.Reply {
+	dst = append(dst, g.replies...)
+	g.replies = nil
+	return dst
+}
+
+// checkTime bounds the look at how probes leave: names may have to be looked up.
+const checkTime = 5 * time.Second
+
+func checkProbes(ctx context.Context, p Pinger, log *Log) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	for _, f := range p.Check(ctx) {
+		logNotes(log, []link.Note{f.Note()})
+	}
+}

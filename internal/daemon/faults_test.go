@@ -1,0 +1,440 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"wanctl/internal/lab/rosim"
+	"wanctl/internal/link"
+	"wanctl/internal/routeros"
+	"wanctl/internal/unit"
+)
+
+// someDialects differ in all that a fault's handling could depend on.
+var someDialects = []string{"usual", "reflect", "silent", "zero-silent"}
+
+func routerOf(dialect string) rosim.Options {
+	o := rosim.DefaultOptions()
+	o.Dialect = rosim.Dialects()[dialect]
+	return o
+}
+
+// A fault of the router, at start or while the line is congested and a cut is due. While it lasts measuring goes on; when
+// it is over the cut is on the router, and a stop leaves the base there.
+func TestRouterFaults(t *testing.T) {
+	t.Parallel()
+	must := func(w *world, err error) {
+		w.t.Helper()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		atStart bool // the fault is there before wanctl is
+		timeout time.Duration
+		begin   func(*world)
+		end     func(*world)
+		// held are the rates while it lasts; 0 is any.
+		held link.Rates
+		says string
+	}{
+		{
+			name: "unreachable at start", atStart: true, says: "unreachable", held: ceiling,
+			begin: func(w *world) { w.router.Refuse() }, end: func(w *world) { must(w, w.router.Return()) },
+		},
+		{
+			name: "unreachable later", says: "trying again", held: ceiling,
+			begin: func(w *world) { w.router.Refuse() }, end: func(w *world) { must(w, w.router.Return()) },
+		},
+		{
+			name: "queue missing at start", atStart: true, says: attDown, held: link.Rates{Up: floor.Up},
+			begin: func(w *world) { must(w, w.router.RenameQueue(attDown, "other")) },
+			end:   func(w *world) { must(w, w.router.RenameQueue("other", attDown)) },
+		},
+		{
+			name: "queue renamed", says: attUp, held: link.Rates{Down: floor.Down},
+			begin: func(w *world) { must(w, w.router.RenameQueue(attUp, "other")) },
+			end:   func(w *world) { must(w, w.router.RenameQueue("other", attUp)) },
+		},
+		{
+			name: "permission denied", says: "permission", held: ceiling,
+			begin: func(w *world) { must(w, w.router.SetReadOnly(rosim.DefaultUser, true)) },
+			end:   func(w *world) { must(w, w.router.SetReadOnly(rosim.DefaultUser, false)) },
+		},
+		{
+			name: "reboot", says: "restarted",
+			begin: func(w *world) { must(w, <-w.router.Reboot(0)) }, end: func(*world) {},
+		},
+		{
+			name: "stall", says: "trying again", held: ceiling, timeout: 200 * time.Millisecond,
+			begin: func(w *world) { w.router.Stall() }, end: func(w *world) { w.router.Unstall() },
+		},
+		{
+			name: "half open", says: "trying again", held: ceiling, timeout: 200 * time.Millisecond,
+			begin: func(w *world) { w.router.HalfOpen(true) }, end: func(w *world) { w.router.HalfOpen(false) },
+		},
+		{
+			name: "no session free", says: "trying again", held: ceiling,
+			begin: func(w *world) { w.router.Full(true); w.router.Disconnect() }, end: func(w *world) { w.router.Full(false) },
+		},
+		{
+			name: "cut before it runs", says: "again",
+			begin: func(w *world) { cutNext(w, rosim.CutBefore) }, end: func(*world) {},
+		},
+		{
+			name: "cut after it ran", says: "again",
+			begin: func(w *world) { cutNext(w, rosim.CutAfter) }, end: func(*world) {},
+		},
+		{
+			name: "cut in the reply", says: "again",
+			begin: func(w *world) { cutNext(w, rosim.CutReply) }, end: func(*world) {},
+		},
+		{
+			name: "limit removed by somebody else", says: "something else writes it",
+			begin: func(w *world) {
+				w.pings.set(100)
+				w.untilLimits(floor)
+				must(w, w.router.ForeignSet(attDown, 0))
+			}, end: func(*world) {},
+		},
+	} {
+		for _, dialect := range someDialects {
+			t.Run(tt.name+"/"+dialect, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, routerOf(dialect))
+				if tt.timeout > 0 {
+					w.timeout = tt.timeout
+				}
+				if tt.atStart {
+					tt.begin(w)
+				}
+				run := start(t, w.autorate())
+				if !tt.atStart {
+					w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
+					if got := w.limits(); got != ceiling {
+						t.Fatalf("an idle line has limits %v, want the ceiling", got)
+					}
+					if n := w.router.Writes(attDown); n != 0 {
+						t.Errorf("%d writes of a rate that was there already", n)
+					}
+					tt.begin(w)
+				}
+				w.pings.set(100)
+				w.pings.until(t, fmt.Sprintf("a line with %q; log:\n%s", tt.says, w.log), func() bool { return w.log.has(tt.says) })
+				w.measures(10)
+				for _, d := range []link.Direction{link.Down, link.Up} {
+					if want := tt.held.Get(d); want != 0 && w.limits().Get(d) != want {
+						t.Errorf("the %s is at %v during the fault, want %v", d, w.limits().Get(d), want)
+					}
+				}
+				tt.end(w)
+				w.untilLimits(floor)
+				w.measures(5)
+				run.mustEnd()
+				if got := w.limits(); got != base {
+					t.Errorf("a stop left %v, want the base %v\n%s", got, base, w.log)
+				}
+				w.sane()
+			})
+		}
+	}
+}
+
+// cutNext cuts the next three commands: reads and writes alternate, so a write is among them.
+func cutNext(w *world, where rosim.Cut) {
+	w.pings.set(100)
+	for range 3 {
+		w.router.CutNext(where)
+	}
+}
+
+// Credentials that are refused are not offered again until a reload.
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	o := rosim.DefaultOptions()
+	o.Users = []rosim.User{{Name: "operator", Password: "another"}}
+	w := newWorld(t, o)
+	w.set("user: wanctl", "user: operator\n  password: ${ROUTER_PASSWORD}")
+	w.set("  ssh_key: "+w.path("id")+"\n", "")
+	a := w.autorate()
+	run := start(t, a)
+	w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
+	rejected := w.router.Rejected()
+	w.pings.set(100)
+	w.measures(40) // 40 s on the loop's clock: a backoff would have tried
+	if n := w.router.Rejected(); n != rejected {
+		t.Errorf("%d further logins after the first was refused", n-rejected)
+	}
+	if w.limits() != ceiling {
+		t.Errorf("limits are %v without a login", w.limits())
+	}
+	if w.log.has(secret) {
+		t.Error("the password is in the log")
+	}
+	if err := w.router.SetPassword("operator", secret); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reload(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.untilLimits(floor)
+	run.mustEnd()
+	if w.limits() != base {
+		t.Errorf("a stop left %v", w.limits())
+	}
+}
+
+// A router with another key than the recorded one is sent nothing: no password, no signature.
+func TestChangedHostKey(t *testing.T) {
+	t.Parallel()
+	o := rosim.DefaultOptions()
+	o.Users = []rosim.User{{Name: "operator", Password: secret}}
+	w := newWorld(t, o)
+	w.set("user: wanctl", "user: operator\n  password: ${ROUTER_PASSWORD}")
+	w.set("  ssh_key: "+w.path("id")+"\n", "")
+	run := start(t, w.autorate())
+	w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
+	asked, logins, commands := w.asked.Load(), w.router.Logins(), len(w.router.Commands())
+	if asked == 0 || logins != 1 {
+		t.Fatalf("the password was fetched %d times for %d logins", asked, logins)
+	}
+	if _, err := w.router.RotateHostKey(); err != nil {
+		t.Fatal(err)
+	}
+	w.router.Disconnect()
+	w.pings.set(100)
+	w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
+	w.measures(40)
+	if n := w.asked.Load() - asked; n != 0 {
+		t.Errorf("the password was fetched %d times for a router that is not ours", n)
+	}
+	if n := w.router.Logins() - logins; n != 0 {
+		t.Errorf("%d logins at a router that is not ours", n)
+	}
+	if !w.log.has("nothing secret was sent") {
+		t.Errorf("the log does not say that nothing was sent:\n%s", w.log)
+	}
+	err := run.end()
+	var e *routeros.Error
+	if !errors.As(err, &e) || e.Kind != routeros.HostKey {
+		t.Errorf("a stop that could not give the router back returned %v", err)
+	}
+	if n := w.asked.Load() - asked; n != 0 {
+		t.Errorf("the stop fetched the password %d times", n)
+	}
+	for _, c := range w.router.Commands()[commands:] {
+		if c.Wrote {
+			t.Errorf("a write after the key changed: %s", c.Line)
+		}
+	}
+	w.sane()
+}
+
+// A router that is gone at the stop takes bounded time, and the state is saved and the failure returned all the same.
+func TestUnreachableAtStop(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	run := start(t, w.autorate())
+	w.pings.set(100)
+	w.untilLimits(floor)
+	w.router.Refuse()
+	err := run.end() // ends by itself: patience is the test binary's
+	if err == nil {
+		t.Error("a stop that left the router at its floor succeeded")
+	}
+	if w.limits() != floor {
+		t.Errorf("limits are %v", w.limits())
+	}
+	saved := w.savedWAN()
+	if saved.Controller.Sides.Down.Rate != floor.Down || saved.Applied.Down != floor.Down {
+		t.Errorf("the state has the rate %v, last applied %v", saved.Controller.Sides.Down.Rate, saved.Applied.Down)
+	}
+	if !w.log.has("wanctl release") {
+		t.Errorf("the log names no way out:\n%s", w.log)
+	}
+}
+
+// A write that is under way when the stop comes is waited for, and the stop's own write comes after it.
+func TestStopWithAWriteUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	run := start(t, w.autorate())
+	w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
+	w.router.Stall()
+	w.pings.set(100)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := w.router.Await(ctx, func() bool { return w.router.InFlight() > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	w.pings.cycles(t, 3) // the core decided to cut; the router does not answer
+	run.stop()
+	w.router.Unstall()
+	run.mustEnd()
+	if w.limits() != base {
+		t.Errorf("a stop left %v, want the base", w.limits())
+	}
+	if n := w.router.InFlight(); n != 0 {
+		t.Errorf("%d commands are still under way", n)
+	}
+	w.sane()
+}
+
+func TestExitModes(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[string]link.Rates{
+		"on_exit: base": base, "on_exit: last": floor, "on_exit: ceiling": ceiling,
+	} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, rosim.DefaultOptions())
+			w.set("on_exit: base", mode)
+			run := start(t, w.autorate())
+			w.pings.set(100)
+			w.untilLimits(floor)
+			run.mustEnd()
+			if w.limits() != want {
+				t.Errorf("left %v, want %v", w.limits(), want)
+			}
+			if got := w.savedWAN().Applied; got != want {
+				t.Errorf("the state says that %v was left", got)
+			}
+			w.sane()
+		})
+	}
+}
+
+// Neither a dry run nor a disabled controller ever writes, not even at its end.
+func TestNothingIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"dry run", "disabled"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, rosim.DefaultOptions())
+			if w.dryRun = how == "dry run"; !w.dryRun {
+				w.set("continuous_monitoring:", "continuous_monitoring:\n  enabled: false")
+			}
+			run := start(t, w.autorate())
+			w.pings.set(100)
+			w.pings.until(t, "a cut that would be", func() bool { return w.log.has("would set DL=25M") })
+			w.measures(5)
+			run.mustEnd()
+			if n := len(w.router.LimitHistory()); n != 0 {
+				t.Errorf("%d writes", n)
+			}
+			for _, c := range w.router.Commands() {
+				if c.Wrote {
+					t.Errorf("wrote: %s", c.Line)
+				}
+			}
+		})
+	}
+}
+
+// Silence of all reflectors leaves the router alone and the loop alive.
+func TestProbesLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	a := w.autorate()
+	run := start(t, a)
+	w.pings.set(100)
+	w.untilLimits(floor)
+	w.pings.set(0)
+	w.pings.until(t, "a warning", func() bool { return w.log.has("no reflector has answered") })
+	writes := w.router.Writes(attDown)
+	w.pings.cycles(t, 20)
+	feed := w.feed()
+	if feed.Measured || a.Clock.Now().Sub(feed.AnsweredAt) < outageAfter {
+		t.Errorf("silence is published as measured %t, answered %v ago", feed.Measured, a.Clock.Now().Sub(feed.AnsweredAt))
+	}
+	if last, stale := a.Progress(); a.Clock.Now().Sub(last) > stale {
+		t.Errorf("the loop made its last cycle %v ago", a.Clock.Now().Sub(last))
+	}
+	if n := w.router.Writes(attDown); n != writes {
+		t.Errorf("%d writes without a measurement", n-writes)
+	}
+	w.pings.set(28)
+	w.pings.until(t, "control again", func() bool { return w.log.has("control goes on") })
+	w.untilLimits(ceiling)
+	run.mustEnd()
+	w.sane()
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	a := w.autorate()
+	run := start(t, a)
+	w.pings.set(100)
+	w.untilLimits(floor)
+	reload := func() error { return a.Reload(context.Background()) }
+
+	good := w.text
+	for name, bad := range map[string]string{
+		"broken":        "wan_name: [",
+		"another line":  "wan_name: Spectrum",
+		"another state": "wan_name: ATT\nstate_file: /nowhere/else.json",
+		"wrong order":   "",
+	} {
+		w.text = good
+		if bad == "" {
+			w.set("floor_mbps: 25", "floor_mbps: 250")
+		} else {
+			w.set("wan_name: ATT", bad)
+		}
+		if err := reload(); err == nil {
+			t.Errorf("%s: taken over", name)
+		}
+		w.text = good
+		w.measures(3)
+		if w.limits() != floor {
+			t.Errorf("%s: limits are %v", name, w.limits())
+		}
+	}
+
+	// New bounds are in force at once, and the averages stay: no cycle is GREEN in between.
+	w.set("floor_mbps: 25", "floor_mbps: 40")
+	if err := reload(); err != nil {
+		t.Fatal(err)
+	}
+	w.untilLimits(link.Rates{Down: 40 * unit.Mbps, Up: floor.Up})
+	if got := w.feed(); got.State.Down != link.Red {
+		t.Errorf("the state after a reload is %v", got.State.Down)
+	}
+
+	// Another period, other probes.
+	w.set("interval_ms: 50", "interval_ms: 100")
+	w.set("192.0.2.1", "192.0.2.2")
+	if err := reload(); err != nil {
+		t.Fatal(err)
+	}
+	w.pings.cycles(t, 3)
+	if p := w.feed().Period; p != 100*time.Millisecond {
+		t.Errorf("the period is %v", p)
+	}
+	if o := w.pings.seen.Load(); len(o.Targets) != 1 || o.Targets[0] != "192.0.2.2" {
+		t.Errorf("probes go to %v", o.Targets)
+	}
+	if n := w.pings.runs.Load(); n != 1 {
+		t.Errorf("%d pingers run", n)
+	}
+
+	// Other queues: the old ones are left alone from then on.
+	before := w.limits()
+	w.set("WAN-Download-ATT", "WAN-Download-Spectrum")
+	if err := reload(); err != nil {
+		t.Fatal(err)
+	}
+	w.pings.until(t, "the other queue's rate", func() bool {
+		r, _ := w.router.MaxLimit("WAN-Download-Spectrum")
+		return r == 40*unit.Mbps
+	})
+	run.mustEnd()
+	if got := w.limits().Down; got != before.Down {
+		t.Errorf("a queue that is not ours any more went from %v to %v", before.Down, got)
+	}
+}

@@ -1,0 +1,200 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+
+	"wanctl/internal/state"
+)
+
+// Dirs are the directories wanctl keeps its files in where a configuration does not name them.
+type Dirs struct {
+	// State is durable, Run is emptied at boot.
+	State, Run string
+}
+
+// DefaultDirs follows the unit's environment (STATE_DIRECTORY, RUNTIME_DIRECTORY), then the user: root has
+// /var/lib/wanctl and /run/wanctl, others have directories of their own.
+func DefaultDirs(getenv func(string) string, uid int) Dirs {
+	first := func(list string) string {
+		s, _, _ := strings.Cut(list, ":")
+		return s
+	}
+	d := Dirs{State: first(getenv("STATE_DIRECTORY")), Run: first(getenv("RUNTIME_DIRECTORY"))}
+	if d.State == "" {
+		d.State = "/var/lib/wanctl"
+		if uid != 0 {
+			base := getenv("XDG_STATE_HOME")
+			if base == "" {
+				base = filepath.Join(getenv("HOME"), ".local", "state")
+			}
+			d.State = filepath.Join(base, "wanctl")
+		}
+	}
+	if d.Run == "" {
+		d.Run = "/run/wanctl"
+		if uid != 0 {
+			base := getenv("XDG_RUNTIME_DIR")
+			if base == "" {
+				base = d.State
+			}
+			d.Run = filepath.Join(base, "wanctl")
+		}
+	}
+	return d
+}
+
+// replaceFile puts content at path so that a reader sees the old file or the new one. A durable file reaches the disk
+// before it takes its place.
+func replaceFile(path string, content []byte, durable bool) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make the directory of %s: %w", path, err)
+	}
+	if durable {
+		if err := renameio.WriteFile(path, content, 0o644); err != nil {
+			return fmt.Errorf("write %s: %w", path, err)
+		}
+		return nil
+	}
+	// One writer per file, guarded by its lock, so one name is enough and nothing is left behind in numbers.
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+		_ = os.Remove(tmp)
+		return fmt.Errorf("write %s: %w", tmp, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put %s in place: %w", path, err)
+	}
+	return nil
+}
+
+// saveState writes a durable file and keeps the one before as path.bak.
+func saveState(path string, encode func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := encode(&b); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	link := path + ".bak.new"
+	_ = os.Remove(link)
+	if err := os.Link(path, link); err == nil {
+		if err := os.Rename(link, path+".bak"); err != nil {
+			return fmt.Errorf("keep the last %s: %w", path, err)
+		}
+	}
+	return replaceFile(path, b.Bytes(), true)
+}
+
+// loadState reads path, else its backup. A file that cannot be trusted is moved aside to path.corrupt and said in
+// notes; found is false when neither could be used, and the caller starts from its defaults.
+func loadState(path string, decode func(io.Reader) error) (found bool, notes []string) {
+	for _, p := range []string{path, path + ".bak"} {
+		err := readFile(p, decode)
+		switch {
+		case err == nil:
+			if p != path {
+				notes = append(notes, fmt.Sprintf("state restored from the backup %s", p))
+			}
+			return true, notes
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, state.ErrCorrupt):
+			aside := p + ".corrupt"
+			if mv := os.Rename(p, aside); mv != nil {
+				aside = p + " (it could not be moved aside: " + mv.Error() + ")"
+			}
+			notes = append(notes, fmt.Sprintf("state file %s: %v; kept as %s", p, err, aside))
+		default:
+			notes = append(notes, fmt.Sprintf("state file %s: %v; it is left alone", p, err))
+		}
+	}
+	if len(notes) > 0 {
+		notes = append(notes, "starting from the configuration's defaults")
+	}
+	return false, notes
+}
+
+// sweep removes what a killed process left of a durable write: files named after path with digits behind, which
+// renameio makes. Only the holder of the lock may call it.
+func sweep(path string) {
+	prefix := "." + filepath.Base(path)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return // a directory that is not there, or not readable, is said by the first save
+	}
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), prefix)
+		if ok && digits != "" && strings.Trim(digits, "0123456789") == "" {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+}
+
+func readFile(path string, decode func(io.Reader) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return decode(f)
+}
+
+// owner is who holds a lock.
+type owner struct {
+	PID     int       `json:"pid"`
+	Name    string    `json:"name"`
+	Config  string    `json:"config"`
+	Started time.Time `json:"started"`
+}
+
+// LockHeldError says that another process runs this WAN or this steering.
+type LockHeldError struct {
+	Path, Name string
+	Holder     string
+}
+
+// Error names the holder and the way out.
+func (e *LockHeldError) Error() string {
+	return fmt.Sprintf("%s is already run by %s (lock %s); stop that one first, or use `wanctl handover` and restart it",
+		e.Name, e.Holder, e.Path)
+}
+
+// takeLock makes this process the only one for name. The lock lives as long as the process: a killed one leaves none.
+// warn says that the lock is held but does not name its owner: a full disk is no reason not to start.
+func takeLock(path, name, config string, now time.Time) (release func() error, warn, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, nil, fmt.Errorf("make the directory of lock %s: %w", path, err)
+	}
+	l := flock.New(path, flock.SetPermissions(0o644))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, nil, fmt.Errorf("take lock %s for %s: %w (make its directory writable, or name another in lock_file)", path, name, err)
+	}
+	if !ok {
+		holder := "a process that has not written its name yet"
+		var o owner
+		if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &o) == nil && o.PID > 0 {
+			holder = fmt.Sprintf("process %d since %s with %s", o.PID, o.Started.Format(time.DateTime), o.Config)
+		}
+		return nil, nil, &LockHeldError{Path: path, Name: name, Holder: holder}
+	}
+	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now})
+	if err == nil {
+		// In place, because the lock belongs to this inode.
+		err = os.WriteFile(path, append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		warn = fmt.Errorf("the lock %s is held without its owner's name: %w", path, err)
+	}
+	return l.Unlock, warn, nil
+}

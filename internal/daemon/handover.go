@@ -1,0 +1,59 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"wanctl/internal/unit"
+)
+
+// HandoverValid is how long a hand-over note counts: a restart that takes longer is an outage.
+const HandoverValid = time.Minute
+
+type handoverNote struct {
+	BootID string    `json:"boot_id"`
+	At     unit.Time `json:"at_ns"`
+}
+
+func handoverPath(run, name string) string { return filepath.Join(run, name+".handover") }
+
+// WriteHandover tells the running process of that name that another takes over within a minute: it then leaves rates
+// and rule as they are when it stops.
+func WriteHandover(run, name, bootID string, now unit.Time) error {
+	b, err := json.Marshal(handoverNote{BootID: bootID, At: now})
+	if err != nil {
+		return fmt.Errorf("encode the hand-over note of %s: %w", name, err)
+	}
+	return replaceFile(handoverPath(run, name), append(b, '\n'), false)
+}
+
+// HandedOver says whether a valid note lies in the run directory. A note of another boot, from the future or older
+// than a minute is none.
+func HandedOver(run, name, bootID string, now unit.Time) (bool, error) {
+	b, err := os.ReadFile(handoverPath(run, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the hand-over note of %s: %w", name, err)
+	}
+	var n handoverNote
+	if err := json.Unmarshal(b, &n); err != nil {
+		return false, fmt.Errorf("hand-over note of %s: %w", name, err)
+	}
+	age := now.Sub(n.At)
+	return n.BootID == bootID && age >= 0 && age <= HandoverValid, nil
+}
+
+// takeHandover removes the note, because its reader has taken over.
+func takeHandover(run, name string) error {
+	if err := os.Remove(handoverPath(run, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the hand-over note of %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+
+	"wanctl/internal/config"
+	"wanctl/internal/link"
+	"wanctl/internal/probe"
+	"wanctl/internal/routeros"
+)
+
+// Pinger is a prober that can be run.
+type Pinger interface {
+	Prober
+	// Run sends and reads until ctx ends.
+	Run(ctx context.Context) error
+	// Once sends count probes to each target and returns the replies that came in time.
+	Once(ctx context.Context, count int) ([]link.Reply, error)
+	// Check looks whether probes can leave as they are meant to.
+	Check(ctx context.Context) []probe.Finding
+	Stats() []probe.TargetStats
+	Close() error
+}
+
+// Hands make the hands a task works with. The zero value makes the real ones; tests put their own in.
+type Hands struct {
+	Probe  func(probe.Options) (Pinger, error)
+	Shaper func(*config.WAN, Clock) (Shaper, error)
+	Switch func(*config.Steering, Clock) (Switch, error)
+}
+
+func (h Hands) probe(o probe.Options) (Pinger, error) {
+	if h.Probe != nil {
+		return h.Probe(o)
+	}
+	p, err := probe.Open(o)
+	if err != nil {
+		return nil, err // and not a nil pointer in an interface
+	}
+	return p, nil
+}
+
+func (h Hands) shaper(c *config.WAN, clock Clock) (Shaper, error) {
+	if h.Shaper != nil {
+		return h.Shaper(c, clock)
+	}
+	return DialShaper(c, clock)
+}
+
+// DialShaper returns the hand on a configuration's queues. It connects with its first command.
+func DialShaper(c *config.WAN, clock Clock) (Shaper, error) {
+	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock))
+	if err != nil {
+		return nil, err
+	}
+	return rosShaper{cl, routeros.Queues{Down: c.Queues.Download, Up: c.Queues.Upload, WAN: c.Interfaces.WAN}}, nil
+}
+
+func (h Hands) steering(c *config.Steering, clock Clock) (Switch, error) {
+	if h.Switch != nil {
+		return h.Switch(c, clock)
+	}
+	return DialSwitch(c, clock)
+}
+
+// DialSwitch returns steering's hand. It connects with its first command.
+func DialSwitch(c *config.Steering, clock Clock) (Switch, error) {
+	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock))
+	if err != nil {
+		return nil, err
+	}
+	return rosSwitch{Client: cl, queue: c.Queues.Download, comment: c.RuleComment, legacy: c.AllowLegacyRule}, nil
+}

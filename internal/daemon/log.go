@@ -1,0 +1,253 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// textHandler prints `2006-01-02 15:04:05,000 [ATT] [INFO] message key=value`, the line of the earlier Python system.
+type textHandler struct {
+	mu    *sync.Mutex
+	w     io.Writer
+	level slog.Leveler
+	name  string
+	attrs string
+}
+
+// NewTextHandler returns the plain log of one WAN or steering, named in each line.
+func NewTextHandler(w io.Writer, name string, level slog.Leveler) slog.Handler {
+	return &textHandler{mu: &sync.Mutex{}, w: w, level: level, name: name}
+}
+
+func (h *textHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
+
+func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
+	var b strings.Builder
+	b.WriteString(strings.Replace(r.Time.Format("2006-01-02 15:04:05.000"), ".", ",", 1))
+	fmt.Fprintf(&b, " [%s] [%s] %s%s", h.name, levelName(r.Level), r.Message, h.attrs)
+	r.Attrs(func(a slog.Attr) bool {
+		appendAttr(&b, a)
+		return true
+	})
+	b.WriteByte('\n')
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := io.WriteString(h.w, b.String())
+	return err
+}
+
+func (h *textHandler) WithAttrs(as []slog.Attr) slog.Handler {
+	c := *h
+	var b strings.Builder
+	b.WriteString(h.attrs)
+	for _, a := range as {
+		appendAttr(&b, a)
+	}
+	c.attrs = b.String()
+	return &c
+}
+
+// WithGroup is not used by wanctl: its attributes are flat.
+func (h *textHandler) WithGroup(string) slog.Handler { return h }
+
+func appendAttr(b *strings.Builder, a slog.Attr) {
+	v := a.Value.Resolve().String()
+	if strings.ContainsAny(v, " =\"\n\t") || v == "" {
+		v = strconv.Quote(v)
+	}
+	b.WriteByte(' ')
+	b.WriteString(a.Key)
+	b.WriteByte('=')
+	b.WriteString(v)
+}
+
+func levelName(l slog.Level) string {
+	switch {
+	case l >= slog.LevelError:
+		return "ERROR"
+	case l >= slog.LevelWarn:
+		return "WARNING"
+	case l >= slog.LevelInfo:
+		return "INFO"
+	}
+	return "DEBUG"
+}
+
+// fanout hands each record to every handler that wants it. A log that fails never stops the loop.
+type fanout []slog.Handler
+
+func (f fanout) Enabled(ctx context.Context, l slog.Level) bool {
+	for _, h := range f {
+		if h.Enabled(ctx, l) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f fanout) Handle(ctx context.Context, r slog.Record) error {
+	var first error
+	for _, h := range f {
+		if !h.Enabled(ctx, r.Level) {
+			continue
+		}
+		if err := h.Handle(ctx, r); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (f fanout) WithAttrs(as []slog.Attr) slog.Handler {
+	out := make(fanout, len(f))
+	for i, h := range f {
+		out[i] = h.WithAttrs(as)
+	}
+	return out
+}
+
+func (f fanout) WithGroup(n string) slog.Handler {
+	out := make(fanout, len(f))
+	for i, h := range f {
+		out[i] = h.WithGroup(n)
+	}
+	return out
+}
+
+// LogOptions say where a WAN's lines go.
+type LogOptions struct {
+	// Name stands in every line.
+	Name string
+	// Main and Debug are files; an empty Main is Stderr, an empty Debug is none. Debug is used with Verbose only.
+	Main, Debug string
+	Stderr      io.Writer
+	JSON        bool
+	Verbose     bool
+}
+
+// logFile is a file that is opened again on [logFile.Reopen] and falls back to stderr, once said, when it cannot be
+// written: a full disk must not take the loop or the operator's eyes away.
+type logFile struct {
+	mu     sync.Mutex
+	path   string
+	f      *os.File
+	stderr io.Writer
+	failed bool
+}
+
+func openLog(path string, stderr io.Writer) (*logFile, error) {
+	l := &logFile{path: path, stderr: stderr}
+	return l, l.Reopen()
+}
+
+// Reopen opens the file by its name again, after a rotation.
+func (l *logFile) Reopen() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("open log %s: %w (make its directory, or name another in logging.main_log)", l.path, err)
+	}
+	if l.f != nil {
+		_ = l.f.Close()
+	}
+	l.f = f
+	return nil
+}
+
+func (l *logFile) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, err := l.f.Write(b)
+	if err == nil {
+		l.failed = false
+		return n, nil
+	}
+	if !l.failed {
+		l.failed = true
+		fmt.Fprintf(l.stderr, "wanctl: log %s: %v; its lines go to stderr until it can be written again\n", l.path, err)
+	}
+	return l.stderr.Write(b)
+}
+
+func (l *logFile) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.f.Close()
+}
+
+// Log is the logger of one WAN or steering with the files behind it.
+type Log struct {
+	*slog.Logger
+	files []*logFile
+}
+
+// OpenLog opens the files and builds the handlers.
+func OpenLog(o LogOptions) (*Log, error) {
+	var l Log
+	open := func(path string) (io.Writer, error) {
+		f, err := openLog(path, o.Stderr)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		l.files = append(l.files, f)
+		return f, nil
+	}
+	handler := func(w io.Writer, level slog.Level) slog.Handler {
+		if o.JSON {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).
+				WithAttrs([]slog.Attr{slog.String("name", o.Name)})
+		}
+		return NewTextHandler(w, o.Name, level)
+	}
+	main := o.Stderr
+	level := slog.LevelInfo
+	var hs fanout
+	if o.Main != "" {
+		w, err := open(o.Main)
+		if err != nil {
+			return nil, err
+		}
+		main = w
+	}
+	if o.Verbose {
+		if o.Debug == "" {
+			level = slog.LevelDebug
+		} else {
+			w, err := open(o.Debug)
+			if err != nil {
+				return nil, err
+			}
+			hs = append(hs, handler(w, slog.LevelDebug))
+		}
+	}
+	l.Logger = slog.New(append(hs, handler(main, level)))
+	return &l, nil
+}
+
+// Reopen opens all files by their names again. One that cannot be opened goes on under its old name.
+func (l *Log) Reopen() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.Reopen())
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes the files.
+func (l *Log) Close() error {
+	var first error
+	for _, f := range l.files {
+		if err := f.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/config"
+	"wanctl/internal/link"
+	"wanctl/internal/probe"
+	"wanctl/internal/reflector"
+	"wanctl/internal/routeros"
+	"wanctl/internal/unit"
+)
+
+const (
+	// sshBurst is how many raises per second SSH bears.
+	sshBurst = 2
+	// flashBudget is the target for writes per day, because RouterOS saves each to flash.
+	flashBudget = 5000
+)
+
+// WANOptionsOf translates a configuration for the loop. dryRun, and continuous_monitoring.enabled: false, keep it from
+// writing.
+func WANOptionsOf(c *config.WAN, dryRun bool) WANOptions {
+	return WANOptions{
+		Name:   c.Name,
+		Shaper: c.Shaper,
+		Reflector: reflector.Config{
+			Hosts: len(c.Reflectors()), Median: c.MedianOfThree, Count: c.PingCount, Period: c.Period,
+		},
+		Actuate: actuate.Config{
+			Ceiling: link.Rates{Down: c.Shaper.Down.Ceiling, Up: c.Shaper.Up.Ceiling},
+			Burst:   sshBurst, Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
+		},
+		OnExit: exitMode(c.OnExit), Base: c.Base,
+	}
+}
+
+func exitMode(e config.OnExit) actuate.ExitMode {
+	switch e {
+	case config.ExitBase:
+		return actuate.ExitBase
+	case config.ExitLast:
+		return actuate.ExitLast
+	case config.ExitCeiling:
+		return actuate.ExitCeiling
+	}
+	return actuate.ExitBase
+}
+
+// SteeringOptionsOf translates a configuration for the loop.
+func SteeringOptionsOf(c *config.Steering, dryRun bool) SteeringOptions {
+	return SteeringOptions{
+		Name: SteeringID(c), Steer: c.Steer, PingCount: c.PingCount,
+		ReadQueue: c.Steer.CakeAware && c.Queues.Download != "", DryRun: dryRun,
+	}
+}
+
+// SteeringID names steering's files and sockets. A steering configuration may carry its primary's wan_name; its files
+// must not be that WAN's.
+func SteeringID(c *config.Steering) string {
+	if strings.Contains(strings.ToLower(c.Name), "steer") {
+		return c.Name
+	}
+	return c.Name + "_steering"
+}
+
+func clientOptions(r config.Router, t config.Timeouts, clock Clock) routeros.Options {
+	o := routeros.Options{
+		Host: r.Host, Port: r.Port, User: r.User, KeyFile: r.KeyFile, KnownHosts: r.KnownHosts,
+		Timeout: t.Router, Now: clock.Now,
+	}
+	if r.Password.IsSet() {
+		o.Password = r.Password.Resolve
+	}
+	return o
+}
+
+func probeOptions(c *config.WAN, clock Clock, log *Log) probe.Options {
+	return probe.Options{
+		Targets: c.Reflectors(), Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
+		Interval: c.Period / time.Duration(c.PingCount), Timeout: c.Timeouts.Ping, Now: clock.Now, Log: noter(log),
+	}
+}
+
+// steerProbeOptions are those of steering's own probes of the primary and, where it has a source address, of the
+// alternate.
+func steerProbeOptions(c *config.Steering, clock Clock, log *Log) (primary probe.Options, alternate *probe.Options) {
+	primary = probe.Options{
+		Targets: []string{c.PingHost}, Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
+		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: c.Timeouts.Ping, Now: clock.Now, Log: noter(log),
+	}
+	if c.Alternate.Source.IsValid() {
+		a := primary
+		a.Targets, a.Source, a.Interface, a.Mark = []string{c.Alternate.PingHost}, c.Alternate.Source, "", 0
+		alternate = &a
+	}
+	return primary, alternate
+}
+
+func noter(log *Log) func(link.Note) {
+	return func(n link.Note) { logNotes(log, []link.Note{n}) }
+}
+
+// sameWAN refuses a reload that would make another controller of this one.
+func sameWAN(old, c *config.WAN) error {
+	switch {
+	case old.Name != c.Name:
+		return fmt.Errorf("wan_name changed from %s to %s: that is another WAN; stop this one and start the other", old.Name, c.Name)
+	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.FeedFile != c.FeedFile || old.Logging != c.Logging:
+		return errors.New("lock_file, state_file, feed_file and logging cannot change while running: restart with `wanctl handover` first")
+	}
+	return nil
+}
+
+func sameSteering(old, c *config.Steering) error {
+	switch {
+	case old.Name != c.Name || old.Steer.Primary != c.Steer.Primary || old.Steer.Alternate != c.Steer.Alternate:
+		return errors.New("wan_name, primary and alternate cannot change while running: stop this one and start the other")
+	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.Logging != c.Logging:
+		return errors.New("lock_file, state.file and logging cannot change while running: restart with `wanctl handover` first")
+	case old.Source != c.Source || old.Alternate.StateSource != c.Alternate.StateSource:
+		return errors.New("cake_state_sources cannot change while running: restart with `wanctl handover` first")
+	}
+	return nil
+}
+
+func sameRouter(a, b config.Router) bool {
+	same := a.Password.Equal(b.Password)
+	a.Password, b.Password = config.Secret{}, config.Secret{}
+	return same && a == b
+}
+
+func routerDiffers(old, c *config.WAN) bool {
+	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || old.Interfaces != c.Interfaces ||
+		old.Timeouts.Router != c.Timeouts.Router
+}
+
+func steerRouterDiffers(old, c *config.Steering) bool {
+	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || old.RuleComment != c.RuleComment ||
+		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router
+}
+
+// probesDiffer compares the options that make a pinger, its clock and log apart.
+func probesDiffer(a, b probe.Options) bool {
+	a.Now, b.Now, a.Log, b.Log = nil, nil, nil, nil
+	return !reflect.DeepEqual(a, b)
+}
+
+// unknownAge is the age of what never was.
+const unknownAge = -1
+
+func ageSeconds(now, at unit.Time) float64 {
+	if at == 0 {
+		return unknownAge
+	}
+	return now.Sub(at).Seconds()
+}

@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/health"
+	"wanctl/internal/link"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// publish makes the newest status readable from other goroutines.
+func (a *Autorate) publish(now unit.Time) {
+	w := a.wan
+	d, act := w.last, w.out.Status
+	s := &WANStatus{
+		State: d.State, Measured: d.Measured, AgeS: ageSeconds(now, w.answeredAt),
+		RTT: d.RTT, Load: d.Load, Baseline: d.Baseline, Delta: d.Delta,
+		Decided: d.Rates, Applied: w.wrote, ReadBack: w.out.Applied, Reason: d.Reason,
+		Router: fmt.Sprint(a.router), Link: act.Link.String(), Writes: act.Writes24h, DryRun: act.DryRun,
+		Hour: w.shares.since(now, time.Hour), Day: w.shares.since(now, 24*time.Hour), Ever: sharesOf(w.shares.total),
+	}
+	if s.Applied == (link.Rates{}) { // nothing had to be written yet
+		s.Applied = s.ReadBack
+	}
+	if act.LastError != "" {
+		s.LastErr = fmt.Sprintf("%s ago: %s", now.Sub(act.LastErrorAt).Round(time.Second), act.LastError)
+	}
+	if w.load.Known {
+		s.Carried = &link.Rates{Down: w.load.Down, Up: w.load.Up}
+	}
+	for _, f := range w.findings {
+		s.Findings = append(s.Findings, f.Text)
+	}
+	hosts := a.cfg.Reflectors()
+	for i, p := range a.pinger.Stats() {
+		if i < len(hosts) {
+			s.Probes = append(s.Probes, ProbeStatus{
+				Host: hosts[i], Sent: p.Sent, Received: p.Received, Late: p.Late, AgeS: ageSeconds(now, p.LastReply),
+			})
+		}
+	}
+	st := a.head(now, a.String(), w.started, w.why(now))
+	st.WAN = s
+	a.status.Store(st)
+}
+
+func (c *Common) head(now unit.Time, name string, started unit.Time, why []string) *Status {
+	return &Status{
+		Name: name, Version: c.Version, PID: os.Getpid(), UptimeS: now.Sub(started).Seconds(),
+		Healthy: len(why) == 0, Why: why,
+	}
+}
+
+// startTime is how long a controller may have nothing to say without being unwell.
+const startTime = 10 * time.Second
+
+// why names what keeps the line from being well, causes before their effects; nothing when it is well. Congestion is not
+// among it: that is what the controller is for.
+func (w *WAN) why(now unit.Time) []string {
+	act := w.out.Status
+	if now.Sub(w.started) < startTime && act.Link != actuate.Stopped {
+		return nil
+	}
+	f := health.Facts{
+		RouterUp: act.Link == actuate.Connected, RouterError: act.LastError, RouterFor: now.Sub(act.Since),
+		Findings: w.findings, Hosts: w.opt.Reflector.Hosts, Delta: w.last.Delta,
+	}
+	if act.Link == actuate.Starting {
+		f.RouterError = "it has not answered yet"
+	}
+	for _, d := range []link.Direction{link.Down, link.Up} {
+		if at := act.HeldSince.Get(d); at != 0 && !act.DryRun {
+			f.Waiting, f.WaitingFor, f.WaitingWhy = true, max(f.WaitingFor, now.Sub(at)), act.Hold.Get(d).String()
+		}
+	}
+	for _, h := range w.win.Hosts(now) {
+		if h.OK {
+			f.Answering++
+		}
+	}
+	if f.Answering == 0 {
+		since := w.answeredAt
+		if since == 0 {
+			since = w.started
+		}
+		f.SilentFor = now.Sub(since)
+	}
+	var why []string
+	for _, l := range health.Explain(f) {
+		if l.Level > link.Info {
+			why = append(why, l.String())
+		}
+	}
+	switch {
+	case act.ForeignUntil > now:
+		why = append(why, "somebody else changes the queues; raises are stopped for a while")
+	case act.OverBudget():
+		why = append(why, fmt.Sprintf("%d router writes in 24 h are more than the budget of %d", act.Writes24h, act.Budget))
+	}
+	return why
+}
+
+// publish makes the newest status readable from other goroutines.
+func (s *Steer) publish(now unit.Time) {
+	m := s.machine
+	d := m.last
+	st := &SteeringStatus{
+		State: d.Name, Congestion: d.Congestion.String(), Delta: d.Delta, EWMA: d.EWMA,
+		Rule: "not read yet", Router: fmt.Sprint(s.router), DryRun: s.DryRun,
+	}
+	if m.rule.Known {
+		st.Rule = "disabled"
+		if m.rule.Enabled {
+			st.Rule = "enabled"
+		}
+	}
+	if up := now.Sub(s.started); up > 0 {
+		st.SharePPM = unit.ShareOf(int64(s.active), int64(up))
+	}
+	history := m.machine.Snapshot().History
+	for _, t := range history[max(0, len(history)-shownTransitions):] {
+		when := "in an earlier boot"
+		if t.At != 0 {
+			when = now.Sub(t.At).Round(time.Second).String() + " ago"
+		}
+		st.Transitions = append(st.Transitions, TransitionStatus{
+			From: t.From, To: t.To, AgeS: ageSeconds(now, t.At), Why: t.Why,
+			Text: fmt.Sprintf("%s → %s, %s: %s", t.From, t.To, when, t.Why),
+		})
+	}
+	var why []string
+	young := now.Sub(s.started) < startTime
+	for _, t := range []*trouble{&m.way, &m.ruleNo, &m.queueNo} {
+		switch {
+		case t.kind == "":
+			continue
+		case t.Stopped():
+			why = append(why, "the router refused us for good; it is not tried again until a reload or restart: "+t.text)
+		default:
+			why = append(why, t.text)
+		}
+		if st.LastErr == "" {
+			st.LastErr = t.text
+		}
+	}
+	switch {
+	case len(why) > 0: // the cause; what follows are its effects
+	case d.Congestion == steer.Unknown && !young:
+		why = append(why, "the primary's delay cannot be told: no reply to steering's own probes, or no fresh baseline from autorate")
+	case d.Congestion == steer.Down:
+		why = append(why, "the primary is down: nobody's probes are answered")
+	case d.Degraded:
+		why = append(why, "the vote has to do without the queue's statistics")
+	}
+	head := s.head(now, s.String(), s.started, why)
+	head.Steer = st
+	s.status.Store(head)
+}
+
+// shownTransitions is how many of the last changes the status shows.
+const shownTransitions = 5

@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/config"
+	"wanctl/internal/link"
+	"wanctl/internal/state"
+	"wanctl/internal/steer"
+)
+
+// Releaser does on the router what a clean stop would have done.
+type Releaser struct {
+	Clock Clock
+	Dirs  Dirs
+	Hands Hands
+	// IfNotHandedOver leaves alone what was announced to be restarted.
+	IfNotHandedOver bool
+}
+
+// Release releases one configuration's part of the router and says what it did.
+func (r Releaser) Release(f *config.File) (string, error) {
+	name, lock := "", ""
+	if f.WAN != nil {
+		name, lock = f.WAN.Name, f.WAN.LockFile
+	} else {
+		name, lock = SteeringID(f.Steering), f.Steering.LockFile
+	}
+	unlock, _, err := takeLock(lock, name, "wanctl release", r.Clock.Wall())
+	var held *LockHeldError
+	if errors.As(err, &held) {
+		return "", fmt.Errorf("%s is run by %s, which would undo a release: stop it instead, it releases by itself", name, held.Holder)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = unlock() }()
+	if r.IfNotHandedOver {
+		boot, err := BootID()
+		if err != nil {
+			return "", err
+		}
+		handed, err := HandedOver(r.Dirs.Run, name, boot, r.Clock.Now())
+		if err != nil {
+			return "", err
+		}
+		if handed {
+			return name + ": handed over, nothing was changed", nil
+		}
+	}
+	if f.WAN != nil {
+		return r.wan(f.WAN)
+	}
+	return r.steering(f.Steering)
+}
+
+func (r Releaser) wan(c *config.WAN) (string, error) {
+	if !c.Enabled {
+		return c.Name + ": continuous_monitoring.enabled is false, so nothing of it is on the router", nil
+	}
+	router, err := r.Hands.shaper(c, r.Clock)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", c.Name, err)
+	}
+	defer func() { _ = router.Close() }()
+	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
+	if c.OnExit == config.ExitLast {
+		// The last rate is what the dead process had decided; its router may still have the one before.
+		var saved state.WAN
+		if ok, _ := loadState(c.StateFile, func(r io.Reader) (err error) {
+			saved, err = state.ReadWAN(r, c.Name)
+			return err
+		}); ok && saved.Applied.Down > 0 && saved.Applied.Up > 0 {
+			want = link.Rates{Down: min(saved.Applied.Down, c.Shaper.Down.Ceiling), Up: min(saved.Applied.Up, c.Shaper.Up.Ceiling)}
+		} else {
+			want = c.Base
+		}
+	}
+	if err := setRates(router, want); err != nil {
+		return "", fmt.Errorf("%s: %w", c.Name, err)
+	}
+	return fmt.Sprintf("%s: DL=%s, UL=%s are on the router", c.Name, want.Down, want.Up), nil
+}
+
+func (r Releaser) steering(c *config.Steering) (string, error) {
+	router, err := r.Hands.steering(c, r.Clock)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
+	}
+	defer func() { _ = router.Close() }()
+	if err := disableRule(router); err != nil {
+		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
+	}
+	if err := r.forgetSteered(c); err != nil {
+		return "", fmt.Errorf("%s: the rule %q is disabled, but the next start will enable it again: %w", SteeringID(c), c.RuleComment, err)
+	}
+	return fmt.Sprintf("%s: the rule %q is disabled", SteeringID(c), c.RuleComment), nil
+}
+
+// forgetSteered stores that nothing is steered any more, because a start sets the rule to what is stored.
+func (r Releaser) forgetSteered(c *config.Steering) error {
+	var saved state.Steering
+	found, _ := loadState(c.StateFile, func(rd io.Reader) (err error) {
+		saved, err = state.ReadSteering(rd, c.Steer.Primary)
+		return err
+	})
+	if !found || saved.Machine.State == steer.Good {
+		return nil
+	}
+	saved.Machine = movedTo(saved.Machine, steer.Good, "released")
+	return saveState(c.StateFile, func(w io.Writer) error { return state.WriteSteering(w, saved) })
+}

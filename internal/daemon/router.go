@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/link"
+	"wanctl/internal/routeros"
+	"wanctl/internal/steer"
+)
+
+// Shaper is the hand on one line's two queues.
+type Shaper interface {
+	// Exchange sets the rates that are not zero (decreases first) and reads both queues, the WAN interface and the
+	// router's uptime back, in one round trip. A nil want only reads.
+	Exchange(ctx context.Context, want *link.Rates) (link.Report, error)
+	Close() error
+}
+
+// Switch is steering's hand: the primary's download queue and the one rule.
+type Switch interface {
+	Queue(ctx context.Context) (link.Queue, error)
+	// Rule reads whether the rule is enabled; SetRule changes it and reads it back.
+	Rule(ctx context.Context) (enabled bool, err error)
+	SetRule(ctx context.Context, enabled bool) (is bool, err error)
+	Close() error
+}
+
+// rosShaper is one line on a RouterOS router.
+type rosShaper struct {
+	*routeros.Client
+	queues routeros.Queues
+}
+
+func (r rosShaper) Exchange(ctx context.Context, want *link.Rates) (link.Report, error) {
+	return r.Client.Exchange(ctx, r.queues, want)
+}
+
+// rosSwitch is steering's router.
+type rosSwitch struct {
+	*routeros.Client
+	queue, comment string
+	// legacy allows a rule of another form than the one that keeps established connections on their WAN.
+	legacy bool
+}
+
+func (r rosSwitch) Queue(ctx context.Context) (link.Queue, error) {
+	return r.Client.Queue(ctx, r.queue)
+}
+
+func (r rosSwitch) Rule(ctx context.Context) (bool, error) {
+	rule, err := r.Client.Rule(ctx, r.comment)
+	return rule.Enabled, standing(rule, err)
+}
+
+// standing drops an error about the answer's form from a reading that is there in full: a router that gives no exit
+// status was read all the same, and what it read back is what decides.
+func standing(rule routeros.Rule, err error) error {
+	var e *routeros.Error
+	if errors.As(err, &e) && e.Kind == routeros.Reply && rule.ID != "" {
+		return nil
+	}
+	return err
+}
+
+func (r rosSwitch) SetRule(ctx context.Context, enabled bool) (bool, error) {
+	// A rule can be edited while we run, so its form is looked at before each enabling. Disabling is always allowed:
+	// it gives the router its normal routing back.
+	if enabled && !r.legacy {
+		rule, err := r.Client.Rule(ctx, r.comment)
+		if err := standing(rule, err); err != nil {
+			return false, err
+		}
+		if err := rule.Steerable(); err != nil {
+			return rule.Enabled, fmt.Errorf("%w (or set allow_legacy_rule: true to toggle it as it is)", err)
+		}
+	}
+	rule, err := r.Client.SetRule(ctx, r.comment, enabled)
+	if rule.Enabled == enabled {
+		err = standing(rule, err)
+	}
+	return rule.Enabled, err
+}
+
+// classify turns a hand's error into what the actuator decides by, and whether anything had been sent.
+func classify(err error) (actuate.ErrClass, bool) {
+	if err == nil {
+		return actuate.None, true
+	}
+	var e *routeros.Error
+	switch {
+	case routeros.IsForm(err):
+		return actuate.Misconfigured, false
+	case !errors.As(err, &e):
+		return actuate.Transient, false
+	}
+	switch e.Kind {
+	case routeros.Auth, routeros.HostKey:
+		return actuate.Fatal, false
+	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax:
+		return actuate.Misconfigured, e.Sent
+	case routeros.Unreachable, routeros.Timeout, routeros.Lost, routeros.Mismatch, routeros.Reply:
+		if e.Sent {
+			return actuate.Unknown, true
+		}
+	}
+	return actuate.Transient, e.Sent
+}
+
+// answered says that the router's command line was there and only the one thing asked of it failed.
+func answered(err error) bool {
+	var e *routeros.Error
+	if !errors.As(err, &e) {
+		return routeros.IsForm(err)
+	}
+	switch e.Kind {
+	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax, routeros.Mismatch, routeros.Reply:
+		return true
+	case routeros.Unreachable, routeros.Auth, routeros.HostKey, routeros.Timeout, routeros.Lost:
+	}
+	return false
+}
+
+// readingOf is a rule reading as steering's input has it.
+func readingOf(enabled bool, seq uint64) steer.Rule {
+	return steer.Rule{Known: true, Enabled: enabled, Seq: seq}
+}

@@ -1,0 +1,195 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// Status is one running loop as `wanctl status` shows it: exactly one of WAN and Steering is set.
+type Status struct {
+	Name    string          `json:"name"`
+	Version string          `json:"version"`
+	PID     int             `json:"pid"`
+	UptimeS float64         `json:"uptime_s"`
+	Healthy bool            `json:"healthy"`
+	Why     []string        `json:"why,omitempty"`
+	WAN     *WANStatus      `json:"wan,omitempty"`
+	Steer   *SteeringStatus `json:"steering,omitempty"`
+}
+
+// WANStatus is one line.
+type WANStatus struct {
+	State    link.Pair[link.State] `json:"state"`
+	Measured bool                  `json:"measured"`
+	// AgeS is the age of the newest probe reply in seconds, -1 when there was none.
+	AgeS     float64     `json:"age_s"`
+	RTT      unit.Millis `json:"rtt_ms"`
+	Load     unit.Millis `json:"load_ewma_ms"`
+	Baseline unit.Millis `json:"baseline_ms"`
+	Delta    unit.Millis `json:"delta_ms"`
+	// Rates are in bit/s: decided by the controller, last written, and last read back from the router.
+	Decided  link.Rates             `json:"decided_bps"`
+	Applied  link.Rates             `json:"applied_bps"`
+	ReadBack link.Rates             `json:"read_back_bps"`
+	Reason   link.Pair[link.Reason] `json:"reason"`
+	Carried  *link.Rates            `json:"carried_bps,omitempty"`
+	Router   string                 `json:"router"`
+	Link     string                 `json:"router_link"`
+	LastErr  string                 `json:"last_error,omitempty"`
+	Writes   int                    `json:"writes_today"`
+	DryRun   bool                   `json:"dry_run"`
+	Hour     link.Pair[stateShares] `json:"share_1h_ppm"`
+	Day      link.Pair[stateShares] `json:"share_24h_ppm"`
+	Ever     link.Pair[stateShares] `json:"share_since_start_ppm"`
+	Findings []string               `json:"findings,omitempty"`
+	Probes   []ProbeStatus          `json:"probes,omitempty"`
+}
+
+type stateShares = [link.States]unit.PPM
+
+// ProbeStatus is one reflector.
+type ProbeStatus struct {
+	Host     string  `json:"host"`
+	Sent     uint64  `json:"sent"`
+	Received uint64  `json:"received"`
+	Late     uint64  `json:"late"`
+	AgeS     float64 `json:"age_s"`
+}
+
+// SteeringStatus is the steering loop.
+type SteeringStatus struct {
+	State       string             `json:"state"`
+	Congestion  string             `json:"congestion"`
+	Delta       unit.Millis        `json:"delta_ms"`
+	EWMA        unit.Millis        `json:"delta_ewma_ms"`
+	Rule        string             `json:"rule"`
+	Router      string             `json:"router"`
+	LastErr     string             `json:"last_error,omitempty"`
+	DryRun      bool               `json:"dry_run"`
+	SharePPM    unit.PPM           `json:"share_active_ppm"`
+	Transitions []TransitionStatus `json:"transitions"`
+}
+
+// TransitionStatus is one change of steering's state.
+type TransitionStatus struct {
+	From steer.State `json:"from"`
+	To   steer.State `json:"to"`
+	// AgeS is how long ago in seconds, -1 when it was in an earlier boot.
+	AgeS float64 `json:"age_s"`
+	Why  string  `json:"why"`
+	// Text says all of it in one line.
+	Text string `json:"text"`
+}
+
+func socketPath(run, name string) string { return filepath.Join(run, name+".sock") }
+
+// statusTimeout bounds one question and answer.
+const statusTimeout = 3 * time.Second
+
+// serveStatus answers every connection to the socket with one JSON document until stop is called, which removes it and
+// may be called when there was an error, too.
+func serveStatus(path string, get func() Status) (stop func(), err error) {
+	stop = func() {}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return stop, fmt.Errorf("make the directory of %s: %w", path, err)
+	}
+	// The lock says that no other process of this name runs, so a socket that lies here is a dead one's.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return stop, fmt.Errorf("remove the old status socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return stop, fmt.Errorf("listen for `wanctl status`: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return stop, errors.Join(fmt.Errorf("limit the status socket: %w", err), l.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.AcceptUnix()
+			if err != nil {
+				// Closed, or out of file descriptors for a while.
+				if errors.Is(err, net.ErrClosed) || !pause(ctx, acceptRetry) {
+					return
+				}
+				continue
+			}
+			_ = c.SetDeadline(time.Now().Add(statusTimeout))
+			_ = json.NewEncoder(c).Encode(get())
+			_ = c.Close()
+		}
+	}()
+	return func() {
+		cancel()
+		_ = l.Close() // removes the socket
+		<-done
+	}, nil
+}
+
+// acceptRetry is the pause after a connection could not be accepted.
+const acceptRetry = 100 * time.Millisecond
+
+// pause waits for d; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// ReadStatus asks every loop that publishes in the run directory. A socket nobody answers on belongs to a killed
+// process and is named in dead.
+func ReadStatus(run string) (all []Status, dead []string, err error) {
+	paths, err := filepath.Glob(filepath.Join(run, "*.sock"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("look into %s: %w", run, err)
+	}
+	slices.Sort(paths)
+	for _, p := range paths {
+		s, err := askStatus(p)
+		switch {
+		case err == nil:
+			all = append(all, s)
+		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+			dead = append(dead, strings.TrimSuffix(filepath.Base(p), ".sock"))
+		default:
+			return all, dead, fmt.Errorf("ask %s: %w", p, err)
+		}
+	}
+	return all, dead, nil
+}
+
+func askStatus(path string) (s Status, err error) {
+	c, err := net.DialTimeout("unix", path, statusTimeout)
+	if err != nil {
+		return s, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(statusTimeout)); err != nil {
+		return s, err
+	}
+	err = json.NewDecoder(io.LimitReader(c, 1<<20)).Decode(&s)
+	return s, err
+}

@@ -1,0 +1,431 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/link"
+	"wanctl/internal/reflector"
+	"wanctl/internal/routeros"
+	"wanctl/internal/state"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// FeedReader reads what an autorate process last published about a line.
+type FeedReader interface {
+	// ReadFeed returns the newest snapshot. With an error it returns the one before, if there is one, with its age.
+	ReadFeed(now unit.Time) (a steer.Autorate, err error)
+}
+
+// SteeringOptions are what the steering loop needs, apart from its hands.
+type SteeringOptions struct {
+	Name      string
+	Steer     steer.Config
+	PingCount int
+	// ReadQueue says that the primary's queue counters are part of the vote.
+	ReadQueue bool
+	// DryRun decides and logs, and never touches the rule.
+	DryRun bool
+	Jitter func() float64
+}
+
+// SteerOpKind is what steering wants from the router.
+type SteerOpKind uint8
+
+// The operations.
+const (
+	// OpReadQueue reads the primary's download queue.
+	OpReadQueue SteerOpKind = iota
+	// OpReadRule reads whether the rule is enabled.
+	OpReadRule
+	// OpSetRule changes the rule and reads it back.
+	OpSetRule
+)
+
+// SteerOp is one operation; one is in flight at a time.
+type SteerOp struct {
+	ID     uint64
+	Kind   SteerOpKind
+	Enable bool
+}
+
+// SteerResult is the outcome of a SteerOp.
+type SteerResult struct {
+	Op    SteerOp
+	At    unit.Time
+	Queue link.Queue
+	Rule  bool
+	Err   error
+}
+
+// Steering is the steering loop without a goroutine, a clock or a socket. It is not safe for concurrent use.
+type Steering struct {
+	opt     SteeringOptions
+	machine *steer.Machine
+	primary Prober
+	alt     Prober // nil when the configuration measures no alternate by probes
+	feeds   [2]FeedReader
+	wins    [2]*reflector.Window
+
+	replies []link.Reply
+	notes   []link.Note
+	queue   steer.QueueReading
+	rule    steer.Rule
+	last    steer.Decision
+	left    *steer.State // what a stop left the rule at
+	ops     uint64
+	busy    bool
+	foreign uint64 // the operation under way when the router was changed: its result counts no more
+	// counters says that this cycle's counters are still to be asked for; wish is what the last decision wants of the
+	// rule and no operation was begun for.
+	counters bool
+	wish     steer.RuleWish
+	// stepAt is when the cycle's decision is due even without the counters that were asked for; 0 when it was made.
+	stepAt unit.Time
+	// way is the way to the router; queue and rule are what a router that answers refuses.
+	way     trouble
+	queueNo trouble
+	ruleNo  trouble
+	// unread is what keeps a feed from being read, and when it was last told.
+	unread [2]feedTrouble
+	began  unit.Time
+}
+
+// trouble is a row of failures of one thing: when to try again, and what it is.
+type trouble struct {
+	actuate.Backoff
+	kind, text string
+	by         SteerOpKind
+}
+
+// feedTrouble is a feed that cannot be read.
+type feedTrouble struct {
+	text string
+	told unit.Time
+}
+
+// NewSteering builds a loop. alternate may be nil; so may the alternate's feed.
+func NewSteering(opt SteeringOptions, primary, alternate Prober, feed, altFeed FeedReader, saved *state.Steering) (*Steering, error) {
+	m, err := steer.New(opt.Steer)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", opt.Name, err)
+	}
+	if saved != nil {
+		m.Restore(saved.Machine)
+	}
+	if opt.Jitter == nil {
+		opt.Jitter = func() float64 { return 0.5 }
+	}
+	s := &Steering{
+		opt: opt, machine: m, primary: primary, alt: alternate, feeds: [2]FeedReader{feed, altFeed},
+	}
+	s.emptyWindows()
+	return s, nil
+}
+
+// queueWait is how long a cycle's decision waits for its counters.
+const queueWait = time.Second
+
+// Tick begins a cycle: it asks for the counters, and decides when they are there or have taken too long. A cycle whose
+// counters were still awaited is dropped: the loop was late.
+func (s *Steering) Tick(now unit.Time) Outcome[SteerOp] {
+	s.notes = s.notes[:0]
+	if s.began == 0 {
+		s.began = now
+	}
+	var o Outcome[SteerOp]
+	s.counters = s.opt.ReadQueue
+	s.next(now, &o)
+	if o.Op != nil && s.opt.ReadQueue { // the counters, or the rule with the counters to follow
+		s.stepAt = now.Add(min(queueWait, s.opt.Steer.Interval/2))
+		o.Wake = s.stepAt
+	} else {
+		s.step(now, &o)
+	}
+	return s.done(o)
+}
+
+// Deliver hands the loop the result of the operation it asked for.
+func (s *Steering) Deliver(now unit.Time, r SteerResult) Outcome[SteerOp] {
+	s.notes = s.notes[:0]
+	s.busy = false
+	if r.Op.ID == s.foreign && s.foreign != 0 {
+		s.foreign, r.Err = 0, errOldRouter
+	}
+	s.learn(now, r)
+	if r.Op.Kind != OpReadQueue {
+		s.wish = steer.RuleWish{} // of a decision that did not know this result
+	}
+	var o Outcome[SteerOp]
+	if r.Op.Kind != OpReadQueue || s.stepAt == 0 {
+		s.next(now, &o)
+	}
+	switch {
+	case s.stepAt == 0:
+	case o.Op != nil:
+		o.Wake = s.stepAt
+	default: // the counters are there, or cannot be had now
+		s.step(now, &o)
+	}
+	return s.done(o)
+}
+
+// Wake is called at the instant an outcome named.
+func (s *Steering) Wake(now unit.Time) Outcome[SteerOp] {
+	s.notes = s.notes[:0]
+	var o Outcome[SteerOp]
+	switch {
+	case s.stepAt == 0:
+	case now >= s.stepAt:
+		s.step(now, &o)
+	default:
+		o.Wake = s.stepAt
+	}
+	return s.done(o)
+}
+
+func (s *Steering) done(o Outcome[SteerOp]) Outcome[SteerOp] {
+	o.Notes = s.notes
+	return o
+}
+
+// of is the trouble that an operation of one kind can have with a router that answers.
+func (s *Steering) of(k SteerOpKind) *trouble {
+	if k == OpReadQueue {
+		return &s.queueNo
+	}
+	return &s.ruleNo
+}
+
+// may says whether an operation of that kind can begin now.
+func (s *Steering) may(k SteerOpKind, now unit.Time) bool {
+	return !s.busy && s.way.May(now) && s.of(k).May(now)
+}
+
+// next begins the operation that is due: the rule's before the counters, so that a slow router cannot starve it, and a
+// queue that cannot be read does not either.
+func (s *Steering) next(now unit.Time, o *Outcome[SteerOp]) {
+	if o.Op != nil {
+		return
+	}
+	switch {
+	case s.wish.Read && s.may(OpReadRule, now): // before a write whose last outcome is unknown, too
+		o.Op = s.op(OpReadRule, false)
+		s.wish = steer.RuleWish{}
+	case !s.wish.Read && s.wish.Write && s.may(OpSetRule, now):
+		o.Op = s.op(OpSetRule, s.wish.Wanted)
+		s.wish = steer.RuleWish{}
+	case s.counters && s.may(OpReadQueue, now):
+		o.Op = s.op(OpReadQueue, false)
+		s.counters = false
+	}
+}
+
+func (s *Steering) op(k SteerOpKind, enable bool) *SteerOp {
+	s.ops++
+	s.busy = true
+	return &SteerOp{ID: s.ops, Kind: k, Enable: enable}
+}
+
+// learn takes a result into the next decision's input.
+func (s *Steering) learn(now unit.Time, r SteerResult) {
+	of := s.of(r.Op.Kind)
+	if r.Err != nil {
+		if answered(r.Err) {
+			s.over(&s.way, "the router answers again")
+		} else {
+			of = &s.way
+		}
+		s.failed(of, now, r)
+		if r.Op.Kind == OpReadQueue {
+			s.queue.OK, s.queue.Fresh = false, false
+		} else {
+			s.rule.Known = false // the outcome of a write is unknown, and an old reading proves nothing
+		}
+		return
+	}
+	s.over(&s.way, "the router answers again")
+	switch r.Op.Kind {
+	case OpReadQueue:
+		s.over(of, "the queue can be read again")
+		s.queue = steer.QueueReading{OK: true, Fresh: true, At: r.At, Queue: r.Queue}
+	case OpReadRule:
+		if of.by == OpReadRule { // a rule that can be read may still refuse to be set: only a write ends that
+			s.over(of, "the rule can be read again")
+		}
+		s.rule = readingOf(r.Rule, s.rule.Seq+1)
+	case OpSetRule:
+		s.over(of, "the rule can be set again")
+		s.rule = readingOf(r.Rule, s.rule.Seq+1)
+	}
+}
+
+// failed books a failure and tells it when it is another than the last.
+func (s *Steering) failed(t *trouble, now unit.Time, r SteerResult) {
+	err := r.Err
+	class, _ := classify(err)
+	t.Failed(now, class, s.opt.Jitter())
+	kind := class.String()
+	var e *routeros.Error
+	if errors.As(err, &e) {
+		kind = e.Kind.String()
+	}
+	fresh := kind != t.kind
+	t.kind, t.text, t.by = kind, err.Error(), r.Op.Kind
+	if !fresh {
+		return
+	}
+	level, after := link.Warning, "trying again with growing pauses; measuring goes on"
+	switch class {
+	case actuate.Fatal:
+		level, after = link.Alert, "not trying again until a reload or restart: it would only lock the account; measuring goes on"
+	case actuate.Misconfigured:
+		level = link.Alert
+	case actuate.None, actuate.Transient, actuate.Unknown:
+	}
+	s.notes = append(s.notes, link.Note{Level: level, Key: "router_error", Text: t.text + "; " + after})
+}
+
+// over ends a row of failures.
+func (s *Steering) over(t *trouble, text string) {
+	if t.kind != "" {
+		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "router_back", Text: text})
+	}
+	*t = trouble{}
+}
+
+// step makes the cycle's decision.
+func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
+	s.stepAt, s.counters = 0, false
+	in := steer.Input{Now: now, RTT: s.fuse(0, s.primary, now), Queue: s.queue, Rule: s.rule}
+	in.Autorate = s.feed(0, now)
+	in.Alternate = steer.Alternate{
+		Configured: s.opt.Steer.AlternateCheck.Configured, RTT: s.fuse(1, s.alt, now), Autorate: s.feed(1, now),
+	}
+	d := s.machine.Step(in)
+	s.queue.Fresh = false
+	s.last = d
+	s.notes = append(s.notes, d.Notes...)
+	o.Line = steer.Line(d)
+	s.wish = d.Rule
+	if s.opt.DryRun {
+		s.wish = steer.RuleWish{}
+	}
+	s.next(now, o)
+}
+
+func (s *Steering) fuse(i int, p Prober, now unit.Time) link.RTT {
+	if p == nil {
+		return link.RTT{}
+	}
+	s.replies = p.Drain(s.replies[:0])
+	for _, r := range s.replies {
+		s.wins[i].Add(r)
+	}
+	return s.wins[i].Fuse(now)
+}
+
+func (s *Steering) feed(i int, now unit.Time) steer.Autorate {
+	if s.feeds[i] == nil {
+		return steer.Autorate{}
+	}
+	a, err := s.feeds[i].ReadFeed(now) // after an error a is what was read last, with its age
+	t := &s.unread[i]
+	switch {
+	case err == nil:
+		if t.told != 0 {
+			s.notes = append(s.notes, link.Note{Level: link.Info, Key: "feed_read", Text: "the feed can be read again"})
+		}
+		*t = feedTrouble{}
+	case now.Sub(s.began) < feedPatience && errors.Is(err, fs.ErrNotExist): // autorate may be starting, too
+	case t.told == 0 || t.text != err.Error() && now.Sub(t.told) >= time.Minute:
+		*t = feedTrouble{text: err.Error(), told: now}
+		s.notes = append(s.notes, link.Note{
+			Level: link.Warning, Key: "feed_unread",
+			Text: t.text + "; steering cannot judge without it: is autorate running, and does cake_state_sources name its feed_file?",
+		})
+	}
+	return a
+}
+
+// feedPatience is how long after the start a feed may be missing without a word.
+const feedPatience = 5 * time.Second
+
+// Decision is the newest one.
+func (s *Steering) Decision() steer.Decision { return s.last }
+
+// State is what the durable file keeps.
+func (s *Steering) State(now unit.Time, bootID string, wall time.Time) state.Steering {
+	return state.Steering{
+		Name: s.opt.Name, Primary: s.opt.Steer.Primary, BootID: bootID, At: now, Saved: wall,
+		Machine: s.snapshot(),
+	}
+}
+
+// Left notes what a stop, or a single run, left the rule at after it was read back: that is the state, and the next
+// start must not undo it.
+func (s *Steering) Left(enabled bool) {
+	st := steer.Good
+	if enabled {
+		st = steer.Degraded
+	}
+	s.left = &st
+}
+
+func (s *Steering) snapshot() steer.Snapshot {
+	snap := s.machine.Snapshot()
+	if s.left != nil && *s.left != snap.State {
+		snap = movedTo(snap, *s.left, "the rule was read back at the end of the process")
+	}
+	return snap
+}
+
+// movedTo is a machine's memory after a change of state that was made and read back behind its back.
+func movedTo(snap steer.Snapshot, to steer.State, why string) steer.Snapshot {
+	if snap.State == to {
+		return snap
+	}
+	snap.History = append(snap.History, steer.Transition{From: snap.State, To: to, At: snap.At, Why: why})
+	snap.State, snap.Confidence.Steered = to, to == steer.Degraded
+	snap.Red, snap.Green, snap.NotRed = 0, 0, 0
+	return snap
+}
+
+// Reconfigure takes a new configuration over; streaks and state stay.
+func (s *Steering) Reconfigure(opt SteeringOptions) error {
+	if err := s.machine.Reconfigure(opt.Steer); err != nil {
+		return fmt.Errorf("%s: %w", opt.Name, err)
+	}
+	opt.Jitter = s.opt.Jitter
+	changed := opt.PingCount != s.opt.PingCount || opt.Steer.Interval != s.opt.Steer.Interval
+	s.opt = opt
+	if changed {
+		s.emptyWindows()
+	}
+	s.way, s.queueNo, s.ruleNo = trouble{}, trouble{}, trouble{} // a reload is how a person says to try again
+	return nil
+}
+
+// SetProbers replaces the probes, after a reload that changed them. Replies of the old ones may be of other hosts.
+func (s *Steering) SetProbers(primary, alternate Prober) {
+	s.primary, s.alt = primary, alternate
+	s.emptyWindows()
+}
+
+func (s *Steering) emptyWindows() {
+	win := reflector.Config{Hosts: 1, Count: s.opt.PingCount, Period: s.opt.Steer.Interval}
+	s.wins = [2]*reflector.Window{reflector.New(win), reflector.New(win)}
+}
+
+// SetRouter says that operations go to another router, or to another queue or rule, from now on.
+func (s *Steering) SetRouter() {
+	if s.busy {
+		s.foreign = s.ops
+	}
+	s.queue = steer.QueueReading{}
+	s.rule.Known = false
+}

@@ -1,0 +1,455 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"wanctl/internal/config"
+	"wanctl/internal/state"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// Steer is the task that moves new connections between two WANs.
+type Steer struct {
+	Common
+	*progress
+	id    string
+	path  string
+	load  Loader[*config.Steering]
+	cfg   *config.Steering // of the loop's goroutine once it runs
+	warns config.Diagnostics
+
+	log      *Log
+	boot     string
+	machine  *Steering
+	loop     *loop[SteerOp, SteerResult]
+	pingers  [2]Pinger // primary, alternate; the alternate may be nil
+	router   Switch
+	hand     atomic.Pointer[switchHand] // the same for operations, which run beside the loop
+	saver    *saver
+	status   atomic.Pointer[Status]
+	started  unit.Time
+	active   time.Duration // steered, since start
+	lastTick unit.Time
+	state    steer.State
+	stop     func() // ends the pingers in use and waits for them
+}
+
+// switchHand is a router with the patience for one operation.
+type switchHand struct {
+	Switch
+	timeout time.Duration
+}
+
+// NewSteer prepares steering by the configuration file at path.
+func NewSteer(c Common, path string, load Loader[*config.Steering]) (*Steer, error) {
+	cfg, ds := load()
+	if err := ds.Err(); err != nil {
+		return nil, err
+	}
+	return &Steer{
+		Common: c, progress: newProgress(c.Clock.Now(), cfg.Steer.Interval), id: SteeringID(cfg), path: path, load: load,
+		cfg: cfg, warns: ds, stop: func() {},
+	}, nil
+}
+
+// String is the name of its files and sockets.
+func (s *Steer) String() string { return s.id }
+
+// openRouter takes the lock, the log and the router: what a reset needs. The returned list gives them back.
+func (s *Steer) openRouter() (undo undoList, err error) {
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
+	if s.boot, err = BootID(); err != nil {
+		return nil, err
+	}
+	unlock, anonymous, err := takeLock(s.cfg.LockFile, s.String(), s.path, s.Clock.Wall())
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = unlock() })
+	// Taken before anything can fail: see Autorate.open.
+	noteErr := errors.Join(anonymous, takeHandover(s.Dirs.Run, s.String()))
+	if s.log, err = s.OpenLog(s.String(), s.cfg.Logging.Main, s.cfg.Logging.Debug); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = s.log.Close() })
+	if noteErr != nil {
+		s.log.Warn(noteErr.Error())
+	}
+	if s.router, err = s.Hands.steering(s.cfg, s.Clock); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = s.router.Close() })
+	s.hand.Store(&switchHand{s.router, s.cfg.Timeouts.Router})
+	return undo, nil
+}
+
+// open takes everything the loop needs. The returned function gives it all back.
+func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
+	undo, err := s.openRouter()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
+	sweep(s.cfg.StateFile)
+	var saved state.Steering
+	found, notes := loadState(s.cfg.StateFile, func(r io.Reader) (err error) {
+		saved, err = state.ReadSteering(r, s.cfg.Steer.Primary)
+		return err
+	})
+	for _, n := range notes {
+		s.log.Warn(n)
+	}
+	restored := &saved
+	switch {
+	case !found:
+		restored = nil
+	case saved.BootID != s.boot:
+		saved.Machine = saved.Machine.OtherBoot()
+	}
+	if s.pingers, err = s.openPings(s.cfg); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { closePings(s.pingers) })
+	opt := SteeringOptionsOf(s.cfg, s.DryRun)
+	opt.Jitter = rand.Float64
+	primary, alternate := s.feeds(s.cfg)
+	if s.machine, err = NewSteering(opt, s.pingers[0], s.alternate(), primary, alternate, restored); err != nil {
+		return nil, err
+	}
+	s.started = s.Clock.Now()
+	mode := ""
+	if s.DryRun {
+		mode = "; dry run: the rule is never touched"
+	}
+	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, rule %q%s",
+		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, s.cfg.RuleComment, mode))
+	logWarnings(s.log, s.warns)
+	for _, p := range s.pingers {
+		if p != nil {
+			checkProbes(ctx, p, s.log)
+		}
+	}
+	return undo.run, nil
+}
+
+// alternate is the alternate's prober, or a true nil.
+func (s *Steer) alternate() Prober {
+	if s.pingers[1] == nil {
+		return nil
+	}
+	return s.pingers[1]
+}
+
+// feeds returns the readers of both lines' feeds; the alternate's is a true nil where none is configured.
+func (s *Steer) feeds(cfg *config.Steering) (primary, alternate FeedReader) {
+	primary = &FeedFile{Path: cfg.Source, BootID: s.boot, WAN: cfg.Steer.Primary}
+	if cfg.Alternate.StateSource != "" {
+		alternate = &FeedFile{Path: cfg.Alternate.StateSource, BootID: s.boot, WAN: cfg.Steer.Alternate}
+	}
+	return primary, alternate
+}
+
+func (s *Steer) openPings(cfg *config.Steering) (pingers [2]Pinger, err error) {
+	p, a := steerProbeOptions(cfg, s.Clock, s.log)
+	if pingers[0], err = s.Hands.probe(p); err != nil {
+		return pingers, fmt.Errorf("probes of %s: %w", cfg.Steer.Primary, err)
+	}
+	if a == nil {
+		return pingers, nil
+	}
+	if pingers[1], err = s.Hands.probe(*a); err != nil {
+		_ = pingers[0].Close()
+		return pingers, fmt.Errorf("probes of %s: %w", cfg.Steer.Alternate, err)
+	}
+	return pingers, nil
+}
+
+func closePings(pingers [2]Pinger) {
+	for _, p := range pingers {
+		if p != nil {
+			_ = p.Close()
+		}
+	}
+}
+
+func (s *Steer) startPings() {
+	var stops []func()
+	for _, p := range s.pingers {
+		if p != nil {
+			stops = append(stops, startPings(p, s.log))
+		}
+	}
+	s.stop = func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
+
+// Run steers until ctx ends, and then disables the rule, unless another process takes over. It fails when that could
+// not be done.
+func (s *Steer) Run(ctx context.Context) error {
+	closeAll, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	s.startPings()
+	defer func() { s.stop() }()
+	s.saver = newSaver(s.cfg.StateFile, s.log)
+	s.publish(s.Clock.Now())
+	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), func() Status { return *s.status.Load() })
+	if err != nil {
+		s.log.Warn(err.Error() + "; `wanctl status` will not see steering")
+	}
+	defer stopStatus()
+	s.loop = newLoop(s.Clock, s.cfg.Steer.Interval, core[SteerOp, SteerResult](s.machine), s.log)
+	s.loop.do, s.loop.after = s.do, s.record
+	s.loop.run(ctx)
+	err = s.leave()
+	s.saver.close(s.encodeState(s.Clock.Now()))
+	return err
+}
+
+func (s *Steer) do(ctx context.Context, op SteerOp) SteerResult {
+	h := s.hand.Load()
+	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	defer cancel()
+	return SteerExchange(ctx, h.Switch, op, s.Clock.Now)
+}
+
+// SteerExchange is one operation on steering's router.
+func SteerExchange(ctx context.Context, r Switch, op SteerOp, now func() unit.Time) SteerResult {
+	res := SteerResult{Op: op}
+	switch op.Kind {
+	case OpReadQueue:
+		res.Queue, res.Err = r.Queue(ctx)
+	case OpReadRule:
+		res.Rule, res.Err = r.Rule(ctx)
+	case OpSetRule:
+		res.Rule, res.Err = r.SetRule(ctx, op.Enable)
+	}
+	res.At = now()
+	return res
+}
+
+func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
+	d := s.machine.Decision()
+	s.publish(now)
+	if ticked {
+		if s.lastTick != 0 && d.State == steer.Degraded {
+			s.active += now.Sub(s.lastTick)
+		}
+		s.lastTick = now
+		s.made(now)
+	}
+	if o.Line == "" {
+		return
+	}
+	// A transition is saved at once: a restart must find the rule it left.
+	if s.saver.due(now, false) || d.State != s.state {
+		s.saver.save(s.encodeState(now))
+	}
+	s.state = d.State
+}
+
+func (s *Steer) encodeState(now unit.Time) func(io.Writer) error {
+	st := s.machine.State(now, s.boot, s.Clock.Wall())
+	return func(w io.Writer) error { return state.WriteSteering(w, st) }
+}
+
+// leave gives the router its normal routing back.
+func (s *Steer) leave() error {
+	if s.DryRun {
+		return nil
+	}
+	handed, err := HandedOver(s.Dirs.Run, s.String(), s.boot, s.Clock.Now())
+	if err != nil {
+		s.log.Warn(err.Error())
+	}
+	if handed {
+		s.log.Info("handing over: the rule stays as it is")
+		return nil
+	}
+	if err := disableRule(s.router); err != nil {
+		err = fmt.Errorf("exit: %w; the rule %q may still be enabled: disable it by hand, or run `wanctl release %s`",
+			err, s.cfg.RuleComment, s.path)
+		s.log.Error(err.Error())
+		return err
+	}
+	s.machine.Left(false)
+	s.log.Info("exit: the rule is disabled")
+	return nil
+}
+
+// disableRule disables the rule and verifies it, trying again for as long as a stop may take.
+func disableRule(r Switch) error {
+	return persist(func(ctx context.Context) error {
+		is, err := r.SetRule(ctx, false)
+		if err == nil && is {
+			err = errors.New("the router reads the rule back as enabled")
+		}
+		return err
+	})
+}
+
+// Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case.
+func (s *Steer) Reload(ctx context.Context) error {
+	if err := s.log.Reopen(); err != nil {
+		s.log.Warn(err.Error())
+	}
+	cfg, ds := s.load()
+	if err := ds.Err(); err != nil {
+		return err
+	}
+	logWarnings(s.log, ds)
+	var err error
+	if !s.loop.ask(ctx, func() { err = s.adopt(cfg) }) {
+		return ctx.Err()
+	}
+	return err
+}
+
+// adopt runs on the loop's goroutine.
+func (s *Steer) adopt(cfg *config.Steering) (err error) {
+	if err := sameSteering(s.cfg, cfg); err != nil {
+		return err
+	}
+	pingers, router := s.pingers, s.router
+	defer func() {
+		if err == nil {
+			return
+		}
+		if router != nil && router != s.router { // nil where none could be made
+			_ = router.Close()
+		}
+		if pingers != s.pingers {
+			closePings(pingers)
+		}
+	}()
+	if steerRouterDiffers(s.cfg, cfg) {
+		if router, err = s.Hands.steering(cfg, s.Clock); err != nil {
+			return err
+		}
+	}
+	if s.probesDiffer(cfg) {
+		opened, err := s.openPings(cfg)
+		if err != nil {
+			return err
+		}
+		pingers = opened
+	}
+	if err := s.machine.Reconfigure(SteeringOptionsOf(cfg, s.DryRun)); err != nil {
+		return err
+	}
+	if pingers != s.pingers {
+		s.stop()
+		closePings(s.pingers)
+		s.pingers = pingers
+		s.machine.SetProbers(s.pingers[0], s.alternate())
+		s.startPings()
+	}
+	if router != s.router {
+		last := s.router
+		s.router = router
+		s.machine.SetRouter()
+		_ = last.Close() // an operation under way there ends as any lost one
+	}
+	s.hand.Store(&switchHand{router, cfg.Timeouts.Router})
+	s.cfg = cfg
+	s.period(cfg.Steer.Interval)
+	s.loop.period = cfg.Steer.Interval
+	return nil
+}
+
+func (s *Steer) probesDiffer(cfg *config.Steering) bool {
+	p, a := steerProbeOptions(s.cfg, s.Clock, s.log)
+	np, na := steerProbeOptions(cfg, s.Clock, s.log)
+	if probesDiffer(p, np) || (a == nil) != (na == nil) {
+		return true
+	}
+	return a != nil && probesDiffer(*a, *na)
+}
+
+// Once runs one cycle and leaves the rule as it decided, for the next run of a timer.
+func (s *Steer) Once(ctx context.Context) error {
+	closeAll, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	var failed error
+	if !s.DryRun {
+		// Nothing is written before the rule was read, and there is only one cycle.
+		r := s.do(ctx, SteerOp{Kind: OpReadRule})
+		failed = r.Err
+		logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
+	}
+	var heard [2]Prober
+	for i, p := range s.pingers {
+		if p == nil {
+			continue
+		}
+		replies, err := p.Once(ctx, s.cfg.PingCount)
+		if err != nil {
+			return err
+		}
+		heard[i] = &gathered{replies}
+	}
+	s.machine.SetProbers(heard[0], heard[1])
+	o := s.machine.Tick(s.Clock.Now())
+	for n := 0; ; n++ {
+		logNotes(s.log, o.Notes)
+		if o.Line != "" {
+			s.log.Info(o.Line)
+		}
+		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {
+			break
+		}
+		r := s.do(ctx, *o.Op)
+		failed = errors.Join(failed, r.Err)
+		o = s.machine.Deliver(s.Clock.Now(), r)
+		if op := r.Op; op.Kind == OpSetRule && r.Err == nil {
+			s.machine.Left(r.Rule)
+		}
+	}
+	return errors.Join(failed, saveState(s.cfg.StateFile, s.encodeState(s.Clock.Now())))
+}
+
+// Reset disables the rule, verifies it and forgets the state. It fails when the rule could not be verified.
+func (s *Steer) Reset(context.Context) error {
+	if s.DryRun {
+		return errors.New("reset: it writes to the router, so it cannot be a dry run")
+	}
+	undo, err := s.openRouter()
+	if err != nil {
+		return err
+	}
+	defer undo.run()
+	if err := disableRule(s.router); err != nil {
+		return fmt.Errorf("reset: %w; the state file is left as it was", err)
+	}
+	for _, p := range []string{s.cfg.StateFile, s.cfg.StateFile + ".bak"} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("reset: forget the state: %w", err)
+		}
+	}
+	s.log.Info("reset: the rule is disabled and verified, the state is forgotten")
+	return nil
+}

@@ -1,0 +1,306 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"wanctl/internal/actuate"
+	"wanctl/internal/health"
+	"wanctl/internal/link"
+	"wanctl/internal/reflector"
+	"wanctl/internal/shaper"
+	"wanctl/internal/state"
+	"wanctl/internal/unit"
+)
+
+// Prober hands up what a WAN's probes brought back. The pinger and the simulated network are the two there are.
+type Prober interface {
+	// Drain appends the replies since the last call to dst. It never blocks.
+	Drain(dst []link.Reply) []link.Reply
+}
+
+// WANOptions are what one WAN's loop needs, apart from its hands.
+type WANOptions struct {
+	Name      string
+	Shaper    shaper.Config
+	Reflector reflector.Config
+	Actuate   actuate.Config
+	// OnExit and Base decide what a stop leaves on the router.
+	OnExit actuate.ExitMode
+	Base   link.Rates
+	// Jitter returns the next random number in [0, 1) for backoff.
+	Jitter func() float64
+}
+
+// WAN is one line's loop without a goroutine, a clock or a socket: sense, decide, act and record as plain calls. The
+// live program, the simulation and the tests all drive this same value. It is not safe for concurrent use.
+type WAN struct {
+	opt    WANOptions
+	prober Prober
+	win    *reflector.Window
+	ctl    *shaper.Controller
+	act    *actuate.Actuator
+	proof  *health.Shaping
+
+	replies []link.Reply
+	load    link.Load
+	// capped bounds the download and upload while the router's CPU, not the line, is the limit; 0 is no bound.
+	capped link.Rates
+
+	started    unit.Time
+	decided    bool // a measured cycle exists
+	last       link.Decision
+	answeredAt unit.Time
+	warnedAt   unit.Time // when the last outage was last told
+	silent     bool      // it was told and is not over
+	seq        uint64
+	shares     shares
+	carried    link.Pair[[link.States]time.Duration] // time per state of earlier runs, from the state file
+	out        actuate.Output
+	wrote      link.Rates // what was last asked of the router
+	left       link.Rates // what a stop left there; 0 before
+	findings   []health.Finding
+	flight     uint64 // the operation under way, 0 when there is none
+	foreign    uint64 // one that went to a router that is not ours any more
+}
+
+// NewWAN builds a loop that starts at now. saved, when not nil, is a state file's content.
+func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WAN, error) {
+	ctl, err := shaper.New(opt.Shaper)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", opt.Name, err)
+	}
+	if opt.Jitter == nil {
+		opt.Jitter = func() float64 { return 0.5 }
+	}
+	w := &WAN{
+		opt: opt, prober: prober, started: now,
+		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(),
+	}
+	if saved != nil {
+		ctl.Restore(saved.Controller)
+		w.act.Restore(saved.Actuator)
+		w.carried = saved.TimeInState
+	}
+	return w, nil
+}
+
+// Tick runs one cycle: the newest replies, the decision, and what it wants from the router.
+func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
+	w.seq++
+	w.replies = w.prober.Drain(w.replies[:0])
+	for _, r := range w.replies {
+		w.win.Add(r)
+	}
+	rtt := w.win.Fuse(now)
+	if rtt.OK && rtt.At > w.answeredAt {
+		w.answeredAt = rtt.At
+	}
+	d := w.ctl.Step(shaper.Input{Now: now, RTT: rtt, Replies: w.replies, Load: w.load})
+	if d.Measured {
+		w.decided = true
+		w.shares.add(now, d.State)
+	}
+	w.last = d
+	notes := d.Notes
+	if n, ok := w.outage(now, d.Measured); ok {
+		notes = append(notes, n)
+	}
+	o := w.drive(now, nil, notes)
+	if d.Measured {
+		o.Line = Line(w.opt.Name, d)
+	}
+	return o
+}
+
+// Deliver hands the loop the result of the operation it asked for.
+func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
+	var notes []link.Note
+	if r.Op.ID == w.flight {
+		w.flight = 0
+	}
+	switch {
+	case r.Op.ID == w.foreign && w.foreign != 0:
+		w.foreign = 0
+		r = actuate.Result{Op: r.Op, Err: errOldRouter, Class: actuate.Transient}
+	case r.Err == nil, r.Read.Down && r.Read.Up:
+		notes = w.prove(r.Report)
+	}
+	return w.drive(now, &r, notes)
+}
+
+// errOldRouter stands for whatever the router of an older configuration still says.
+var errOldRouter = errors.New("the router's settings changed while an operation was under way")
+
+// Wake is called at the instant an Outcome named.
+func (w *WAN) Wake(now unit.Time) Outcome[actuate.Op] { return w.drive(now, nil, nil) }
+
+// drive lets the actuator look at the newest decision.
+func (w *WAN) drive(now unit.Time, r *actuate.Result, notes []link.Note) Outcome[actuate.Op] {
+	w.out = w.act.Step(actuate.Input{
+		Now: now, Want: w.wanted(), Has: w.decided, Result: r, Jitter: w.opt.Jitter(),
+	})
+	w.load = w.out.Load
+	if op := w.out.Would; op != nil {
+		notes = append(notes, link.Note{Level: link.Info, Key: "would_write", Text: "dry run: would set " + ratesText(op.Want)})
+	}
+	if op := w.out.Op; op != nil {
+		w.flight = op.ID
+	}
+	if op := w.out.Op; op != nil && op.Write {
+		for _, d := range []link.Direction{link.Down, link.Up} {
+			if r := op.Want.Get(d); r > 0 {
+				w.wrote.Set(d, r)
+			}
+		}
+	}
+	return Outcome[actuate.Op]{Notes: append(notes, w.out.Notes...), Op: w.out.Op, Wake: w.out.Wake}
+}
+
+// ratesText names the directions that are to be set.
+func ratesText(r link.Rates) string {
+	var parts []string
+	if r.Down > 0 {
+		parts = append(parts, "DL="+r.Down.String())
+	}
+	if r.Up > 0 {
+		parts = append(parts, "UL="+r.Up.String())
+	}
+	return strings.Join(parts, ", ")
+}
+
+// wanted is the decision, below the router's own limit where one was found.
+func (w *WAN) wanted() link.Rates {
+	r := w.last.Rates
+	if w.capped.Down > 0 {
+		r.Down = min(r.Down, w.capped.Down)
+	}
+	if w.capped.Up > 0 {
+		r.Up = min(r.Up, w.capped.Up)
+	}
+	return r
+}
+
+const (
+	outageAfter     = 2 * time.Second // shorter silences are a lost probe
+	outageNoteEvery = time.Minute
+)
+
+func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
+	if measured {
+		if !w.silent {
+			return link.Note{}, false
+		}
+		w.silent = false
+		return link.Note{Level: link.Info, Key: "probes_back", Text: "reflectors answer again; control goes on"}, true
+	}
+	since := w.answeredAt
+	if since == 0 {
+		since = w.started
+	}
+	age := now.Sub(since)
+	if age < outageAfter || (w.warnedAt != 0 && now.Sub(w.warnedAt) < outageNoteEvery) {
+		return link.Note{}, false
+	}
+	w.warnedAt, w.silent = now, true
+	return link.Note{Level: link.Warning, Key: "no_reply", Text: fmt.Sprintf(
+		"no reflector has answered for %s; rates stay where they are and the router is not touched until one does",
+		age.Round(time.Second))}, true
+}
+
+// prove watches that the queues carry the interface's bytes and that the router keeps up.
+func (w *WAN) prove(r link.Report) []link.Note {
+	findings, notes := w.proof.Step(r)
+	w.findings = findings
+	w.capped = w.proof.Caps()
+	return notes
+}
+
+// Decision is the newest one.
+func (w *WAN) Decision() link.Decision { return w.last }
+
+// Feed is the loop's public snapshot after the newest cycle.
+func (w *WAN) Feed() link.Feed {
+	d := w.last
+	return link.Feed{
+		WAN: w.opt.Name, Seq: w.seq, At: d.Now, Period: w.opt.Shaper.Period,
+		Measured: d.Measured, AnsweredAt: w.answeredAt,
+		RTT: d.RTT, Load: d.Load, Baseline: d.Baseline, Delta: d.Delta, State: d.State, Rates: d.Rates,
+		DownAtFloor: w.ctl.AtFloor(link.Down), DownCuts: w.ctl.Cuts().Down,
+		Warn: w.opt.Shaper.Down.Warn,
+	}
+}
+
+// State is what the durable file keeps.
+func (w *WAN) State(now unit.Time, bootID string, wall time.Time) state.WAN {
+	snap, act, applied := w.ctl.Snapshot(), w.act.Snapshot(), w.out.Applied
+	for _, d := range []link.Direction{link.Down, link.Up} {
+		if r := w.left.Get(d); r > 0 {
+			act.Applied.Set(d, r)
+			applied.Set(d, r)
+		}
+	}
+	return state.WAN{
+		Name: w.opt.Name, BootID: bootID, At: now, Saved: wall,
+		EWMA:       state.EWMA{BaselineRTT: w.last.Baseline, LoadRTT: w.last.Load},
+		Controller: snap, Actuator: act, Applied: applied,
+		TimeInState: w.timeInState(),
+	}
+}
+
+func (w *WAN) timeInState() link.Pair[[link.States]time.Duration] {
+	t := w.carried
+	for i := range link.States {
+		t.Down[i] += w.shares.total.Down[i]
+		t.Up[i] += w.shares.total.Up[i]
+	}
+	return t
+}
+
+// StateShares are the shares of the measured time spent in each state since the start.
+func (w *WAN) StateShares() link.Pair[[link.States]unit.PPM] { return sharesOf(w.shares.total) }
+
+// Applied are the rates last read back from the router.
+func (w *WAN) Applied() link.Rates { return w.out.Applied }
+
+// Left notes the rates that a stop left on the router, so that the next start is not surprised by them.
+func (w *WAN) Left(r link.Rates) { w.left = r }
+
+// ExitRates is what a stop shall leave on the router.
+func (w *WAN) ExitRates() link.Rates { return w.act.Exit(w.opt.OnExit, w.opt.Base) }
+
+// Reconfigure takes a new configuration over: averages and streaks stay, rates are clamped to the new bounds.
+func (w *WAN) Reconfigure(opt WANOptions) error {
+	if err := w.ctl.Reconfigure(opt.Shaper); err != nil {
+		return fmt.Errorf("%s: %w", opt.Name, err)
+	}
+	if opt.Reflector != w.opt.Reflector {
+		w.win = reflector.New(opt.Reflector)
+	}
+	// Always: a reload is how a person says that the router can be tried again.
+	w.act.Reconfigure(opt.Actuate)
+	opt.Jitter = w.opt.Jitter
+	w.opt = opt
+	return nil
+}
+
+// SetProber replaces the probes, after a reload that changed them. Replies of the old ones may be of other hosts.
+func (w *WAN) SetProber(p Prober) {
+	w.prober = p
+	w.win = reflector.New(w.opt.Reflector)
+}
+
+// SetRouter says that operations go to another router, or to other queues, from now on: what was proved of the old one
+// counts no more, and neither does the result that is still to come from it.
+func (w *WAN) SetRouter() {
+	w.foreign = w.flight
+	w.proof, w.findings, w.capped = health.NewShaping(), nil, link.Rates{}
+}
+
+// Line is the log line of a measured cycle, as the earlier Python system wrote it.
+func Line(name string, d link.Decision) string {
+	return fmt.Sprintf("%s: [%s/%s] RTT=%s, load_ewma=%s, baseline=%s, delta=%s | DL=%s, UL=%s",
+		name, d.State.Down, d.State.Up, d.RTT, d.Load, d.Baseline, d.Delta, d.Rates.Down, d.Rates.Up)
+}
