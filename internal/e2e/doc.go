@@ -1,0 +1,7 @@
+// Package e2e runs the real binary against real kernel queues: network namespaces for client, router, provider and
+// server, real TCP and ICMP between them, and only the router's command line emulated.
+//
+// Its tests need root, iproute2 and a kernel with HTB, TBF, bfifo, veth and u32; they are skipped, loudly, elsewhere.
+// The shaper is a stand-in for CAKE: HTB with two leaves under one ceiling, ICMP and small UDP in a leaf of priority 0
+// and everything else in a byte FIFO of 20 ms. There is no delay line: the idle round trip is about 0.1 ms.
+package e2e

@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"text/template"
+	"time"
+
+	"wanctl/internal/link"
+)
+
+// rule is the comment of the emulated router's steering rule.
+const rule = "ADAPTIVE: Steer latency-sensitive to ATT"
+
+var steeringConfig = template.Must(template.New("").Parse(`wan_name: steering
+topology:
+  primary_wan: Spectrum
+  primary_wan_config: {{.Dir}}/Spectrum.yaml
+  alternate_wan: ATT
+router:
+  host: 127.0.0.1
+  port: {{.Port}}
+  user: wanctl
+  ssh_key: {{.Dir}}/client_key
+  known_hosts: {{.Dir}}/known_hosts
+mangle_rule:
+  comment: "{{.Rule}}"
+cake_state_sources:
+  primary: {{.Dir}}/Spectrum_feed.json
+  ATT: {{.Dir}}/ATT_feed.json
+alternate:
+  ping_source_ip: {{.Alternate}}
+measurement:
+  interval_seconds: 0.5
+  ping_host: {{.Host}}
+  ping_count: 3
+  ping_source_ip: {{.Primary}}
+cake_queues:
+  primary_download: WAN-Download-Spectrum
+  primary_upload: WAN-Upload-Spectrum
+thresholds:
+  red_samples_required: 2
+  green_samples_required: 6
+  # A full FIFO of 20 ms, about 100 packets, is how this stand-in works; CAKE would keep it short.
+  min_queue_yellow: 400
+  min_queue_red: 500
+state:
+  file: {{.Dir}}/steering_state.json
+timeouts:
+  ping: 2
+logging:
+  main_log: {{.Dir}}/steering.log
+lock_file: {{.Dir}}/steering.lock
+`))
+
+// steer starts steering between WANs 0 and 1.
+func (h *house) steer() *process {
+	h.t.Helper()
+	var b bytes.Buffer
+	if err := steeringConfig.Execute(&b, map[string]any{
+		"Dir": h.dir, "Port": routerPort, "Rule": rule, "Primary": sources[0], "Alternate": sources[1], "Host": reflectors[0],
+	}); err != nil {
+		h.t.Fatal(err)
+	}
+	p, _ := start(h.t, h.client, h.dir, "steer", "steer", "--run-dir", h.dir, "--config", h.write("steering.yaml", b.String()))
+	h.showLog("steering.log")
+	return p
+}
+
+// call is a small TCP connection that talks all the time: 160 bytes every 20 ms, echoed by the server.
+type call struct {
+	net.Conn
+	wan    int
+	echoed atomic.Int64
+}
+
+// place opens a call as the router of these tests would: new connections go where the rule says at that moment, and
+// stay there, because the router sends each source address through its own WAN.
+func (h *house) place() *call {
+	h.t.Helper()
+	c := &call{}
+	if r := h.events.of("rule", rule); len(r) > 0 && r[len(r)-1].Enabled {
+		c.wan = 1
+	}
+	var err error
+	if c.Conn, err = dialTCP(h.client, sources[c.wan], net.JoinHostPort(reflectors[0], echoPort), nil); err != nil {
+		h.t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	h.t.Cleanup(func() { close(stop); c.Close(); wg.Wait() })
+	wg.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if _, err := c.Write(make([]byte, 160)); err != nil {
+				return
+			}
+		}
+	})
+	wg.Go(func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := c.Read(b)
+			if err != nil {
+				return
+			}
+			c.echoed.Add(int64(n))
+		}
+	})
+	return c
+}
+
+// talk waits until every call has had an echo of n more bytes.
+func (h *house) talk(n int64, calls ...*call) {
+	h.t.Helper()
+	for _, c := range calls {
+		from := c.echoed.Load()
+		h.await("the call on WAN "+wanNames[c.wan]+" goes on", 20*time.Second, func() bool { return c.echoed.Load() >= from+n })
+	}
+}
+
+// TestSteeringMovesNewConnectionsOnly shrinks the primary line far below the floor of its controller: congestion that
+// shaping cannot cure. The rule is enabled once, read back, and disabled after the line has recovered; what was
+// connected stays where it was.
+func TestSteeringMovesNewConnectionsOnly(t *testing.T) {
+	requireKernel(t)
+	const shrunk = nominalDown / 10 // half of the red floor
+	h := newHouse(t, 2, fifo/10)    // so that the shrunk line has the 400 ms
+	listenTCP(t, h.server, ":"+echoPort, nil, echo)
+	h.emulate()
+	h.autorate(fast, 0, 1)
+	bulk(t, h, link.Down, sources[0], bulkFlows)
+	st := h.steer()
+	h.await("steering has assessed the line", 10*time.Second, func() bool { return len(h.logLines("steering.log", "[SPECTRUM_GOOD]", "GREEN")) > 0 })
+
+	before := h.place()
+	h.talk(1600, before)
+	if before.wan != 0 {
+		t.Fatalf("a call before the congestion is on WAN %s", wanNames[before.wan])
+	}
+	shrunkAt := time.Now()
+	h.setLine(0, link.Down, shrunk)
+	enabled := func(want ...bool) func() bool {
+		return func() bool { return len(h.events.of("rule", rule)) >= len(want) }
+	}
+	h.events.await(t, "the rule is enabled", 60*time.Second, enabled(true))
+	t.Logf("the rule was enabled %.1f s after the line shrank to %.0f Mbit/s", time.Since(shrunkAt).Seconds(), shrunk)
+	h.await("the state follows the rule", 5*time.Second, func() bool { return len(h.logLines("steering.log", "[SPECTRUM_DEGRADED]")) > 0 })
+
+	during := h.place()
+	if during.wan != 1 {
+		t.Fatalf("a call during the congestion is on WAN %s", wanNames[during.wan])
+	}
+	h.talk(1600, during)
+	w0, w1, from := h.wanBytes(0), h.wanBytes(1), time.Now()
+	h.talk(8000, during, before)
+	time.Sleep(2*time.Second - time.Since(from))
+	span := time.Since(from)
+	on0, on1 := (h.wanBytes(0) - w0).Per(span), (h.wanBytes(1) - w1).Per(span)
+	t.Logf("while steered: WAN %s carries %.2f Mbit/s (its %d bulk flows and a call), WAN %s %.2f (a call and probes)",
+		wanNames[0], on0.Mbps(), bulkFlows, wanNames[1], on1.Mbps())
+	if on0.Mbps() < shrunk/2 {
+		t.Errorf("established connections carry %.2f Mbit/s on their WAN, want the %.0f it has", on0.Mbps(), shrunk)
+	}
+	if on1.Mbps() > 1 {
+		t.Errorf("%.2f Mbit/s on the alternate: more than the one new call", on1.Mbps())
+	}
+	if w1 == h.wanBytes(1) {
+		t.Error("the new call did not use the alternate")
+	}
+
+	recovered := time.Now()
+	h.setLine(0, link.Down, nominalDown)
+	h.events.await(t, "the rule is disabled", 80*time.Second, enabled(true, false))
+	t.Logf("the rule was disabled %.1f s after the line had recovered", time.Since(recovered).Seconds())
+	h.await("the state follows the rule", 5*time.Second, func() bool {
+		l := h.logLines("steering.log", "congestion=")
+		return strings.Contains(l[len(l)-1], "[SPECTRUM_GOOD]")
+	})
+	after := h.place()
+	w1 = h.wanBytes(1)
+	h.talk(8000, before, during, after)
+	if after.wan != 0 {
+		t.Errorf("a call after the recovery is on WAN %s", wanNames[after.wan])
+	}
+	if moved := h.wanBytes(1) - w1; moved < 2*8000 {
+		t.Errorf("the call placed during the congestion moved %d bytes on its WAN after the recovery, want at least %d", moved, 2*8000)
+	}
+
+	changes := h.events.of("rule", rule)
+	if len(changes) != 2 || !changes[0].Enabled || changes[1].Enabled {
+		t.Errorf("the rule was written %d times, want once enabled and once disabled: %+v", len(changes), changes)
+	}
+	for verb, disabled := range map[string]string{"enable": "false", "disable": "true"} {
+		var lines []event
+		for _, c := range h.events.of("command", "") {
+			if strings.Contains(c.Line, "/ip/firewall/mangle "+verb+" $r") {
+				lines = append(lines, c)
+			}
+		}
+		if len(lines) != 1 {
+			t.Errorf("%d requests to %s the rule, want 1: %+v", len(lines), verb, lines)
+			continue
+		}
+		// The same request reads the rule back: the value of disabled is in its answer.
+		if !strings.Contains(lines[0].Line, "get $r disabled") || !strings.Contains(lines[0].Reply, disabled) {
+			t.Errorf("%s was not read back: %q answered %q", verb, lines[0].Line, lines[0].Reply)
+		}
+	}
+	if err := st.stop(); err != nil {
+		t.Errorf("steer: %v", err)
+	}
+	if r := h.events.of("rule", rule); r[len(r)-1].Enabled {
+		t.Error("steering left its rule enabled")
+	}
+}
+
+// TestProbesLeaveThroughTheirWAN gives the controller of either WAN its source address and looks which line carries
+// the probes.
+func TestProbesLeaveThroughTheirWAN(t *testing.T) {
+	requireKernel(t)
+	for wan, name := range wanNames {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, 2, fifo)
+			h.emulate()
+			h.autorate(fast, wan)
+			own, other := h.wanBytes(wan), h.wanBytes(1-wan)
+			// An echo of 64 bytes or so and its reply; 15 a second.
+			const enough = 30 * 2 * 60
+			h.await("probes on "+name, 20*time.Second, func() bool { return h.wanBytes(wan) >= own+enough })
+			// Neighbour discovery aside, the other line must be silent.
+			if stray := h.wanBytes(1-wan) - other; stray > enough/10 {
+				t.Errorf("%d bytes on the other WAN while %d of probes went through %s", stray, h.wanBytes(wan)-own, name)
+			}
+		})
+	}
+}
