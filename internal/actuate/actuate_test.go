@@ -307,13 +307,46 @@ func TestReadBackThatDiffers(t *testing.T) {
 			Report: b.Router.report(b.now), Err: errors.New("read-back differs"), Class: Unknown, Sent: true, Read: link.Pair[bool]{Down: true, Up: true},
 		}, op.Write
 	}
+	var last unit.Time
+	b.seen = func(_ Input, out Output) {
+		if out.Op != nil && out.Op.Write {
+			if last > 0 && b.now.Sub(last) > backoffCut+b.Router.Latency {
+				t.Errorf("%s: the decrease was tried %s after the last try", b.now, b.now.Sub(last))
+			}
+			last = b.now
+		}
+	}
 	b.decide(mb(80, 18))
-	b.run(10 * time.Minute)
+	b.run(5 * time.Minute)
 	if s := b.out.Status; s.Link != Connected || s.Hold.Down != HoldRefused || !strings.Contains(s.LastError, "reads 81 Mbit/s after 80 Mbit/s") {
 		t.Errorf("status %+v", s)
 	}
-	if b.writes > 20 {
-		t.Errorf("%d writes in ten minutes of a rate that is not taken", b.writes)
+	if b.out.Status.ForeignUntil == 0 || b.writes < 55 || b.writes > 65 {
+		t.Errorf("%d writes in five minutes of a cut that is not taken, raises stopped until %s", b.writes, b.out.Status.ForeignUntil)
+	}
+	b.seen, b.writes = nil, 0
+	b.decide(mb(90, 18))
+	b.run(2 * time.Minute)
+	if s := b.out.Status; b.writes > 0 || s.Hold.Down != HoldForeign {
+		t.Errorf("%d raises against a foreign writer, download waits for %s", b.writes, s.Hold.Down)
+	}
+}
+
+// TestRaiseThatIsNotTaken: three raises in a minute that read back as another rate are a foreign writer's doing, and
+// stop.
+func TestRaiseThatIsNotTaken(t *testing.T) {
+	b := newBench(att(), mb(50, 18))
+	b.quiet, b.Want = true, mb(50, 18)
+	b.run(time.Second)
+	b.Router.Fault = func(Op) (Result, bool) { return Result{Report: b.Router.report(b.now)}, true }
+	b.decide(mb(80, 18))
+	b.run(2 * time.Second)
+	if b.writes != 2 || b.out.Status.ForeignUntil != 0 {
+		t.Fatalf("%d tries in two seconds, raises stopped until %s", b.writes, b.out.Status.ForeignUntil)
+	}
+	b.run(9 * time.Minute)
+	if b.writes != 3 || b.out.Status.Hold.Down != HoldForeign {
+		t.Errorf("%d tries, download waits for %s: want three, then a foreign writer", b.writes, b.out.Status.Hold.Down)
 	}
 }
 

@@ -115,7 +115,7 @@ func (a *Actuator) plan() link.Rates {
 		}
 		cut := over(cur, w)
 		if r := a.refused.Get(d); r.on() && (!cut || !r.readBack || w >= r.want) {
-			if due := r.due(cut && !r.readBack); a.now < due {
+			if due := r.due(cut); a.now < due {
 				a.hold.Set(d, HoldRefused)
 				a.by(due)
 				continue

@@ -190,7 +190,9 @@ func (a *Actuator) read(op Op, r Result, covers link.Pair[bool], why string, jit
 		}
 		switch {
 		case wrote > 0 && got != wrote:
+			// Routers keep plain numbers: who reads another one than was just written has somebody else who writes.
 			a.mismatch(d, wrote, got, why, jitter)
+			differs = differs || why == ""
 		case wrote == 0 && got != 0 && got == a.maybe.Get(d): // the write whose answer was lost was carried out
 			a.wrote()
 		case wrote == 0 && a.strange(d, got):
@@ -293,10 +295,14 @@ func (a *Actuator) mismatch(d link.Direction, wrote, got unit.Rate, why string, 
 		return
 	}
 	a.counts.errors++
+	a.counts.differences++
+	if a.now < a.foreignUntil {
+		a.muted++
+	}
 	a.counts.lastClass, a.counts.lastAt = Misconfigured, a.now
 	a.counts.lastError = fmt.Sprintf("the %s queue reads %s after %s was written", d, say(got), say(wrote))
 	if fresh {
-		a.note(link.Warning, "readback_differs", "The %s queue reads %s after %s was written to it; trying again slowly. "+
-			"Look for a script that writes at the same time, or a limit the router sets itself.", d, say(got), say(wrote))
+		a.note(link.Warning, "readback_differs", "The %s queue reads %s after %s was written to it; trying again and watching "+
+			"for a minute. Look for a script that writes at the same time, or a limit the router sets itself.", d, say(got), say(wrote))
 	}
 }

@@ -134,6 +134,31 @@ func TestStories(t *testing.T) {
 			b.run(10 * time.Minute)
 			return b
 		}},
+		{"overwriter", func() *bench {
+			b := newBench(att(), mb(95, 18))
+			b.run(3 * time.Second)
+			hold := func(down float64) func(Op) (Result, bool) {
+				return func(op Op) (Result, bool) {
+					b.Router.set(op.Want)
+					b.Router.Rates.Down = unit.Rate(down * 1e6)
+					return Result{Report: b.Router.report(b.now), Who: "script set-queues"}, true
+				}
+			}
+			b.remark("a script sets the download to 95 before any write of ours can be read back")
+			b.Router.Fault = hold(95)
+			b.decide(mb(60, 18))
+			b.run(30 * time.Second)
+			b.remark("now it holds 40")
+			b.Router.Fault = hold(40)
+			b.run(30 * time.Second)
+			b.remark("the upload is still cut, the script is stopped")
+			b.decide(mb(60, 12))
+			b.run(time.Second)
+			b.Router.Fault = nil
+			b.run(10 * time.Minute)
+			b.remark("%d differences", b.out.Status.Differences)
+			return b
+		}},
 		{"budget_runs_out", func() *bench {
 			cfg := att()
 			cfg.Daily = 20

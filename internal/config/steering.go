@@ -235,8 +235,12 @@ func (p *parser) queues(s *Steering, primary, alternate string) {
 	}
 	if s.Queues.Download == "" && p.flag("mode.cake_aware") && s.PrimaryWANConfig == "" &&
 		!p.has("cake_queues.primary_download") && !p.lost("cake_queues.primary_download") {
-		p.errorf(p.at("cake_queues"), "cake_queues.primary_download",
-			"or name topology.primary_wan_config, or set mode.cake_aware: false", "is required to confirm a congestion")
+		without := "is not given: the vote works without the queue's drops and depth, so only the rate controller confirms a congestion"
+		if p.text("vote") == steer.VoteAll.String() {
+			without = "is not given, and vote: all needs the queue's drops and depth: it never finds a congestion"
+		}
+		p.warnf(p.at("cake_queues"), "cake_queues.primary_download",
+			"give it, or name topology.primary_wan_config, or set mode.cake_aware: false", "%s", without)
 	}
 }
 

@@ -23,16 +23,22 @@ const (
 	LeastTraffic = 100 * unit.Kbps
 	// KeepUpShare is the least share of its rate that a queue with a backlog must deliver.
 	KeepUpShare unit.PPM = 800_000
+	// SteadyShare is the least share of the mean that each slice of such a window must deliver, and LeastDelivered the
+	// least share of the rate that the whole must: below them the line has stalled or is dead, which is no limit of the
+	// router's.
+	SteadyShare    unit.PPM = 500_000
+	LeastDelivered unit.PPM = 100_000
 	// CapFor is how long a measured limit stays in force after it was last seen; then the rate is tried again.
 	CapFor = 10 * time.Minute
 
-	nothing    unit.PPM = 10_000          // up to 1 % counts as none: stray packets
-	resemble   unit.PPM = 100_000         // 10 %: the queue's bytes are the other direction's
-	slice               = ProofTime / 20  // readings closer together are joined, so that a window has a fixed size
-	window              = 32              // slices kept: ProofTime of them and some to spare
-	longestGap          = 2 * time.Minute // a longer time between readings is a hole, not an interval
-	tellEvery           = 10 * time.Minute
-	stale               = 5 * time.Minute // traffic seen longer ago proves nothing about now
+	nothing      unit.PPM = 10_000          // up to 1 % counts as none: stray packets
+	resemble     unit.PPM = 100_000         // 10 %: the queue's bytes are the other direction's
+	slice                 = ProofTime / 20  // readings closer together are joined, so that a window has a fixed size
+	steadySlices          = 4               // fewer show no steadiness
+	window                = 32              // slices kept: ProofTime of them and some to spare
+	longestGap            = 2 * time.Minute // a longer time between readings is a hole, not an interval
+	tellEvery             = 10 * time.Minute
+	stale                 = 5 * time.Minute // traffic seen longer ago proves nothing about now
 )
 
 // Cause is a named reason why a queue does not do its work.
@@ -124,9 +130,14 @@ type interval struct {
 	queue         unit.Bytes // through the queue
 	wan, otherWAN unit.Bytes // through the interface, this direction and the opposite one
 	hasWAN        bool
-	standing      bool      // the queue held bytes at both ends and all readings between
-	rate          unit.Rate // the least rate in force at its ends; 0: unlimited
+	standing      bool       // the queue held bytes at both ends and all readings between
+	rate          unit.Rate  // the least rate in force at its ends; 0: unlimited
+	counter       unit.Bytes // the queue's counter at its end
 }
+
+// restarted says whether the queue's counter may have been reset within the interval and have passed its old value
+// since, which no reading shows: it then holds no more than the interface carried, and a quarter for headers.
+func (iv interval) restarted() bool { return iv.counter <= iv.wan+iv.wan/4 }
 
 // share is queue bytes ÷ interface bytes.
 func (iv interval) share() unit.PPM { return unit.ShareOf(int64(iv.queue), int64(iv.wan)) }
@@ -142,10 +153,44 @@ type watch struct {
 	told    bool      // the finding was said
 	toldAt  unit.Time // when one was last said; 0: never
 
-	stood     time.Duration // how long the queue has stood without a break
-	delivered unit.Bytes    // in that time
-	allowed   unit.Bytes    // what the rate would have let through
-	cpu       *Finding
+	stood standing
+	cpu   *Finding
+}
+
+// standing is the time that a queue has stood without a break.
+type standing struct {
+	long      time.Duration
+	delivered unit.Bytes // in that time
+	allowed   unit.Bytes // what the rate would have let through
+	// The slice in progress, those complete and the least rate that one delivered.
+	sliceLong time.Duration
+	slice     unit.Bytes
+	slices    int
+	least     unit.Rate
+}
+
+// add takes an interval in and reports whether the time is long enough to judge.
+func (s *standing) add(iv interval) bool {
+	s.long += iv.long
+	s.delivered += iv.queue
+	s.allowed += iv.rate.Over(iv.long)
+	s.sliceLong += iv.long
+	s.slice += iv.queue
+	if s.sliceLong >= slice {
+		if r := s.slice.Per(s.sliceLong); s.slices == 0 || r < s.least {
+			s.least = r
+		}
+		s.slices++
+		s.slice, s.sliceLong = 0, 0
+	}
+	return s.long >= ProofTime && s.slices >= steadySlices
+}
+
+// limit returns the rate that was delivered and its share of the rate in force, and whether that is the router's
+// limit: short of the rate, yet steady.
+func (s *standing) limit() (unit.Rate, unit.PPM, bool) {
+	rate, share := s.delivered.Per(s.long), unit.ShareOf(int64(s.delivered), int64(s.allowed))
+	return rate, share, share < KeepUpShare && share >= LeastDelivered && s.least >= rate.Scale(SteadyShare)
 }
 
 // Shaping watches one line's reports for proof that its queues shape. The zero value is not ready; use [NewShaping].
@@ -221,6 +266,7 @@ func between(d link.Direction, a, b link.Report) (iv interval, ok bool) {
 			iv.wan, iv.otherWAN = iv.otherWAN, iv.wan
 		}
 	}
+	iv.counter = qb.Bytes
 	iv.standing = qa.QueuedBytes > 0 && qb.QueuedBytes > 0
 	if qa.MaxLimit > 0 && qb.MaxLimit > 0 {
 		iv.rate = min(qa.MaxLimit, qb.MaxLimit)
@@ -231,7 +277,7 @@ func between(d link.Direction, a, b link.Report) (iv interval, ok bool) {
 // broken forgets what a hole in the readings makes worthless; slices already complete keep their worth.
 func (w *watch) broken() {
 	w.open = interval{}
-	w.stood, w.delivered, w.allowed = 0, 0, 0
+	w.stood = standing{}
 }
 
 // add takes an interval in.
@@ -242,6 +288,7 @@ func (w *watch) add(d link.Direction, iv interval, parent string, notes []link.N
 	w.open.queue += iv.queue
 	w.open.wan += iv.wan
 	w.open.otherWAN += iv.otherWAN
+	w.open.counter = iv.counter
 	if !iv.hasWAN {
 		w.open = interval{}
 		return notes
@@ -260,8 +307,8 @@ func (w *watch) add(d link.Direction, iv interval, parent string, notes []link.N
 	return w.judge(d, parent, done.at, notes)
 }
 
-// judge compares the newest ProofTime of traffic. The slice with the least share is left out: one counter may have been
-// reset and have passed its old value between two readings, which nothing shows.
+// judge compares the newest ProofTime of traffic. One slice in which the queue's counter may have restarted is left
+// out, the one with the least share. No other is: what bypasses the queue may do so in a single burst.
 func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []link.Note) []link.Note {
 	var sum, worst interval
 	for i := 1; i <= w.n && sum.long < ProofTime; i++ {
@@ -269,7 +316,7 @@ func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []li
 		if now.Sub(iv.at) > stale {
 			break
 		}
-		if worst.long == 0 || iv.share() < worst.share() {
+		if iv.restarted() && (worst.long == 0 || iv.share() < worst.share()) {
 			iv, worst = worst, iv
 		}
 		sum.long += iv.long
@@ -341,7 +388,7 @@ func like(a, b unit.Bytes) bool {
 
 func round(p unit.PPM) string { return strconv.FormatFloat(float64(p)/1e4, 'f', 1, 64) + " %" }
 
-// keepsUp looks for a queue of our own that stands while its rate is not reached.
+// keepsUp looks for a queue of our own that stands while its rate is not reached, though it drains steadily.
 func (w *watch) keepsUp(d link.Direction, iv interval, notes []link.Note) []link.Note {
 	if w.cpu != nil && iv.at.Sub(w.cpu.At) >= CapFor {
 		notes = append(notes, link.Note{Level: link.Info, Key: "router_cpu_over", Text: fmt.Sprintf(
@@ -349,23 +396,21 @@ func (w *watch) keepsUp(d link.Direction, iv interval, notes []link.Note) []link
 		w.cpu = nil
 	}
 	if !iv.standing || iv.rate == 0 {
-		w.stood, w.delivered, w.allowed = 0, 0, 0
+		w.stood = standing{}
 		return notes
 	}
-	w.stood += iv.long
-	w.delivered += iv.queue
-	w.allowed += iv.rate.Over(iv.long)
-	if w.stood < ProofTime {
+	if !w.stood.add(iv) {
 		return notes
 	}
-	share, rate := unit.ShareOf(int64(w.delivered), int64(w.allowed)), w.delivered.Per(w.stood)
-	w.stood, w.delivered, w.allowed = 0, 0, 0
-	if share >= KeepUpShare || rate <= 0 {
+	rate, share, limited := w.stood.limit()
+	long := w.stood.long.Round(time.Second)
+	w.stood = standing{}
+	if !limited {
 		return notes
 	}
 	f := Finding{Direction: d, Cause: CPU, Share: share, Cap: rate, At: iv.at, Text: fmt.Sprintf(
 		"The %s queue stands, yet only %s of its rate (%s) was delivered for %s: the router's CPU, or a limit above the queue, is the "+
-			"limit; holding the rate at %s. A faster router, or fewer rules per packet, lifts it.", d, round(share), rate, ProofTime, rate)}
+			"limit; holding the rate at %s. A faster router, or fewer rules per packet, lifts it.", d, round(share), rate, long, rate)}
 	if w.cpu == nil {
 		notes = append(notes, link.Note{Level: link.Alert, Key: "router_cpu", Text: f.Text})
 	}

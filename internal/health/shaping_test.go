@@ -180,6 +180,26 @@ func TestFindingEndsAndIsSaidOnce(t *testing.T) {
 	}
 }
 
+// TestBurstThatBypasses: a bypass that is concentrated in one second of twelve is found, though nine tenths of the time
+// all bytes pass the queue.
+func TestBurstThatBypasses(t *testing.T) {
+	l := newLine(m(20, 5))
+	l.run(5 * time.Minute) // counters hold more than a second can carry
+	for range 3 {
+		l.WAN.Down, l.Through.Down = 200*unit.Mbps, 0
+		l.run(time.Second)
+		l.WAN, l.Through = m(20, 5), m(20, 5)
+		l.run(time.Second)
+		if got := l.shaping.Verdicts(); got.Down != Bypassed || got.Up != Proved || len(l.lastFindings) != 1 {
+			t.Errorf("verdict %s/%s, findings %+v", got.Down, got.Up, l.lastFindings)
+		}
+		l.run(10 * time.Second)
+	}
+	if l.keys() != "alert not_shaping, info shaping_proved" {
+		t.Errorf("notes: %s", l.keys())
+	}
+}
+
 func TestHolesAndResets(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -231,6 +251,9 @@ func TestCPU(t *testing.T) {
 		{"just enough", 80, 2_000_000, 100, 0},
 		{"no queue: the users want no more", 30, 0, 100, 0},
 		{"unlimited has no rate to reach", 30, 2_000_000, 0, 0},
+		{"a tenth of the rate", 10, 2_000_000, 100, 10},
+		{"less than a tenth is a dead line", 9.9, 2_000_000, 100, 0},
+		{"next to nothing is a dead line", 0.0008, 2_000_000, 500, 0},
 		{"a standing queue that moves nothing gives no figure to cap at", 0, 2_000_000, 100, 0},
 	} {
 		l := newLine(m(c.through, 5))
@@ -242,6 +265,39 @@ func TestCPU(t *testing.T) {
 		}
 		if c.cap > 0 && (len(l.lastFindings) != 1 || l.lastFindings[0].Cause != CPU || l.keys() != "alert router_cpu") {
 			t.Errorf("%s: %+v, notes %s", c.name, l.lastFindings, l.keys())
+		}
+	}
+}
+
+// TestCPUIsSteady: what stops and starts, or dies, is not the router's limit; what wavers still is.
+func TestCPUIsSteady(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		every   time.Duration
+		through []float64 // of 100 Mbit/s, a second each, over and over
+		limited bool
+	}{
+		{"steady", time.Second, []float64{60}, true},
+		{"wavering between 45 and 75", time.Second, []float64{45, 75}, true},
+		{"a stall of 2 s in ten", time.Second, []float64{85, 85, 85, 85, 85, 85, 85, 85, 0, 0}, false},
+		{"dying away", time.Second, []float64{95, 95, 95, 95, 95, 50, 0.0008, 0.0008, 0.0008, 0.0008}, false},
+		{"a stall between fast readings", 200 * time.Millisecond, []float64{85, 85, 85, 85, 85, 85, 85, 85, 20, 20}, false},
+		{"steady in fast readings", 200 * time.Millisecond, []float64{60}, true},
+		{"steady in slow readings", 4 * time.Second, []float64{60}, true},
+	} {
+		l := newLine(m(50, 5))
+		l.Queued.Down, l.Every = 2_000_000, c.every
+		for i := range 60 {
+			l.Through.Down = m(c.through[i%len(c.through)], 0).Down
+			l.WAN.Down = l.Through.Down
+			l.run(max(time.Second, c.every))
+			if limited := l.shaping.Caps().Down; limited > 0 && !c.limited {
+				t.Errorf("%s: after %d s capped at %s", c.name, i, limited)
+				break
+			}
+		}
+		if limited := l.shaping.Caps().Down; c.limited && (limited < 55*unit.Mbps || limited > 65*unit.Mbps) {
+			t.Errorf("%s: capped at %s, want about 60 Mbit/s", c.name, limited)
 		}
 	}
 }

@@ -192,7 +192,7 @@ type derived struct {
 	cutAfter time.Duration
 	// decay is the YELLOW factor of one cycle in parts per 1e9, by direction.
 	decay link.Pair[uint64]
-	// dip is how long a test dip lasts, shortened by half a period so that a tick a little early still ends it.
+	// dip is how long a test dip lasts: the whole cycles that reach its shortest length.
 	dip time.Duration
 	// gap is the longest time between two samples that still counts as observed.
 	gap time.Duration
@@ -216,7 +216,7 @@ func (c Config) derive() derived {
 		climb:         filter.Cycles(climbCycles, c.Period),
 		cutAfter:      c.CutInterval - c.Period/2,
 		decay:         link.Pair[uint64]{Down: decay(c.Down), Up: decay(c.Up)},
-		dip:           max(c.Period, dipLeast) - c.Period/2,
+		dip:           dipLeast + (c.Period-dipLeast%c.Period)%c.Period,
 		gap:           max(3*c.Period, gapLeast),
 	}
 }

@@ -247,13 +247,14 @@ func (c *Controller) startDip(in Input, delta unit.Millis, reason *link.Pair[lin
 	}
 	to := c.output()
 	c.note(link.Info, "test_dip", "The delay has been high for %.0f min on a busy line: the %s goes to half of its rate, or its lowest floor, for %v (%v down, %v up) to learn whether the delay is the path's own.",
-		c.path.highFor.Minutes(), which, max(c.cfg.Period, dipLeast), to.Down, to.Up)
+		c.path.highFor.Minutes(), which, c.d.dip, to.Down, to.Up)
 }
 
-// endDip ends a dip whose time is over, measured or not: a dip never outlives its length.
+// endDip ends a dip whose time is over, measured or not: a dip never outlives its length. A tick up to half a period
+// early still ends it.
 func (c *Controller) endDip() {
 	d := &c.path.dip
-	if d.phase == inDip && c.now.Sub(d.start) >= c.d.dip {
+	if d.phase == inDip && c.now.Sub(d.start) >= c.d.dip-c.cfg.Period/2 {
 		d.phase, d.end = judging, c.now
 		if d.void {
 			*d = dip{}

@@ -72,15 +72,19 @@ func (f *Confidence) addPressure(target unit.Millis, q link.Queue) {
 	f.Pressure = min(f.Pressure+1, 2)
 }
 
-// score adds up one measured cycle.
-func (f *Confidence) score(feed link.Feed, ewma float64, period time.Duration) int {
-	score := 0
-	if feed.State.Down == link.SoftRed {
+// score adds up one measured cycle. What is not known in it scores nothing: the controller's state without a live feed
+// of a measured cycle, drops and pressure without queue figures young enough to vote.
+func (f *Confidence) score(a Autorate, queue bool, ewma float64, period time.Duration) int {
+	score, state := 0, link.Green
+	if a.live() && a.Feed.Measured {
+		state = a.Feed.State.Down
+	}
+	if state == link.SoftRed {
 		f.SoftRed = min(f.SoftRed+1, maxSamples)
 	} else {
 		f.SoftRed = 0
 	}
-	switch feed.State.Down {
+	switch state {
 	case link.Red:
 		score = scoreRed
 	case link.SoftRed:
@@ -97,10 +101,10 @@ func (f *Confidence) score(feed link.Feed, ewma float64, period time.Duration) i
 	case ewma > highDelta:
 		score += scoreHigh
 	}
-	if d := f.Drops; len(d) == 3 && d[0] < d[1] && d[1] < d[2] {
+	if d := f.Drops; queue && len(d) == 3 && d[0] < d[1] && d[1] < d[2] {
 		score += scoreDrops
 	}
-	if f.Pressure == 2 {
+	if queue && f.Pressure == 2 {
 		score += scorePressure
 	}
 	return score

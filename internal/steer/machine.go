@@ -112,7 +112,7 @@ func (m *Machine) Step(in Input) Decision {
 	if confident {
 		r.Threshold = m.mem.Confidence.threshold(m.cfg.V3, in.Now)
 		if c.measured() {
-			r.Score = m.mem.Confidence.score(in.Autorate.Feed, m.mem.Delta.Value, m.cfg.Interval)
+			r.Score = m.mem.Confidence.score(in.Autorate, d.QueueKnown, m.mem.Delta.Value, m.cfg.Interval)
 			m.mem.Confidence.observe(m.cfg.V3, r.Score, c, delta, in.Now, dt)
 		}
 		if m.cfg.V3.DryRun {

@@ -364,6 +364,49 @@ func TestScore(t *testing.T) {
 	}
 }
 
+// TestScoreOfTheUnknown: what could not be read in a cycle scores nothing in it, and the rest goes on.
+func TestScoreOfTheUnknown(t *testing.T) {
+	t.Parallel()
+	c := v3Config(true)
+	c.V3.CakeTarget = 5
+	everything := func(w *world) {
+		w.state, w.rtt = link.Red, 224
+		grow(w)
+		w.queue.MaxLimit, w.queue.QueuedBytes = 100*unit.Mbps, 700_000
+	}
+	for name, k := range map[string]struct {
+		turn func(in *steer.Input)
+		want int
+	}{
+		"all is read":               {func(*steer.Input) {}, 95},
+		"the queue is not read":     {func(in *steer.Input) { in.Queue.OK = false }, 75},
+		"its last reading is young": {func(in *steer.Input) { in.Queue.Fresh = false }, 95},
+		"autorate did not measure":  {func(in *steer.Input) { in.Autorate.Feed.Measured = false }, 45},
+	} {
+		w := newWorld(t, c)
+		for range 8 {
+			everything(w)
+			w.step()
+		}
+		everything(w)
+		in := w.input()
+		k.turn(&in)
+		if d := w.m.Step(in); !d.Measured || d.Reason.Score != k.want {
+			t.Errorf("%s: score %d, want %d", name, d.Reason.Score, k.want)
+		}
+	}
+
+	w := newWorld(t, c)
+	var scores []int
+	for i := range 7 {
+		w.state, w.feedAnswered = link.SoftRed, i != 3
+		scores = append(scores, w.step().Reason.Score)
+	}
+	if want := []int{0, 0, 25, 0, 0, 0, 25}; !slices.Equal(scores, want) {
+		t.Errorf("SOFT_RED with a cycle that was not measured scores %v, want %v", scores, want)
+	}
+}
+
 // TestRealTimes: the confidence mode takes the same time at any period.
 func TestRealTimes(t *testing.T) {
 	t.Parallel()
@@ -410,4 +453,24 @@ func TestDryRunLeavesTheVote(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAlternateIsFresh: an own probe of the alternate counts by when its reply came in, not by when it is looked at.
+func TestAlternateIsFresh(t *testing.T) {
+	t.Parallel()
+	for _, k := range []struct {
+		age  time.Duration
+		want steer.Verdict
+	}{
+		{0, steer.NoMargin},
+		{5 * time.Second, steer.NoMargin},
+		{5*time.Second + 1, steer.Silent},
+	} {
+		w := newWorld(t, config())
+		in := w.input()
+		in.Alternate.RTT.At = in.Now.Add(-k.age)
+		if d := w.m.Step(in); d.Reason.Alternate != k.want {
+			t.Errorf("a reply of %v ago: %v, want %v", k.age, d.Reason.Alternate, k.want)
+		}
+	}
 }

@@ -24,6 +24,8 @@ type story struct {
 	last  string // the shape of the cycle told last
 	held  int    // cycles like it not told
 	final string // the newest of those
+
+	signals bool // tell what the confirmations say
 }
 
 func (s *story) flush() {
@@ -63,6 +65,11 @@ func (s *story) run(n int, each ...func(*world)) {
 		if v := s.cfg.V3; v.Enabled {
 			text += fmt.Sprintf("  score %d of %d", d.Reason.Score, d.Reason.Threshold)
 			shape += fmt.Sprint(d.Reason.Score, d.Reason.Threshold)
+		}
+		if s.signals {
+			r := d.Reason
+			says := fmt.Sprintf("  drops %v, queue %v, controller %v", r.Drops, r.Queue, r.Controller)
+			text, shape = text+says, shape+says
 		}
 		text += "\n"
 		if t := d.Transition; t != nil {
@@ -151,6 +158,25 @@ func TestStories(t *testing.T) {
 			s.say("The queue empties once: a break. What stands over its mark afterwards counts again.")
 			s.run(6, func(w *world) { w.rtt, w.queue.QueuedPackets = 60, 0 })
 			s.run(4, func(w *world) { w.rtt, w.queue.QueuedPackets = 60, 200; w.drop(3) })
+		}},
+		"worn": {"A local signal that stands for ten minutes has no weight", config, func(_ *testing.T, s *story) {
+			s.signals = true
+			late := func(w *world) { w.congested(); w.rtt = 60 }
+			s.run(2)
+			s.say("A delay, and a queue that stands: steered. It goes on.")
+			s.run(305, late)
+			s.say("The depth is worn: what is left is a delay that nothing confirms. A minute without RED brings connections home.")
+			s.run(35, late)
+			s.say("Drops are another signal: fresh, they confirm, beside a depth that stays worn.")
+			s.run(3, late, func(w *world) { w.drop(3) })
+			s.say("They wear in their turn, ten minutes after they began.")
+			s.run(300, late, func(w *world) { w.drop(3) })
+			s.say("Without drops for a while: a break, the next ones count again.")
+			s.run(40, late)
+			s.run(3, late, func(w *world) { w.drop(3) })
+			s.say("A reading that fails is no break: the depth is missing, then as worn as before.")
+			s.run(2, late, func(w *world) { w.queueOK = false })
+			s.run(2, late, func(w *world) { w.queueOK = true })
 		}},
 		"provider": {"The provider's congestion, our own queue empty", config, func(_ *testing.T, s *story) {
 			s.run(2)
