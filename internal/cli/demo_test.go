@@ -40,6 +40,7 @@ func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 // The evening's story: wanctl lowers the delay of calls, steers under confirmed congestion and comes back, and does not
 // steer because of delay alone.
 func TestDemoTellsItsStory(t *testing.T) {
+	t.Parallel()
 	for _, seed := range []uint64{1, 2, 3} {
 		without, with := show(t, seed, nil)
 		if with.Calls.P95*10 > without.Calls.P95*8 {
@@ -70,6 +71,7 @@ func TestDemoTellsItsStory(t *testing.T) {
 
 // The column comes from a run: a controller that does not cut makes it worse.
 func TestACrippledControllerShows(t *testing.T) {
+	t.Parallel()
 	_, sound := show(t, 1, nil)
 	_, lame := show(t, 1, func(s *sites) {
 		for _, c := range []*shaperConfig{&s.cable.Shaper, &s.vdsl.Shaper} {
@@ -84,6 +86,7 @@ func TestACrippledControllerShows(t *testing.T) {
 
 // Real SSH lies between controller and network, and yet the same seed gives the same figures.
 func TestTheDemoCanBeRepeated(t *testing.T) {
+	t.Parallel()
 	a0, a1 := show(t, 4, nil)
 	b0, b1 := show(t, 4, nil)
 	x, _ := json.Marshal([]score.Result{a0, a1})

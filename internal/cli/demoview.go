@@ -101,10 +101,10 @@ func (v *view) changes() {
 			continue
 		}
 		was, is := v.states[i].Down, d.State.Down
-		switch {
-		case is == was, is == link.Yellow:
+		switch is {
+		case was, link.Yellow:
 			continue // on the way to something worth telling
-		case is == link.Green:
+		case link.Green:
 			v.event(fmt.Sprintf("%s: the download is %s again, at %s", l.Name, is, d.Rates.Down))
 		default:
 			v.event(fmt.Sprintf("%s: the download is %s, %s of added delay, at %s", l.Name, is, d.Delta, d.Rates.Down))

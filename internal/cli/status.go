@@ -31,11 +31,8 @@ Example:
 // Run prints what the controllers say.
 func (c statusCmd) Run(app *App) error {
 	dirs := app.dirs(c.RunDir)
-	all, dead, err := daemon.ReadStatus(dirs.Run)
-	if err != nil {
-		return err
-	}
-	healthy := len(dead) == 0
+	all, dead, failed := daemon.ReadStatus(dirs.Run) // what could be read is shown, whatever could not
+	healthy := len(dead) == 0 && failed == nil
 	for _, s := range all {
 		healthy = healthy && s.Healthy
 	}
@@ -59,11 +56,13 @@ func (c statusCmd) Run(app *App) error {
 		for _, n := range dead {
 			fmt.Fprintf(app.Stdout, "%s: not running, and it did not stop by itself (its socket is still there)\n", n)
 		}
-		if len(all)+len(dead) == 0 {
+		if len(all)+len(dead) == 0 && failed == nil {
 			fmt.Fprintf(app.Stderr, "wanctl: nothing is running (no socket in %s; a process that was started with --run-dir or by another user has its own)\n", dirs.Run)
 		}
 	}
 	switch {
+	case failed != nil:
+		return fmt.Errorf("%w (only the user of the process and its group may ask it)", failed)
 	case len(all) == 0:
 		return exitCode(exitNotRunning)
 	case !healthy:
@@ -93,24 +92,61 @@ func printStatus(w io.Writer, s daemon.Status) {
 func printWAN(w io.Writer, s *daemon.WANStatus) {
 	age := "no reply yet"
 	if s.AgeS >= 0 {
-		age = fmt.Sprintf("%.1f s ago", s.AgeS)
+		age = fmt.Sprintf("measured %.1f s ago", s.AgeS)
 	}
-	fmt.Fprintf(w, "  state:     %s/%s (download/upload), measured %s\n", s.State.Down, s.State.Up, age)
+	fmt.Fprintf(w, "  state:     %s/%s (download/upload), %s\n", s.State.Down, s.State.Up, age)
 	fmt.Fprintf(w, "  delay:     RTT %s, load %s, baseline %s, delta %s\n", s.RTT, s.Load, s.Baseline, s.Delta)
 	fmt.Fprintf(w, "  rates:     decided %s, applied %s, read back %s\n", rates(s.Decided), rates(s.Applied), rates(s.ReadBack))
 	if s.Carried != nil {
 		fmt.Fprintf(w, "  carried:   %s\n", rates(*s.Carried))
 	}
-	fmt.Fprintf(w, "  router:    %s, %s, %d writes in 24 h\n", s.Router, s.Link, s.Writes)
+	fmt.Fprintf(w, "  router:    %s, %s, %d writes in 24 h%s\n", s.Router, linkText(s.Link), s.Writes, dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
 	}
 	for _, r := range []struct {
 		name string
 		p    link.Pair[[link.States]unit.PPM]
-	}{{"1 h", s.Hour}, {"24 h", s.Day}, {"start", s.Ever}} {
-		fmt.Fprintf(w, "  %-10s %s\n", "in "+r.name+":", shareText(r.p))
+	}{{"in 1 h:", s.Hour}, {"in 24 h:", s.Day}, {"overall:", s.Ever}} {
+		fmt.Fprintf(w, "  %-10s %s\n", r.name, shareText(r.p))
 	}
+	if len(s.Probes) > 0 {
+		fmt.Fprintf(w, "  probes:    %s\n", probeText(s.Probes))
+	}
+}
+
+// linkText says what a router link's state means for whoever waits for it.
+func linkText(link string) string {
+	if link == "stopped" {
+		return "stopped (not tried again before a reload or restart)"
+	}
+	return strings.ReplaceAll(link, "_", " ")
+}
+
+func dryText(dry bool) string {
+	if dry {
+		return ", nothing is written (dry run)"
+	}
+	return ""
+}
+
+// silentAfter is how old a reflector's newest reply may be: probing is paced, so it is never fresh to the moment.
+const silentAfter = 10
+
+// probeText names each reflector, and which do not answer.
+func probeText(ps []daemon.ProbeStatus) string {
+	var all []string
+	for _, p := range ps {
+		switch {
+		case p.AgeS < 0:
+			all = append(all, p.Host+" no answer yet")
+		case p.AgeS > silentAfter:
+			all = append(all, fmt.Sprintf("%s silent for %.0f s", p.Host, p.AgeS))
+		default:
+			all = append(all, p.Host+" answers")
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func rates(r link.Rates) string { return fmt.Sprintf("%s/%s", rate(r.Down), rate(r.Up)) }
@@ -136,7 +172,7 @@ func shareText(p link.Pair[[link.States]unit.PPM]) string {
 func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	fmt.Fprintf(w, "  state:     %s, congestion %s, active %.2f%% of the time\n", s.State, s.Congestion, s.SharePPM.Factor()*100)
 	fmt.Fprintf(w, "  delay:     delta %s, averaged %s\n", s.Delta, s.EWMA)
-	fmt.Fprintf(w, "  rule:      %s on %s\n", s.Rule, s.Router)
+	fmt.Fprintf(w, "  rule:      %s on %s%s\n", s.Rule, s.Router, dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
 	}
