@@ -435,7 +435,7 @@ func (a *Autorate) Once(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
-	replies, err := a.pinger.Once(ctx, a.cfg.PingCount)
+	replies, err := probeOnce(ctx, a.pinger, len(a.cfg.Reflectors()), a.cfg.PingCount, a.cfg.Timeouts.Ping)
 	if err != nil {
 		return err
 	}
@@ -461,6 +461,13 @@ func (a *Autorate) Once(ctx context.Context) error {
 		err = errors.Join(err, errors.New("no reflector answered; nothing was changed: is the line up, and does ping_source_ip leave through it?"))
 	}
 	return errors.Join(failed, err)
+}
+
+// probeOnce sends a single cycle's probes and waits for their replies as long as they may take.
+func probeOnce(ctx context.Context, p Pinger, hosts, count int, patience time.Duration) ([]link.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, onceTime(hosts, count, patience))
+	defer cancel()
+	return p.Once(ctx, count)
 }
 
 // maxOnceOps bounds a single cycle: it reads, writes and may re-read once.

@@ -28,7 +28,7 @@ import (
 )
 
 // patience ends a test that waits for something that never comes. Nothing is asserted about it.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 // fastClock is the host's clock, Speed times as fast: waits that the core measures pass in a fraction of a second, while
 // the loop's ticker keeps real time.

@@ -62,7 +62,7 @@ func replaceFile(path string, content []byte, durable bool) error {
 		return fmt.Errorf("make the directory of %s: %w", path, err)
 	}
 	if durable {
-		if err := renameio.WriteFile(path, content, 0o644); err != nil {
+		if err := renameio.WriteFile(path, content, 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
 		return nil

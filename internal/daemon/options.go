@@ -80,23 +80,34 @@ func clientOptions(r config.Router, t config.Timeouts, clock Clock) routeros.Opt
 	return o
 }
 
+// probeOptions are those of a line's probes. A running loop takes every reply that is a valid sample (up to 10 s): a line
+// that bloats beyond timeouts.ping must not look as if nobody answered. That key bounds the waiting of a single cycle.
 func probeOptions(c *config.WAN, clock Clock, log *Log) probe.Options {
 	return probe.Options{
 		Targets: c.Reflectors(), Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
-		Interval: c.Period / time.Duration(c.PingCount), Timeout: c.Timeouts.Ping, Now: clock.Now, Log: noter(log),
+		Interval: c.Period / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
 	}
 }
+
+// onceTime is how long a single cycle's probes may take: their pace, and the last one's patience.
+func onceTime(hosts, count int, ping time.Duration) time.Duration {
+	return time.Duration(hosts*count)*time.Second/20 + time.Duration(count)*time.Second/5 + ping
+}
+
+// alternateEvery is the longest time between probes of the alternate, which must have been measured in the last 5 s.
+const alternateEvery = time.Second
 
 // steerProbeOptions are those of steering's own probes of the primary and, where it has a source address, of the
 // alternate.
 func steerProbeOptions(c *config.Steering, clock Clock, log *Log) (primary probe.Options, alternate *probe.Options) {
 	primary = probe.Options{
 		Targets: []string{c.PingHost}, Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
-		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: c.Timeouts.Ping, Now: clock.Now, Log: noter(log),
+		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
 	}
 	if c.Alternate.Source.IsValid() {
 		a := primary
 		a.Targets, a.Source, a.Interface, a.Mark = []string{c.Alternate.PingHost}, c.Alternate.Source, "", 0
+		a.Interval = min(a.Interval, alternateEvery)
 		alternate = &a
 	}
 	return primary, alternate

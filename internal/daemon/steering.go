@@ -213,11 +213,13 @@ func (s *Steering) next(now unit.Time, o *Outcome[SteerOp]) {
 		return
 	}
 	switch {
-	case s.wish.Read && s.may(OpReadRule, now): // before a write whose last outcome is unknown, too
-		o.Op = s.op(OpReadRule, false)
-		s.wish = steer.RuleWish{}
-	case !s.wish.Read && s.wish.Write && s.may(OpSetRule, now):
+	// The machine wants a reading before each write but its first, because that may have been carried out. Where the
+	// newest reading stands and no write was begun since, there is nothing to find out.
+	case s.wish.Write && (!s.wish.Read || s.rule.Known) && s.may(OpSetRule, now):
 		o.Op = s.op(OpSetRule, s.wish.Wanted)
+		s.wish = steer.RuleWish{}
+	case s.wish.Read && (!s.wish.Write || !s.rule.Known) && s.may(OpReadRule, now):
+		o.Op = s.op(OpReadRule, false)
 		s.wish = steer.RuleWish{}
 	case s.counters && s.may(OpReadQueue, now):
 		o.Op = s.op(OpReadQueue, false)
@@ -324,6 +326,7 @@ func (s *Steering) fuse(i int, p Prober, now unit.Time) link.RTT {
 	}
 	s.replies = p.Drain(s.replies[:0])
 	for _, r := range s.replies {
+		r.Received = min(r.Received, now) // as in WAN.Tick
 		s.wins[i].Add(r)
 	}
 	return s.wins[i].Fuse(now)

@@ -406,7 +406,7 @@ func (s *Steer) Once(ctx context.Context) error {
 		if p == nil {
 			continue
 		}
-		replies, err := p.Once(ctx, s.cfg.PingCount)
+		replies, err := probeOnce(ctx, p, 1, s.cfg.PingCount, s.cfg.Timeouts.Ping)
 		if err != nil {
 			return err
 		}

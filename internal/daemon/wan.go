@@ -91,8 +91,11 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	w.seq++
 	w.replies = w.prober.Drain(w.replies[:0])
-	for _, r := range w.replies {
-		w.win.Add(r)
+	for i := range w.replies {
+		r := &w.replies[i]
+		// One that came in since this cycle's instant was taken is not from the future: it would void its window.
+		r.Received = min(r.Received, now)
+		w.win.Add(*r)
 	}
 	rtt := w.win.Fuse(now)
 	if rtt.OK && rtt.At > w.answeredAt {

@@ -1,0 +1,277 @@
+package daemon
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"wanctl/internal/lab/rosim"
+	"wanctl/internal/link"
+	"wanctl/internal/probe"
+	"wanctl/internal/routeros"
+	"wanctl/internal/state"
+	"wanctl/internal/steer"
+	"wanctl/internal/unit"
+)
+
+// steerWorld is a world whose tasks steer: probes and feed follow congested.
+type steerWorld struct {
+	*world
+	congested atomic.Bool
+}
+
+func newSteerWorld(t *testing.T) *steerWorld {
+	t.Helper()
+	s := &steerWorld{world: newWorld(t, rosim.DefaultOptions())}
+	s.text = s.steerText()
+	s.text = strings.Replace(s.text, "interval_seconds: 2", "interval_seconds: 0.5", 1)
+	s.clock = fastClock{8}
+	s.pings.Clock = s.clock
+	boot, err := BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seq uint64
+	s.pings.Pattern = func(int64) unit.Millis {
+		seq++                                             // autorate's cycle, as often as steering looks
+		now := s.clock.Now().Add(-500 * time.Millisecond) // before the cycle that reads it
+		f := link.Feed{WAN: "Spectrum", Seq: seq, At: now, Period: 3 * time.Second, Measured: true, AnsweredAt: now, Baseline: 24, Warn: 45}
+		rtt := unit.Millis(25)
+		if s.congested.Load() {
+			f.Delta, f.State.Down, f.DownAtFloor, rtt = 80, link.Red, true, 120
+		}
+		var b strings.Builder
+		if err := state.WriteFeed(&b, f, boot, s.clock.Wall()); err != nil {
+			t.Error(err)
+		}
+		if err := replaceFile(s.path("feed.json"), []byte(b.String()), false); err != nil {
+			t.Error(err)
+		}
+		return rtt
+	}
+	s.hands.Probe = func(probe.Options) (Pinger, error) { return s.pings, nil }
+	return s
+}
+
+func (s *steerWorld) task() *Steer {
+	s.t.Helper()
+	task, err := NewSteer(s.common(), "steer.yaml", s.loadSteer)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return task
+}
+
+func (s *steerWorld) enabled() bool {
+	on, _ := s.router.RuleEnabled(rosim.SteeringComment)
+	return on
+}
+
+func (s *steerWorld) saved() state.Steering {
+	s.t.Helper()
+	cfg, _ := s.loadSteer()
+	var st state.Steering
+	if err := readFile(cfg.StateFile, func(r io.Reader) (err error) {
+		st, err = state.ReadSteering(r, "Spectrum")
+		return err
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	return st
+}
+
+// The life of a steering process: it steers, hands over without a write, comes home at its stop, and does not steer again
+// at the next start because it once did.
+func TestSteeringLife(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	run := start(t, s.task())
+	s.congested.Store(true)
+	s.pings.until(t, "steered", func() bool { return s.enabled() && s.log.has("[SPECTRUM_DEGRADED]") })
+
+	boot, _ := BootID()
+	if err := WriteHandover(s.dir, s.task().String(), boot, s.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	run.mustEnd()
+	if !s.enabled() || s.saved().Machine.State != steer.Degraded {
+		t.Fatalf("a hand-over left the rule at %t, the state %v", s.enabled(), s.saved().Machine.State)
+	}
+	writes := s.router.Writes(rosim.SteeringComment)
+	f, _ := s.parse(s.text)
+	rel := Releaser{Clock: s.clock, Dirs: s.dirs(), Hands: s.hands, IfNotHandedOver: true}
+	if said, err := rel.Release(f); err != nil || !strings.Contains(said, "handed over") {
+		t.Errorf("a release after the hand-over: %q, %v", said, err)
+	}
+	run = start(t, s.task())
+	s.pings.cycles(t, 4)
+	if n := s.router.Writes(rosim.SteeringComment); n != writes || !s.enabled() {
+		t.Errorf("the successor wrote the rule %d times, it is %t", n-writes, s.enabled())
+	}
+
+	// A stop with the router gone fails and says so; the state is what it is.
+	run.mustEnd()
+	if s.enabled() || s.saved().Machine.State != steer.Good {
+		t.Errorf("a stop left the rule at %t, the state %v", s.enabled(), s.saved().Machine.State)
+	}
+	s.congested.Store(false)
+	run = start(t, s.task())
+	s.pings.cycles(t, 3)
+	run.mustEnd()
+	for _, c := range s.router.RuleHistory()[2:] {
+		if c.To {
+			t.Error("a start after a stop enabled the rule")
+		}
+	}
+}
+
+func TestSteeringReset(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	s.congested.Store(true)
+	run := start(t, s.task())
+	s.pings.until(t, "steered", s.enabled)
+	if err := s.task().Reset(t.Context()); err == nil {
+		t.Error("a reset of a running steering was done")
+	}
+	s.pings.until(t, "known to be steered", func() bool { return s.log.has("[SPECTRUM_DEGRADED]") })
+	s.router.Refuse()
+	if err := run.end(); err == nil {
+		t.Error("a stop that left the rule enabled succeeded")
+	}
+	cfg, _ := s.loadSteer()
+	if err := s.router.Return(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.router.SetReadOnly(rosim.DefaultUser, true); err != nil {
+		t.Fatal(err)
+	}
+	err := s.task().Reset(t.Context())
+	var e *routeros.Error
+	if !errors.As(err, &e) || e.Kind != routeros.Permission {
+		t.Errorf("a reset that may not write returned %v", err)
+	}
+	if !s.enabled() || s.saved().Machine.State != steer.Degraded {
+		t.Errorf("a reset that failed left the rule at %t, the state %v", s.enabled(), s.saved().Machine.State)
+	}
+	if err := s.router.SetReadOnly(rosim.DefaultUser, false); err != nil {
+		t.Fatal(err)
+	}
+	s.hands.Probe = func(probe.Options) (Pinger, error) { return nil, errors.New("no probes for a reset") }
+	if err := s.task().Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.enabled() {
+		t.Error("the rule is enabled after a reset")
+	}
+	if _, err := os.Stat(cfg.StateFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the state file after a reset: %v", err)
+	}
+}
+
+// Single runs by a timer carry streaks and state from one to the next and move the rule.
+func TestSteeringOnce(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	s.congested.Store(true)
+	once := func(n int) {
+		t.Helper()
+		for range n {
+			s.pings.Pattern(0) // autorate's newest
+			if err := s.task().Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	clock := &handClock{}
+	clock.at.Store(int64(time.Hour))
+	s.clock, s.pings.Clock = clock, clock
+	for range 12 {
+		clock.at.Add(int64(2 * time.Second))
+		once(1)
+	}
+	if !s.enabled() || s.saved().Machine.State != steer.Degraded {
+		t.Fatalf("after 24 s of congestion the rule is %t, the state %v\n%s", s.enabled(), s.saved().Machine.State, s.log)
+	}
+	s.congested.Store(false)
+	for range 20 {
+		clock.at.Add(int64(2 * time.Second))
+		once(1)
+	}
+	if s.enabled() || s.saved().Machine.State != steer.Good {
+		t.Fatalf("after 40 s of health the rule is %t, the state %v\n%s", s.enabled(), s.saved().Machine.State, s.log)
+	}
+	if n := s.router.Writes(rosim.SteeringComment); n != 2 {
+		t.Errorf("%d writes", n)
+	}
+}
+
+// A release after a crash disables the rule and stores it.
+func TestReleaseSteering(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	if err := s.router.ForeignRule(rosim.SteeringComment, true); err != nil {
+		t.Fatal(err)
+	}
+	cfg, _ := s.loadSteer()
+	if err := saveState(cfg.StateFile, func(w io.Writer) error {
+		return state.WriteSteering(w, state.Steering{Name: "steering", Primary: "Spectrum", Machine: steer.Snapshot{State: steer.Degraded}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f, _ := s.parse(s.text)
+	rel := Releaser{Clock: s.clock, Dirs: s.dirs(), Hands: s.hands, IfNotHandedOver: true}
+	said, err := rel.Release(f)
+	if err != nil || !strings.Contains(said, "is disabled") {
+		t.Fatalf("%q, %v", said, err)
+	}
+	if s.enabled() || s.saved().Machine.State != steer.Good {
+		t.Errorf("the rule is %t, the state %v", s.enabled(), s.saved().Machine.State)
+	}
+	if err := s.router.RemoveRules(rosim.SteeringComment); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rel.Release(f); err == nil {
+		t.Error("a release without the rule succeeded")
+	}
+}
+
+func TestSteeringReload(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	task := s.task()
+	run := start(t, task)
+	good := s.text
+	s.text = "wan_name: ["
+	if err := task.Reload(t.Context()); err == nil {
+		t.Error("a broken file was taken over")
+	}
+	s.text = strings.Replace(good, "alternate_wan: ATT", "alternate_wan: Other", 1)
+	if err := task.Reload(t.Context()); err == nil {
+		t.Error("another alternate was taken over")
+	}
+	s.text = strings.Replace(good, "ping_host: 192.0.2.1", "ping_host: 192.0.2.9", 1)
+	s.text = strings.Replace(s.text, "user: wanctl", "user: operator", 1)
+	if err := task.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.pings.until(t, "the unknown user's refusal", func() bool { return s.log.has("not trying again until a reload") })
+	s.text = good
+	if err := task.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.congested.Store(true)
+	s.pings.until(t, "steered", s.enabled)
+	run.mustEnd()
+	if n := s.pings.runs.Load(); n != 0 {
+		t.Errorf("%d pingers run after the end", n)
+	}
+	if s.enabled() {
+		t.Error("a stop left the rule enabled")
+	}
+}
