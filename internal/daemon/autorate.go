@@ -56,6 +56,8 @@ type Autorate struct {
 	feed   bytes.Buffer
 	rates  link.Rates
 	status atomic.Pointer[Status]
+	// published is when status was last made.
+	published unit.Time
 	// stopPings ends the pinger in use and waits for it.
 	stopPings func()
 }
@@ -143,6 +145,11 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.feedOK = true
 	a.hello(found, handed)
 	checkProbes(ctx, a.pinger, a.log)
+	if a.cfg.Probe.Bound() {
+		// What happens behind this host is the router's routing, and nothing here can prove it.
+		a.log.Warn("that the router sends these probes out through this WAN is not proved: look for this host's " +
+			"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on")
+	}
 	return undo.run, nil
 }
 
@@ -253,7 +260,10 @@ func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result 
 
 // record writes what a cycle or a result changed.
 func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
-	a.publish(now)
+	if !ticked || now.Sub(a.published) >= publishEvery {
+		a.publish(now)
+		a.published = now
+	}
 	if !ticked {
 		return
 	}
@@ -265,6 +275,9 @@ func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 	}
 	a.rates = rates
 }
+
+// publishEvery is how old the status may be on a fast loop: nobody asks twice in that time.
+const publishEvery = 500 * time.Millisecond
 
 func (a *Autorate) writeFeed() {
 	a.feed.Reset()
@@ -452,7 +465,7 @@ func (a *Autorate) Once(ctx context.Context) error {
 			break
 		}
 		r := a.do(ctx, *o.Op)
-		failed = r.Err
+		failed = errors.Join(failed, r.Err)
 		o = a.wan.Deliver(a.Clock.Now(), r)
 	}
 	a.writeFeed()

@@ -58,10 +58,10 @@ func DefaultDirs(getenv func(string) string, uid int) Dirs {
 // replaceFile puts content at path so that a reader sees the old file or the new one. A durable file reaches the disk
 // before it takes its place.
 func replaceFile(path string, content []byte, durable bool) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make the directory of %s: %w", path, err)
-	}
 	if durable {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("make the directory of %s: %w", path, err)
+		}
 		if err := renameio.WriteFile(path, content, 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
@@ -69,7 +69,14 @@ func replaceFile(path string, content []byte, durable bool) error {
 	}
 	// One writer per file, guarded by its lock, so one name is enough and nothing is left behind in numbers.
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+	err := os.WriteFile(tmp, content, 0o644)
+	if errors.Is(err, fs.ErrNotExist) { // the usual case is that the directory is there: this runs every cycle
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("make the directory of %s: %w", path, err)
+		}
+		err = os.WriteFile(tmp, content, 0o644)
+	}
+	if err != nil {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", tmp, err)
 	}

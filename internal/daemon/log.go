@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -151,9 +152,12 @@ func openLog(path string, stderr io.Writer) (*logFile, error) {
 func (l *logFile) Reopen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
+		return fmt.Errorf("make the directory of log %s: %w", l.path, err)
+	}
 	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
-		return fmt.Errorf("open log %s: %w (make its directory, or name another in logging.main_log)", l.path, err)
+		return fmt.Errorf("open log %s: %w (mend its rights, or name another in logging)", l.path, err)
 	}
 	if l.f != nil {
 		_ = l.f.Close()

@@ -55,6 +55,9 @@ func (c *Common) head(now unit.Time, name string, started unit.Time, why []strin
 	}
 }
 
+// refusedFor is how long a refusal counts: it is tried again at least once a minute.
+const refusedFor = 70 * time.Second
+
 // startTime is how long a controller may have nothing to say without being unwell.
 const startTime = 10 * time.Second
 
@@ -96,6 +99,8 @@ func (w *WAN) why(now unit.Time) []string {
 		}
 	}
 	switch {
+	case act.Link == actuate.Connected && act.LastErrorClass == actuate.Misconfigured && now.Sub(act.LastErrorAt) < refusedFor:
+		why = append(why, act.LastError)
 	case act.ForeignUntil > now:
 		why = append(why, "somebody else changes the queues; raises are stopped for a while")
 	case act.OverBudget():

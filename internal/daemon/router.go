@@ -50,37 +50,36 @@ func (r rosSwitch) Queue(ctx context.Context) (link.Queue, error) {
 	return r.Client.Queue(ctx, r.queue)
 }
 
+// Rule reads the rule. A disabled one of the wrong form is an error already here, at start, and not only when
+// congestion asks for it; an enabled one is a reading, because disabling it must stay possible.
 func (r rosSwitch) Rule(ctx context.Context) (bool, error) {
 	rule, err := r.Client.Rule(ctx, r.comment)
-	return rule.Enabled, standing(rule, err)
+	if err == nil && !rule.Enabled {
+		err = r.form(rule)
+	}
+	return rule.Enabled, err
 }
 
-// standing drops an error about the answer's form from a reading that is there in full: a router that gives no exit
-// status was read all the same, and what it read back is what decides.
-func standing(rule routeros.Rule, err error) error {
-	var e *routeros.Error
-	if errors.As(err, &e) && e.Kind == routeros.Reply && rule.ID != "" {
+// form says why the rule must not be enabled.
+func (r rosSwitch) form(rule routeros.Rule) error {
+	if r.legacy {
 		return nil
 	}
-	return err
+	if err := rule.Steerable(); err != nil {
+		return fmt.Errorf("%w (or set allow_legacy_rule: true to toggle it as it is)", err)
+	}
+	return nil
 }
 
 func (r rosSwitch) SetRule(ctx context.Context, enabled bool) (bool, error) {
 	// A rule can be edited while we run, so its form is looked at before each enabling. Disabling is always allowed:
 	// it gives the router its normal routing back.
-	if enabled && !r.legacy {
-		rule, err := r.Client.Rule(ctx, r.comment)
-		if err := standing(rule, err); err != nil {
+	if enabled {
+		if _, err := r.Rule(ctx); err != nil {
 			return false, err
-		}
-		if err := rule.Steerable(); err != nil {
-			return rule.Enabled, fmt.Errorf("%w (or set allow_legacy_rule: true to toggle it as it is)", err)
 		}
 	}
 	rule, err := r.Client.SetRule(ctx, r.comment, enabled)
-	if rule.Enabled == enabled {
-		err = standing(rule, err)
-	}
 	return rule.Enabled, err
 }
 

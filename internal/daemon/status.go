@@ -167,6 +167,7 @@ func ReadStatus(run string) (all []Status, dead []string, err error) {
 		return nil, nil, fmt.Errorf("look into %s: %w", run, err)
 	}
 	slices.Sort(paths)
+	var errs []error
 	for _, p := range paths {
 		s, err := askStatus(p)
 		switch {
@@ -175,10 +176,10 @@ func ReadStatus(run string) (all []Status, dead []string, err error) {
 		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 			dead = append(dead, strings.TrimSuffix(filepath.Base(p), ".sock"))
 		default:
-			return all, dead, fmt.Errorf("ask %s: %w", p, err)
+			errs = append(errs, fmt.Errorf("ask %s: %w", p, err))
 		}
 	}
-	return all, dead, nil
+	return all, dead, errors.Join(errs...)
 }
 
 func askStatus(path string) (s Status, err error) {

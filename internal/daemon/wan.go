@@ -174,14 +174,14 @@ func ratesText(r link.Rates) string {
 	return strings.Join(parts, ", ")
 }
 
-// wanted is the decision, below the router's own limit where one was found.
+// wanted is the decision, below the router's own limit where one was found, and never under the lowest floor.
 func (w *WAN) wanted() link.Rates {
 	r := w.last.Rates
 	if w.capped.Down > 0 {
-		r.Down = min(r.Down, w.capped.Down)
+		r.Down = min(r.Down, max(w.capped.Down, w.opt.Shaper.Down.Floor[link.Red]))
 	}
 	if w.capped.Up > 0 {
-		r.Up = min(r.Up, w.capped.Up)
+		r.Up = min(r.Up, max(w.capped.Up, w.opt.Shaper.Up.Floor[link.Red]))
 	}
 	return r
 }

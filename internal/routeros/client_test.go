@@ -201,8 +201,8 @@ func TestUnusableAnswers(t *testing.T) {
 			_, _ = c.ch.Stderr().Write([]byte("something odd"))
 			say(whole, 0)(c)
 		}, "something odd"},
-		{"no status", func(c *call) {
-			_, _ = c.ch.Write([]byte(whole))
+		{"no end and no status", func(c *call) {
+			_, _ = c.ch.Write([]byte(strings.Replace(whole, "wanctl|end|.\r\n", "", 1)))
 			_ = c.ch.Close()
 		}, "without an exit status"},
 	} {
@@ -214,6 +214,17 @@ func TestUnusableAnswers(t *testing.T) {
 				t.Error("the connection was given up")
 			}
 		})
+	}
+}
+
+// TestACompleteAnswerNeedsNoStatus: some servers close the channel without one.
+func TestACompleteAnswerNeedsNoStatus(t *testing.T) {
+	_, c := scripted(t, func(c *call) {
+		_, _ = c.ch.Write([]byte(figures(1, 1)))
+		_ = c.ch.Close()
+	})
+	if _, err := c.Exchange(t.Context(), att, nil); err != nil {
+		t.Error(err)
 	}
 }
 

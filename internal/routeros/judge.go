@@ -9,7 +9,8 @@ import (
 // read takes an answer apart and judges it: what the router reported as failed, what is missing, and which of the
 // names matched nothing or too much. The reply is returned beside an error: parts of it may stand.
 //
-// Success needs all of it: exit status 0, nothing on stderr, no known error text, every mark up to the end.
+// Success needs all of it: no exit status but 0, nothing on stderr, no known error text, every mark up to the end. A
+// router that sends no status at all is believed when its answer is complete: the marks are stronger evidence.
 func (c *Client) read(op string, a answer, thing string, names ...string) (reply, *Error) {
 	fail := func(kind Kind, err error, hint string) *Error {
 		e := c.err(kind, op, err, hint)
@@ -26,8 +27,8 @@ func (c *Client) read(op string, a answer, thing string, names ...string) (reply
 		return r, e
 	case a.status > 0:
 		return r, fail(Reply, fmt.Errorf("the router ended the command with exit status %d", a.status), hintFor(Reply, c.opt.User))
-	case a.status < 0:
-		return r, fail(Reply, errors.New("the router ended the command without an exit status"), hintFor(Reply, c.opt.User))
+	case a.status < 0 && !r.end:
+		return r, fail(Reply, errors.New("the router ended the command early and without an exit status"), hintFor(Reply, c.opt.User))
 	case bad != nil:
 		return r, fail(Reply, bad, hintFor(Reply, c.opt.User))
 	case !r.end:
