@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"wanctl/internal/lab/netsim"
@@ -200,32 +199,46 @@ func (v *view) end() {
 func compare(w io.Writer, without, with score.Result) error {
 	fmt.Fprintf(w, "\nThe same %s with the same seed (%d), once with queues fixed at their ceilings and once with wanctl.\n\n",
 		time.Duration(with.DurationS*float64(time.Second)).Round(time.Second), with.Seed)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name, a, b string) { fmt.Fprintf(t, "%s\t%s\t%s\t\n", name, a, b) }
+	var werr error
+	row := func(name, a, b string) {
+		line := strings.TrimRight(fmt.Sprintf("%-38s %16s %16s", name, a, b), " ")
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			werr = err
+		}
+	}
+	seconds := func(r score.Result) time.Duration { return time.Duration(r.DurationS * float64(time.Second)) }
 	row("", "without wanctl", "with wanctl")
 	row("delay added to a call, median", without.Calls.P50.String(), with.Calls.P50.String())
-	row("95th percentile", without.Calls.P95.String(), with.Calls.P95.String())
-	row("99th percentile", without.Calls.P99.String(), with.Calls.P99.String())
-	row("call seconds above 100 ms", fmt.Sprintf("%.0f", without.Calls.Above100), fmt.Sprintf("%.0f", with.Calls.Above100))
-	seconds := func(r score.Result) time.Duration { return time.Duration(r.DurationS * float64(time.Second)) }
-	for i, l := range with.Lines {
-		o := without.Lines[i]
-		row(l.Name+" throughput, download", o.Delivered.Down.Per(seconds(without)).String(), l.Delivered.Down.Per(seconds(with)).String())
-		row("upload", o.Delivered.Up.Per(seconds(without)).String(), l.Delivered.Up.Per(seconds(with)).String())
-		row("share of capacity used on demand", use(o), use(l))
-		for s := link.Green; s <= link.Red; s++ {
-			row("time in "+s.String()+" (download/upload)", "–",
-				fmt.Sprintf("%.1f%%/%.1f%%", l.States.Down[s].Factor()*100, l.States.Up[s].Factor()*100))
-		}
-		row("router writes", "0", fmt.Sprint(l.Writes))
-	}
+	row("  95th percentile", without.Calls.P95.String(), with.Calls.P95.String())
+	row("  99th percentile", without.Calls.P99.String(), with.Calls.P99.String())
+	row("  call seconds above 100 ms", fmt.Sprintf("%.0f", without.Calls.Above100), fmt.Sprintf("%.0f", with.Calls.Above100))
 	if s := with.Steering; s != nil {
 		row("steering actions", "–", fmt.Sprint(s.Actions))
 		row("calls that began on the other line", "0", fmt.Sprintf("%d of %d", with.OnOther, with.CallCount))
 	}
-	return t.Flush()
+	for i, l := range with.Lines {
+		o := without.Lines[i]
+		both := func(p link.Pair[unit.Bytes], r score.Result) string {
+			return p.Down.Per(seconds(r)).String() + "/" + p.Up.Per(seconds(r)).String()
+		}
+		row(l.Name+" (download/upload)", "", "")
+		row("  throughput", both(o.Delivered, without), both(l.Delivered, with))
+		row("  capacity used while there was demand", use(o), use(l))
+		for s := link.Green; s <= link.Red; s++ {
+			row("  time in "+s.String(), "–", fmt.Sprintf("%.1f%%/%.1f%%", l.States.Down[s].Factor()*100, l.States.Up[s].Factor()*100))
+		}
+		row("  router writes", "0", fmt.Sprint(l.Writes))
+	}
+	return werr
 }
 
+// use is the share of the capacity that was used while somebody wanted it.
 func use(l score.LineResult) string {
-	return fmt.Sprintf("%.0f%%/%.0f%%", l.Use.Down.Factor()*100, l.Use.Up.Factor()*100)
+	share := func(p unit.PPM) string {
+		if p == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.0f%%", p.Factor()*100)
+	}
+	return share(l.Use.Down) + "/" + share(l.Use.Up)
 }
