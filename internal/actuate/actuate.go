@@ -354,7 +354,8 @@ func (a *Actuator) issue(op Op) {
 			a.pretend.Set(d, w)
 		}
 	}
-	if a.budget.spend(a.now, raise) {
+	// A dry run costs nothing, and the next process must not pay for it.
+	if !a.cfg.DryRun && a.budget.spend(a.now, raise) {
 		a.note(link.Alert, "write_budget", "%d router writes in 24 hours are more than the budget of %d: raises go at "+
 			"most once a minute until the count falls; a longer interval_ms or a smaller step_up_mbps needs fewer writes.",
 			a.budget.used(), a.cfg.Daily)

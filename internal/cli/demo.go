@@ -48,6 +48,12 @@ const command = 150 * time.Millisecond
 
 // Run plays the evening twice.
 func (c demoCmd) Run(app *App) error {
+	switch {
+	case !(c.Speed >= 0.1 && c.Speed <= 1e6):
+		return fmt.Errorf("--speed %g is outside 0.1 to 1000000", c.Speed)
+	case c.Duration <= 0:
+		return fmt.Errorf("--duration %s is not a time to play", c.Duration)
+	}
 	site, err := app.sites()
 	if err != nil {
 		return err
@@ -88,13 +94,16 @@ func (d *demo) play(ctx context.Context, seed uint64, length time.Duration) (wit
 	if length > 0 && length < evening.Duration {
 		evening.Duration = length
 	}
+	if with, err = d.controlled(ctx, evening); err != nil {
+		return without, with, err
+	}
 	bare, err := score.New(siteSetup(evening, d.site, "static", command), nil)
 	if err != nil {
 		return without, with, err
 	}
-	bare.Advance(bare.Net().End())
-	with, err = d.controlled(ctx, evening)
-	return bare.Result(), with, err
+	// A showing that was stopped is compared with as much of the other.
+	bare.Advance(netsim.Epoch.Add(time.Duration(with.DurationS * float64(time.Second))))
+	return bare.Result(), with, nil
 }
 
 // controlled plays the evening with the controllers on a real SSH connection to an emulated router.

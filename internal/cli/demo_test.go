@@ -101,7 +101,7 @@ func TestDemoPrintsTheTable(t *testing.T) {
 	var out bytes.Buffer
 	app.Stdout = &out
 	app.Notify = System().Notify
-	if err := (demoCmd{Headless: true, Duration: 2 * time.Minute, Seed: 1}).Run(app); err != nil {
+	if err := (demoCmd{Headless: true, Duration: 2 * time.Minute, Seed: 1, Speed: 20}).Run(app); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"without wanctl", "with wanctl", "99th percentile", "router writes", "steering actions", "Spectrum: [GREEN/GREEN]"} {

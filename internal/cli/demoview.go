@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"wanctl/internal/lab/netsim"
 	"wanctl/internal/lab/score"
@@ -147,12 +148,12 @@ func (v *view) paint() {
 			v.colour(stateColour[d.State.Down], fmt.Sprintf("%-8s", d.State.Down)),
 			v.colour(stateColour[d.State.Up], fmt.Sprintf("%-8s", d.State.Up)))
 		add("  line      %6s / %-6s  our rate %6s / %-6s", now.Capacity.Down, now.Capacity.Up, d.Rates.Down, d.Rates.Up)
-		add("  delay     RTT %-8s baseline %-8s delta %-8s a packet waits %s", d.RTT, d.Baseline, d.Delta, now.Down+now.Up)
-		add("  %s", v.bar(d.Rates.Down, now.Capacity.Down, 950*unit.Mbps, i))
+		add("%s", v.cut(fmt.Sprintf("  delay     RTT %-8s baseline %-8s delta %-8s a packet waits %s", d.RTT, d.Baseline, d.Delta, now.Down+now.Up)))
+		add("%s", v.bar(d.Rates.Down, now.Capacity.Down, 950*unit.Mbps, i))
 	}
 	add("")
 	text, _ := v.run.SteeringLine()
-	add("%s", text)
+	add("%s", v.cut(text))
 	recent := v.events[max(0, len(v.events)-shownEvents):]
 	for i := range shownEvents {
 		if i < len(recent) {
@@ -165,13 +166,17 @@ func (v *view) paint() {
 	fmt.Fprint(v.d.app.Stdout, b.String())
 }
 
+// fits says whether a text without colours stays on one row of the screen.
+func (v *view) fits(s string) bool {
+	return v.d.app.Width <= 1 || utf8.RuneCountInString(s) < v.d.app.Width
+}
+
 // cut keeps a line on one row of the screen.
 func (v *view) cut(s string) string {
-	r := []rune(s)
-	if w := v.d.app.Width; w > 1 && len(r) >= w {
-		return string(r[:w-2]) + "…"
+	if v.fits(s) {
+		return s
 	}
-	return s
+	return string([]rune(s)[:max(v.d.app.Width-2, 0)]) + "…"
 }
 
 // bar shows the rate against what the line carries.
@@ -186,7 +191,11 @@ func (v *view) bar(rate, capacity, full unit.Rate, i int) string {
 		cells[k] = '━'
 	}
 	cells[at(capacity)] = '┃'
-	return "[" + string(cells) + "]  ━ our rate  ┃ what the line carries"
+	text := "  [" + string(cells) + "]"
+	if legend := "  ━ our rate  ┃ what the line carries"; v.fits(text + legend) {
+		text += legend
+	}
+	return v.cut(text)
 }
 
 func (v *view) end() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,9 @@ type Autorate struct {
 	feedOK bool
 	feed   bytes.Buffer
 	rates  link.Rates
-	status atomic.Pointer[Status]
+	// applied is what the router had at the last cycle.
+	applied link.Rates
+	status  atomic.Pointer[Status]
 	// published is when status was last made.
 	published unit.Time
 	// stopPings ends the pinger in use and waits for it.
@@ -94,7 +97,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	if a.boot, err = BootID(); err != nil {
 		return nil, err
 	}
-	unlock, anonymous, err := takeLock(a.cfg.LockFile, a.cfg.Name, a.path, a.Clock.Wall())
+	unlock, anonymous, err := takeLocks(a.Dirs.Run, a.cfg.LockFile, a.cfg.Name, a.path, a.Clock.Wall())
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +206,7 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
 	a.publish(a.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), func() Status { return *a.status.Load() })
+	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress) })
 	if err != nil {
 		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
 	}
@@ -239,7 +242,13 @@ func (a *Autorate) do(ctx context.Context, op actuate.Op) actuate.Result {
 	h := a.hand.Load()
 	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
-	return Exchange(ctx, h.Shaper, op)
+	began := a.Clock.Now()
+	res := Exchange(ctx, h.Shaper, op)
+	if a.log.Enabled(ctx, slog.LevelDebug) {
+		a.log.Debug(fmt.Sprintf("router operation %d: set %q, read back DL=%s, UL=%s, took %s, error: %v", op.ID, ratesText(op.Want),
+			res.Report.Down.MaxLimit, res.Report.Up.MaxLimit, a.Clock.Now().Sub(began).Round(time.Millisecond), res.Err))
+	}
+	return res
 }
 
 // Exchange is one operation on a line's router, with its error classed.
@@ -269,11 +278,14 @@ func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 	}
 	a.made(now)
 	a.writeFeed()
-	rates := a.wan.Decision().Rates
-	if a.saver.due(now, rates != a.rates) {
+	rates, applied := a.wan.Decision().Rates, a.wan.Applied()
+	if a.saver.due(now, rates != a.rates || applied != a.applied) {
 		a.saver.save(a.encodeState(now))
 	}
-	a.rates = rates
+	a.rates, a.applied = rates, applied
+	if a.log.Enabled(context.Background(), slog.LevelDebug) {
+		a.log.Debug(a.wan.Detail(now))
+	}
 }
 
 // publishEvery is how old the status may be on a fast loop: nobody asks twice in that time.
@@ -308,6 +320,7 @@ const (
 // leave puts the exit rates on the router, unless another process takes over or nothing may be written.
 func (a *Autorate) leave() error {
 	if a.DryRun || !a.cfg.Enabled {
+		a.log.Info("exit: nothing was written, so nothing is put back; a controlling process would leave " + ratesText(a.wan.ExitRates()))
 		return nil
 	}
 	handed, err := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, a.Clock.Now())

@@ -75,7 +75,7 @@ func (f *FeedFile) read() (steer.Autorate, error) {
 		return steer.Autorate{}, fmt.Errorf("read what autorate publishes in %s: %w", f.Path, err)
 	}
 	if whole && f.WAN != "" && feed.WAN != f.WAN {
-		return steer.Autorate{}, fmt.Errorf("%s is the feed of %s, not of %s: correct cake_state_sources", f.Path, feed.WAN, f.WAN)
+		return steer.Autorate{}, fmt.Errorf("%s is the feed of %q, not of %q: correct cake_state_sources", f.Path, feed.WAN, f.WAN)
 	}
 	// Instants of another boot mean nothing here: such a file is stale until a cycle of this boot replaces it.
 	return steer.Autorate{Known: true, Fresh: boot == f.BootID, BaselineOnly: !whole, Feed: feed}, nil

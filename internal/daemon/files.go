@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -69,21 +70,32 @@ func replaceFile(path string, content []byte, durable bool) error {
 	}
 	// One writer per file, guarded by its lock, so one name is enough and nothing is left behind in numbers.
 	tmp := path + ".new"
-	err := os.WriteFile(tmp, content, 0o644)
+	err := writeOwn(tmp, content)
 	if errors.Is(err, fs.ErrNotExist) { // the usual case is that the directory is there: this runs every cycle
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("make the directory of %s: %w", path, err)
 		}
-		err = os.WriteFile(tmp, content, 0o644)
+		err = writeOwn(tmp, content)
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", tmp, err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
+		_ = os.Remove(tmp)
 		return fmt.Errorf("put %s in place: %w", path, err)
 	}
 	return nil
+}
+
+// writeOwn writes a file that must be our own: it follows no link and waits for no reader of a pipe.
+func writeOwn(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 // saveState writes a durable file and keeps the one before as path.bak.
@@ -148,11 +160,18 @@ func sweep(path string) {
 }
 
 func readFile(path string, decode func(io.Reader) error) error {
-	f, err := os.Open(path)
+	// Not to wait where somebody put a pipe.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", path)
+	}
 	return decode(f)
 }
 
@@ -176,13 +195,33 @@ func (e *LockHeldError) Error() string {
 		e.Name, e.Holder, e.Path)
 }
 
+// takeLocks makes this process the only one for name in the run directory, and the only one with the configured lock
+// file: sockets and notes go by name, whatever file a configuration locks.
+func takeLocks(run, configured, name, config string, now time.Time) (release func() error, anonymous, err error) {
+	release, anonymous, err = takeLock(configured, name, config, now)
+	byName := filepath.Join(run, name+".lock")
+	if err != nil || filepath.Clean(configured) == byName {
+		return release, anonymous, err
+	}
+	second, alsoAnonymous, err := takeLock(byName, name, config, now)
+	if err != nil {
+		return nil, nil, errors.Join(err, release())
+	}
+	first := release
+	return func() error { return errors.Join(second(), first()) }, errors.Join(anonymous, alsoAnonymous), nil
+}
+
 // takeLock makes this process the only one for name. The lock lives as long as the process: a killed one leaves none.
 // warn says that the lock is held but does not name its owner: a full disk is no reason not to start.
 func takeLock(path, name, config string, now time.Time) (release func() error, warn, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, nil, fmt.Errorf("make the directory of lock %s: %w", path, err)
 	}
-	l := flock.New(path, flock.SetPermissions(0o644))
+	// Another user who may open the file could hold the lock, and a link could lead anywhere.
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("lock %s is not a regular file: remove it, or name another in lock_file", path)
+	}
+	l := flock.New(path, flock.SetPermissions(0o600))
 	ok, err := l.TryLock()
 	if err != nil {
 		return nil, nil, fmt.Errorf("take lock %s for %s: %w (make its directory writable, or name another in lock_file)", path, name, err)
@@ -191,6 +230,9 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		holder := "a process that has not written its name yet"
 		var o owner
 		if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &o) == nil && o.PID > 0 {
+			if errors.Is(syscall.Kill(o.PID, 0), syscall.ESRCH) {
+				return nil, nil, &LockHeldError{Path: path, Name: name, Holder: "an unknown process (see `fuser " + path + "`)"}
+			}
 			holder = fmt.Sprintf("process %d since %s with %s", o.PID, o.Started.Format(time.DateTime), o.Config)
 		}
 		return nil, nil, &LockHeldError{Path: path, Name: name, Holder: holder}
@@ -198,7 +240,7 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now})
 	if err == nil {
 		// In place, because the lock belongs to this inode.
-		err = os.WriteFile(path, append(b, '\n'), 0o644)
+		err = os.WriteFile(path, append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		warn = fmt.Errorf("the lock %s is held without its owner's name: %w", path, err)

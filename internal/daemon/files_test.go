@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -440,9 +442,38 @@ func TestSaver(t *testing.T) {
 func testLog(t *testing.T) (*Log, *shared) {
 	t.Helper()
 	var b shared
-	l, err := OpenLog(LogOptions{Name: "ATT", Stderr: &b})
+	return &Log{Logger: slog.New(NewTextHandler(&b, "ATT", slog.LevelInfo))}, &b
+}
+
+// A sink that blocks must not stop who logs: lines wait, and what does not fit is counted.
+func TestALogThatBlocksStopsNobody(t *testing.T) {
+	r, w := io.Pipe() // nobody reads yet
+	l, err := OpenLog(LogOptions{Name: "ATT", Stderr: w})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, &b
+	for range queuedLines + 100 {
+		l.Info("line")
+	}
+	lines := 0
+	lost := false
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			if strings.Contains(s.Text(), "log lines were lost") {
+				lost = true
+				continue
+			}
+			lines++
+		}
+	}()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	_ = w.Close()
+	<-done
+	if lines < queuedLines || !lost {
+		t.Errorf("%d of the %d queued lines were written; lost lines told: %v", lines, queuedLines, lost)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,19 +33,21 @@ func WriteHandover(run, name, bootID string, now unit.Time) error {
 	return replaceFile(handoverPath(run, name), append(b, '\n'), false)
 }
 
+// maxNote bounds a hand-over note that is read, in bytes.
+const maxNote = 4096
+
 // HandedOver says whether a valid note lies in the run directory. A note of another boot, from the future or older
 // than a minute is none.
 func HandedOver(run, name, bootID string, now unit.Time) (bool, error) {
-	b, err := os.ReadFile(handoverPath(run, name))
+	var n handoverNote
+	err := readFile(handoverPath(run, name), func(r io.Reader) error {
+		return json.NewDecoder(io.LimitReader(r, maxNote)).Decode(&n)
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("read the hand-over note of %s: %w", name, err)
-	}
-	var n handoverNote
-	if err := json.Unmarshal(b, &n); err != nil {
-		return false, fmt.Errorf("hand-over note of %s: %w", name, err)
 	}
 	age := now.Sub(n.At)
 	return n.BootID == bootID && age >= 0 && age <= HandoverValid, nil

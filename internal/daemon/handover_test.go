@@ -137,7 +137,7 @@ func TestRelease(t *testing.T) {
 				mode string
 				want link.Rates
 			}{
-				{"on_exit: base", base}, {"on_exit: ceiling", ceiling}, {"on_exit: last", base}, // the stop left the base
+				{"on_exit: base", base}, {"on_exit: ceiling", ceiling}, {"on_exit: last", floor}, // what is on the router stays
 			} {
 				for queue, r := range map[string]unit.Rate{attDown: floor.Down, attUp: floor.Up} {
 					if err := w.router.ForeignSet(queue, r); err != nil { // as a killed process leaves it

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 )
 
 // textHandler prints `2006-01-02 15:04:05,000 [ATT] [INFO] message key=value`, the line of the earlier Python system.
@@ -122,6 +126,74 @@ func (f fanout) WithGroup(n string) slog.Handler {
 	return out
 }
 
+// background writes lines on a goroutine of its own: a sink that blocks, such as a full pipe, must not stop a loop. What
+// does not fit into its queue is dropped and counted.
+type background struct {
+	w     io.Writer
+	lines chan []byte
+	quit  chan struct{}
+	done  chan struct{}
+	lost  atomic.Uint64
+}
+
+const (
+	queuedLines = 4096
+	flushTime   = time.Second // what a stop waits for a sink that blocks
+)
+
+func newBackground(w io.Writer) *background {
+	b := &background{w: w, lines: make(chan []byte, queuedLines), quit: make(chan struct{}), done: make(chan struct{})}
+	go b.run()
+	return b
+}
+
+func (b *background) run() {
+	defer close(b.done)
+	for {
+		select {
+		case line := <-b.lines:
+			b.put(line)
+		case <-b.quit:
+			for {
+				select {
+				case line := <-b.lines:
+					b.put(line)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (b *background) put(line []byte) {
+	if n := b.lost.Swap(0); n > 0 {
+		fmt.Fprintf(b.w, "wanctl: %d log lines were lost: the log could not be written fast enough\n", n)
+	}
+	_, _ = b.w.Write(line) // nobody is left to be told; a file says it on stderr itself
+}
+
+// Write queues a line and never blocks.
+func (b *background) Write(line []byte) (int, error) {
+	select {
+	case b.lines <- bytes.Clone(line):
+	default:
+		b.lost.Add(1)
+	}
+	return len(line), nil
+}
+
+// close writes what is queued, and gives a blocked sink up after a moment. Lines that come later are lost.
+func (b *background) close() {
+	close(b.quit)
+	t := time.NewTimer(flushTime)
+	defer t.Stop()
+	select {
+	case <-b.done:
+	case <-t.C:
+	}
+}
+
 // LogOptions say where a WAN's lines go.
 type LogOptions struct {
 	// Name stands in every line.
@@ -155,7 +227,7 @@ func (l *logFile) Reopen() error {
 	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
 		return fmt.Errorf("make the directory of log %s: %w", l.path, err)
 	}
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return fmt.Errorf("open log %s: %w (mend its rights, or name another in logging)", l.path, err)
 	}
@@ -190,7 +262,8 @@ func (l *logFile) Close() error {
 // Log is the logger of one WAN or steering with the files behind it.
 type Log struct {
 	*slog.Logger
-	files []*logFile
+	files  []*logFile
+	behind []*background
 }
 
 // OpenLog opens the files and builds the handlers.
@@ -205,6 +278,9 @@ func OpenLog(o LogOptions) (*Log, error) {
 		return f, nil
 	}
 	handler := func(w io.Writer, level slog.Level) slog.Handler {
+		behind := newBackground(w)
+		l.behind = append(l.behind, behind)
+		w = behind
 		if o.JSON {
 			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).
 				WithAttrs([]slog.Attr{slog.String("name", o.Name)})
@@ -245,8 +321,11 @@ func (l *Log) Reopen() error {
 	return errors.Join(errs...)
 }
 
-// Close closes the files.
+// Close writes what is queued and closes the files. Nothing may be logged after it.
 func (l *Log) Close() error {
+	for _, b := range l.behind {
+		b.close()
+	}
 	var first error
 	for _, f := range l.files {
 		if err := f.Close(); err != nil && first == nil {

@@ -122,6 +122,12 @@ func sameWAN(old, c *config.WAN) error {
 	switch {
 	case old.Name != c.Name:
 		return fmt.Errorf("wan_name changed from %s to %s: that is another WAN; stop this one and start the other", old.Name, c.Name)
+	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port || old.Queues != c.Queues:
+		return errors.New("router.host, router.port and queues cannot change while running, because the old queues would keep " +
+			"their last rates: stop this process, which puts them back, and start it again")
+	case old.Enabled && !c.Enabled:
+		return errors.New("continuous_monitoring.enabled cannot become false while running, because the queues would keep " +
+			"their last rates: stop this process, which puts them back, and start it again")
 	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.FeedFile != c.FeedFile || old.Logging != c.Logging:
 		return errors.New("lock_file, state_file, feed_file and logging cannot change while running: restart with `wanctl handover` first")
 	}
@@ -132,6 +138,9 @@ func sameSteering(old, c *config.Steering) error {
 	switch {
 	case old.Name != c.Name || old.Steer.Primary != c.Steer.Primary || old.Steer.Alternate != c.Steer.Alternate:
 		return errors.New("wan_name, primary and alternate cannot change while running: stop this one and start the other")
+	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port || old.RuleComment != c.RuleComment:
+		return errors.New("router.host, router.port and mangle_rule.comment cannot change while running, because the old rule " +
+			"would stay as it is: stop this process, which disables it, and start it again")
 	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.Logging != c.Logging:
 		return errors.New("lock_file, state.file and logging cannot change while running: restart with `wanctl handover` first")
 	case old.Source != c.Source || old.Alternate.StateSource != c.Alternate.StateSource:

@@ -23,9 +23,12 @@ func (a *Autorate) publish(now unit.Time) {
 		Router: fmt.Sprint(a.router), Link: act.Link.String(), Writes: act.Writes24h, DryRun: act.DryRun,
 		Hour: w.shares.since(now, time.Hour), Day: w.shares.since(now, 24*time.Hour), Ever: sharesOf(w.shares.total),
 	}
-	if s.Applied == (link.Rates{}) { // nothing had to be written yet
-		s.Applied = s.ReadBack
+	for _, d := range []link.Direction{link.Down, link.Up} {
+		if s.Applied.Get(d) == 0 { // nothing had to be written yet
+			s.Applied.Set(d, s.ReadBack.Get(d))
+		}
 	}
+	s.ReadAgeS = ageSeconds(now, w.out.AppliedAt)
 	if act.LastError != "" {
 		s.LastErr = fmt.Sprintf("%s ago: %s", now.Sub(act.LastErrorAt).Round(time.Second), act.LastError)
 	}
@@ -43,7 +46,14 @@ func (a *Autorate) publish(now unit.Time) {
 			})
 		}
 	}
-	st := a.head(now, a.String(), w.started, w.why(now))
+	why := w.why(now)
+	if !a.feedOK {
+		why = append(why, "the feed "+a.cfg.FeedFile+" cannot be written, so steering cannot see this WAN")
+	}
+	if a.saver.failing.Load() {
+		why = append(why, "the state file "+a.cfg.StateFile+" cannot be written, so a restart would start from older state")
+	}
+	st := a.head(now, a.String(), w.started, why)
 	st.WAN = s
 	a.status.Store(st)
 }
@@ -51,8 +61,30 @@ func (a *Autorate) publish(now unit.Time) {
 func (c *Common) head(now unit.Time, name string, started unit.Time, why []string) *Status {
 	return &Status{
 		Name: name, Version: c.Version, PID: os.Getpid(), UptimeS: now.Sub(started).Seconds(),
-		Healthy: len(why) == 0, Why: why,
+		Healthy: len(why) == 0, Why: why, at: now,
 	}
+}
+
+// asOf is the status as it must be read at now: ages have grown since it was made, and a loop that stands still is not
+// well, whatever it said last.
+func (s *Status) asOf(now unit.Time, p *progress) Status {
+	out := *s
+	late := now.Sub(s.at).Seconds()
+	out.UptimeS += late
+	if s.WAN != nil {
+		w := *s.WAN
+		for _, age := range []*float64{&w.AgeS, &w.ReadAgeS} {
+			if *age >= 0 {
+				*age += late
+			}
+		}
+		out.WAN = &w
+	}
+	if last, stale := p.Progress(); now.Sub(last) > stale {
+		out.Healthy = false
+		out.Why = append([]string{fmt.Sprintf("its loop has made no cycle for %s", now.Sub(last).Round(time.Second))}, s.Why...)
+	}
+	return out
 }
 
 // refusedFor is how long a refusal counts: it is tried again at least once a minute.
@@ -114,7 +146,7 @@ func (s *Steer) publish(now unit.Time) {
 	m := s.machine
 	d := m.last
 	st := &SteeringStatus{
-		State: d.Name, Congestion: d.Congestion.String(), Delta: d.Delta, EWMA: d.EWMA,
+		State: d.Name, Congestion: d.Congestion.String(), Measured: d.Measured, Averaged: d.Averaged, Delta: d.Delta, EWMA: d.EWMA,
 		Rule: "not read yet", Router: fmt.Sprint(s.router), DryRun: s.DryRun,
 	}
 	if m.rule.Known {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func (r Releaser) Release(f *config.File) (string, error) {
 	} else {
 		name, lock = SteeringID(f.Steering), f.Steering.LockFile
 	}
-	unlock, _, err := takeLock(lock, name, "wanctl release", r.Clock.Wall())
+	unlock, _, err := takeLocks(r.Dirs.Run, lock, name, "wanctl release", r.Clock.Wall())
 	var held *LockHeldError
 	if errors.As(err, &held) {
 		return "", fmt.Errorf("%s is run by %s, which would undo a release: stop it instead, it releases by itself", name, held.Holder)
@@ -39,16 +40,16 @@ func (r Releaser) Release(f *config.File) (string, error) {
 	}
 	defer func() { _ = unlock() }()
 	if r.IfNotHandedOver {
+		// A note that cannot be read announces nothing: the router gets its rates back.
 		boot, err := BootID()
-		if err != nil {
-			return "", err
+		if err == nil {
+			var handed bool
+			if handed, err = HandedOver(r.Dirs.Run, name, boot, r.Clock.Now()); handed {
+				return name + ": handed over, nothing was changed", nil
+			}
 		}
-		handed, err := HandedOver(r.Dirs.Run, name, boot, r.Clock.Now())
 		if err != nil {
-			return "", err
-		}
-		if handed {
-			return name + ": handed over, nothing was changed", nil
+			name += " (" + err.Error() + ")"
 		}
 	}
 	if f.WAN != nil {
@@ -59,7 +60,7 @@ func (r Releaser) Release(f *config.File) (string, error) {
 
 func (r Releaser) wan(c *config.WAN) (string, error) {
 	if !c.Enabled {
-		return c.Name + ": continuous_monitoring.enabled is false, so nothing of it is on the router", nil
+		return c.Name + ": continuous_monitoring.enabled is false: nothing was written", nil
 	}
 	router, err := r.Hands.shaper(c, r.Clock)
 	if err != nil {
@@ -68,16 +69,20 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 	defer func() { _ = router.Close() }()
 	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
 	if c.OnExit == config.ExitLast {
-		// The last rate is what the dead process had decided; its router may still have the one before.
-		var saved state.WAN
-		if ok, _ := loadState(c.StateFile, func(r io.Reader) (err error) {
-			saved, err = state.ReadWAN(r, c.Name)
+		// The last rate is the one on the router, unless that is none at all.
+		var is link.Rates
+		err := persist(func(ctx context.Context) error {
+			rep, err := router.Exchange(ctx, nil)
+			is = rep.Applied()
 			return err
-		}); ok && saved.Applied.Down > 0 && saved.Applied.Up > 0 {
-			want = link.Rates{Down: min(saved.Applied.Down, c.Shaper.Down.Ceiling), Up: min(saved.Applied.Up, c.Shaper.Up.Ceiling)}
-		} else {
-			want = c.Base
+		})
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("%s: %w", c.Name, err)
+		case is.Down > 0 && is.Up > 0:
+			return fmt.Sprintf("%s: on_exit is last: DL=%s, UL=%s stay on the router", c.Name, is.Down, is.Up), nil
 		}
+		want = c.Base
 	}
 	if err := setRates(router, want); err != nil {
 		return "", fmt.Errorf("%s: %w", c.Name, err)

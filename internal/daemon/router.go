@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"wanctl/internal/actuate"
 	"wanctl/internal/link"
@@ -93,6 +94,12 @@ func classify(err error) (actuate.ErrClass, bool) {
 	case routeros.IsForm(err):
 		return actuate.Misconfigured, false
 	case !errors.As(err, &e):
+		return actuate.Transient, false
+	}
+	var local *fs.PathError
+	switch {
+	case (e.Kind == routeros.Auth || e.Kind == routeros.HostKey) && errors.As(err, &local):
+		// Our own key or known_hosts could not be read: nobody was asked, and the file may be back in a moment.
 		return actuate.Transient, false
 	}
 	switch e.Kind {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"wanctl/internal/unit"
@@ -22,7 +23,7 @@ type saver struct {
 	done    chan struct{}
 	last    unit.Time
 	dirty   bool
-	failing bool
+	failing atomic.Bool
 }
 
 func newSaver(path string, log *Log) *saver {
@@ -39,12 +40,10 @@ func newSaver(path string, log *Log) *saver {
 func (s *saver) write(encode func(io.Writer) error) {
 	err := saveState(s.path, encode)
 	switch {
-	case err != nil && !s.failing:
-		s.failing = true
+	case err != nil && !s.failing.Swap(true):
 		s.log.Error(fmt.Sprintf("%v; running on, but a restart would start from older state: make room or mend the "+
 			"directory's rights, it is tried again by itself", err))
-	case err == nil && s.failing:
-		s.failing = false
+	case err == nil && s.failing.Swap(false):
 		s.log.Info(fmt.Sprintf("state file %s can be written again", s.path))
 	}
 }

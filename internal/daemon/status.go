@@ -28,6 +28,7 @@ type Status struct {
 	UptimeS float64         `json:"uptime_s"`
 	Healthy bool            `json:"healthy"`
 	Why     []string        `json:"why,omitempty"`
+	at      unit.Time       // when it was made
 	WAN     *WANStatus      `json:"wan,omitempty"`
 	Steer   *SteeringStatus `json:"steering,omitempty"`
 }
@@ -43,8 +44,10 @@ type WANStatus struct {
 	Baseline unit.Millis `json:"baseline_ms"`
 	Delta    unit.Millis `json:"delta_ms"`
 	// Rates are in bit/s: decided by the controller, last written, and last read back from the router.
-	Decided  link.Rates             `json:"decided_bps"`
-	Applied  link.Rates             `json:"applied_bps"`
+	Decided link.Rates `json:"decided_bps"`
+	Applied link.Rates `json:"applied_bps"`
+	// ReadAgeS is the age of ReadBack in seconds, -1 when the router was never read.
+	ReadAgeS float64                `json:"read_back_age_s"`
 	ReadBack link.Rates             `json:"read_back_bps"`
 	Reason   link.Pair[link.Reason] `json:"reason"`
 	Carried  *link.Rates            `json:"carried_bps,omitempty"`
@@ -73,8 +76,11 @@ type ProbeStatus struct {
 
 // SteeringStatus is the steering loop.
 type SteeringStatus struct {
-	State       string             `json:"state"`
-	Congestion  string             `json:"congestion"`
+	State      string `json:"state"`
+	Congestion string `json:"congestion"`
+	// Measured says that Delta was known in the newest cycle, Averaged that EWMA ever was; else they mean nothing.
+	Measured    bool               `json:"measured"`
+	Averaged    bool               `json:"averaged"`
 	Delta       unit.Millis        `json:"delta_ms"`
 	EWMA        unit.Millis        `json:"delta_ewma_ms"`
 	Rule        string             `json:"rule"`
@@ -107,6 +113,9 @@ func serveStatus(path string, get func() Status) (stop func(), err error) {
 	stop = func() {}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return stop, fmt.Errorf("make the directory of %s: %w", path, err)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
+		return stop, fmt.Errorf("%s is not a socket: remove it", path)
 	}
 	// The lock says that no other process of this name runs, so a socket that lies here is a dead one's.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

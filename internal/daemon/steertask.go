@@ -73,7 +73,7 @@ func (s *Steer) openRouter() (undo undoList, err error) {
 	if s.boot, err = BootID(); err != nil {
 		return nil, err
 	}
-	unlock, anonymous, err := takeLock(s.cfg.LockFile, s.String(), s.path, s.Clock.Wall())
+	unlock, anonymous, err := takeLocks(s.Dirs.Run, s.cfg.LockFile, s.String(), s.path, s.Clock.Wall())
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer func() { s.stop() }()
 	s.saver = newSaver(s.cfg.StateFile, s.log)
 	s.publish(s.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), func() Status { return *s.status.Load() })
+	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), func() Status { return s.status.Load().asOf(s.Clock.Now(), s.progress) })
 	if err != nil {
 		s.log.Warn(err.Error() + "; `wanctl status` will not see steering")
 	}

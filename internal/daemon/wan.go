@@ -59,7 +59,7 @@ type WAN struct {
 	shares     shares
 	carried    link.Pair[[link.States]time.Duration] // time per state of earlier runs, from the state file
 	out        actuate.Output
-	wrote      link.Rates // what was last asked of the router
+	wrote      link.Rates // what the router last took from us
 	left       link.Rates // what a stop left there; 0 before
 	findings   []health.Finding
 	flight     uint64 // the operation under way, 0 when there is none
@@ -131,6 +131,11 @@ func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 	case r.Err == nil, r.Read.Down && r.Read.Up:
 		notes = w.prove(r.Report)
 	}
+	for _, d := range []link.Direction{link.Down, link.Up} {
+		if want := r.Op.Want.Get(d); r.Op.Write && want > 0 && (r.Err == nil || r.Read.Get(d)) {
+			w.wrote.Set(d, want)
+		}
+	}
 	return w.drive(now, &r, notes)
 }
 
@@ -151,13 +156,6 @@ func (w *WAN) drive(now unit.Time, r *actuate.Result, notes []link.Note) Outcome
 	}
 	if op := w.out.Op; op != nil {
 		w.flight = op.ID
-	}
-	if op := w.out.Op; op != nil && op.Write {
-		for _, d := range []link.Direction{link.Down, link.Up} {
-			if r := op.Want.Get(d); r > 0 {
-				w.wrote.Set(d, r)
-			}
-		}
 	}
 	return Outcome[actuate.Op]{Notes: append(notes, w.out.Notes...), Op: w.out.Op, Wake: w.out.Wake}
 }
@@ -209,7 +207,7 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 	}
 	w.warnedAt, w.silent = now, true
 	return link.Note{Level: link.Warning, Key: "no_reply", Text: fmt.Sprintf(
-		"no reflector has answered for %s; rates stay where they are and the router is not touched until one does",
+		"no reflector has answered for %s; rates stay where they are until one does",
 		age.Round(time.Second))}, true
 }
 
@@ -306,4 +304,22 @@ func (w *WAN) SetRouter() {
 func Line(name string, d link.Decision) string {
 	return fmt.Sprintf("%s: [%s/%s] RTT=%s, load_ewma=%s, baseline=%s, delta=%s | DL=%s, UL=%s",
 		name, d.State.Down, d.State.Up, d.RTT, d.Load, d.Baseline, d.Delta, d.Rates.Down, d.Rates.Up)
+}
+
+// Detail is the debug line of a cycle: what each host says, and why the rates are what they are.
+func (w *WAN) Detail(now unit.Time) string {
+	var b strings.Builder
+	for _, h := range w.win.Hosts(now) {
+		if h.OK {
+			fmt.Fprintf(&b, "host %d %s (%d replies, %s old), ", h.Host, h.RTT, h.Replies, now.Sub(h.At).Round(time.Millisecond))
+		} else {
+			fmt.Fprintf(&b, "host %d silent, ", h.Host)
+		}
+	}
+	d, act := w.last, w.out.Status
+	fmt.Fprintf(&b, "because %s/%s, held %s/%s", d.Reason.Down.Cause, d.Reason.Up.Cause, act.Hold.Down, act.Hold.Up)
+	if w.load.Known {
+		fmt.Fprintf(&b, ", carried DL=%s, UL=%s", w.load.Down, w.load.Up)
+	}
+	return b.String()
 }
