@@ -1,4 +1,5 @@
-# The two commands a newcomer needs are `make demo` and `make test`. Both do their own set-up; all they need is Go.
+# The two commands a newcomer needs are `make demo` and `make test`. Both do their own set-up; all they need is Go
+# (the race detector also wants a C compiler; without one it is left out, and said).
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -s -w -X wanctl/internal/cli.Version=$(VERSION)
@@ -19,7 +20,7 @@ demo: build ## an evening on two lines, without and with wanctl
 test: ## all tests; says at the end what could not run here
 	scripts/test
 
-test-long: ## the same with the full number of seeds and rounds
+test-long: ## the same, then the properties with 5000 cases each and every fuzz target for a minute
 	WANCTL_LONG=1 scripts/test
 
 lint: $(TOOLS)/golangci-lint ## formatting, imports, mistakes
@@ -29,7 +30,7 @@ $(TOOLS)/golangci-lint:
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 bench: ## speeds: the cores, the pinger, a simulated day against the clock
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/... | grep -E '^(pkg|Benchmark)' | grep -B1 '^Benchmark' | grep -v '^--'
 	$(GO) run ./cmd/wanctl sim day --speed | tail -1
 
 cover: ## coverage of the words, the judgement and the paper

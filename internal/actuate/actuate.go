@@ -12,7 +12,8 @@ import (
 	"wanctl/internal/unit"
 )
 
-// Limits that the behaviour is specified by.
+// Limits that the documented behaviour rests on (docs/files.md, docs/routeros.md). They are choices: nobody has published how
+// much flash one rate change wears, and an RB5009 serves about 50 requests a second.
 const (
 	// HeldAtMost is how long a raise waits in the dead band, and how far apart raises are once the day's budget is
 	// spent. Together with the backoff it bounds the time until the wanted rate is on a router that works.
@@ -91,7 +92,7 @@ const (
 	Unknown
 	// Fatal is a failure that trying again makes worse: wrong credentials, a changed host key.
 	Fatal
-	// Config is a failure that a person has to mend on the router: no such queue, no permission.
+	// Misconfigured is a failure that a person has to mend on the router: no such queue, no permission.
 	Misconfigured
 )
 

@@ -40,7 +40,9 @@ and with two controllers and steering, through a real SSH connection to an emula
 verified. Network and time are simulated; the controllers and the SSH client are those of "wanctl run". Needs no root and
 no network.
 
-Example: wanctl demo --headless --seed 7`
+Example:
+
+    wanctl demo --headless --seed 7`
 }
 
 // command is how long a router command takes in the demo's virtual time: what SSH to an RB5009 was measured at.
@@ -83,6 +85,8 @@ type demo struct {
 	live  bool
 	quiet bool
 	speed float64
+	// events are what the last showing told.
+	events []event
 }
 
 // play returns the figures of the same evening without and with wanctl.
@@ -138,7 +142,7 @@ func (d *demo) controlled(ctx context.Context, evening netsim.Scenario) (res sco
 	}
 	b.net = run.Net()
 	view.run = run
-	if err := b.serve(ctx); err != nil {
+	if err := b.serve(context.WithoutCancel(ctx)); err != nil {
 		return res, err
 	}
 	b.mu.Lock()
@@ -148,6 +152,7 @@ func (d *demo) controlled(ctx context.Context, evening netsim.Scenario) (res sco
 		view.frame(ctx)
 	}
 	view.end()
+	d.events = view.events
 	return run.Result(), nil
 }
 

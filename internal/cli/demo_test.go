@@ -21,6 +21,13 @@ func quietApp() *App {
 // show plays the demo's evening; change may cripple the sites first.
 func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result) {
 	t.Helper()
+	without, with, _ = told(t, seed, change)
+	return without, with
+}
+
+// told is show with the events.
+func told(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result, events []event) {
+	t.Helper()
 	app := quietApp()
 	site, err := app.sites()
 	if err != nil {
@@ -34,7 +41,7 @@ func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 	if err != nil {
 		t.Fatal(err)
 	}
-	return without, with
+	return without, with, d.events
 }
 
 // The evening's story: wanctl lowers the delay of calls, steers under confirmed congestion and comes back, and does not
@@ -42,7 +49,33 @@ func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 func TestDemoTellsItsStory(t *testing.T) {
 	t.Parallel()
 	for _, seed := range []uint64{1, 2, 3} {
-		without, with := show(t, seed, nil)
+		without, with, events := told(t, seed, nil)
+		// The evening's plan: the cable degrades from 1:00 and from 4:30, delay alone from 3:10, congestion at the provider
+		// from 6:30 to 8:10.
+		within := func(from, to time.Duration, text string) bool {
+			for _, e := range events {
+				if e.at >= from && e.at <= to && strings.Contains(e.text, text) {
+					return true
+				}
+			}
+			return false
+		}
+		for _, want := range []struct {
+			from, to time.Duration
+			text     string
+			happens  bool
+		}{
+			{60 * time.Second, 105 * time.Second, "Spectrum: the download is RED", true},
+			{190 * time.Second, 235 * time.Second, "Spectrum: the download is SOFT_RED", true},
+			{185 * time.Second, 265 * time.Second, "rule is enabled", false},
+			{270 * time.Second, 330 * time.Second, "Spectrum: the download is", true},
+			{390 * time.Second, 490 * time.Second, "rule is enabled: new calls take ATT", true},
+			{490 * time.Second, 600 * time.Second, "rule is disabled: new calls take Spectrum", true},
+		} {
+			if within(want.from, want.to, want.text) != want.happens {
+				t.Errorf("seed %d: %q between %s and %s must be %v:\n%v", seed, want.text, want.from, want.to, want.happens, events)
+			}
+		}
 		if with.Calls.P95*10 > without.Calls.P95*8 {
 			t.Errorf("seed %d: a call's p95 is %s with wanctl and %s without: not visibly better", seed, with.Calls.P95, without.Calls.P95)
 		}
@@ -78,6 +111,10 @@ func TestACrippledControllerShows(t *testing.T) {
 			c.Down.FactorDown, c.Up.FactorDown = unit.One, unit.One
 		}
 	})
+	if lame.Calls.P95*10 < sound.Calls.P95*13 || lame.Calls.Above100*10 < sound.Calls.Above100*15 {
+		t.Errorf("with factor_down 1.0 a call's p95 is %s and %.0f s stand above 100 ms; with the shipped one %s and %.0f s: no visible difference",
+			lame.Calls.P95, lame.Calls.Above100, sound.Calls.P95, sound.Calls.Above100)
+	}
 	if lame.Lines[netsim.Cable].Line.P95*10 < sound.Lines[netsim.Cable].Line.P95*13 {
 		t.Errorf("with factor_down 1.0 the line's p95 is %s, with the shipped one %s: no visible difference",
 			lame.Lines[netsim.Cable].Line.P95, sound.Lines[netsim.Cable].Line.P95)

@@ -20,7 +20,7 @@ type view struct {
 	evening netsim.Scenario
 	run     *score.Run
 	lines   int // on the screen
-	events  []string
+	events  []event
 	began   time.Time
 	on      bool                    // the steering rule, as last shown
 	states  []link.Pair[link.State] // per link, as last shown
@@ -48,11 +48,19 @@ func (v *view) note(name string, n link.Note) {
 	v.event(fmt.Sprintf("%s: %s", name, n.Text))
 }
 
+// event is something worth telling, and when it was.
+type event struct {
+	at   time.Duration
+	text string
+}
+
+func (e event) String() string { return fmt.Sprintf("%8s  %s", e.at, e.text) }
+
 func (v *view) event(text string) {
-	text = fmt.Sprintf("%8s  %s", v.at(), text)
-	v.events = append(v.events, text)
+	e := event{v.at(), text}
+	v.events = append(v.events, e)
 	if !v.d.live && !v.d.quiet {
-		fmt.Fprintln(v.d.app.Stdout, text)
+		fmt.Fprintln(v.d.app.Stdout, e)
 	}
 }
 
@@ -157,7 +165,7 @@ func (v *view) paint() {
 	recent := v.events[max(0, len(v.events)-shownEvents):]
 	for i := range shownEvents {
 		if i < len(recent) {
-			add("%s", v.cut(recent[i]))
+			add("%s", v.cut(recent[i].String()))
 		} else {
 			add("")
 		}
@@ -206,7 +214,7 @@ func (v *view) end() {
 
 // compare prints the two runs side by side.
 func compare(w io.Writer, without, with score.Result) error {
-	fmt.Fprintf(w, "\nThe same %s with the same seed (%d), once with queues fixed at their ceilings and once with wanctl.\n\n",
+	fmt.Fprintf(w, "\nThe same %s with the same seed (%d): queues fixed at their ceilings, and wanctl.\n\n",
 		time.Duration(with.DurationS*float64(time.Second)).Round(time.Second), with.Seed)
 	var werr error
 	row := func(name, a, b string) {

@@ -34,9 +34,11 @@ func (simCmd) Help() string {
 VDSL line of 85/16 Mbit/s) with FIFOs that bloat, flows that back off, calls and reflectors. Only the router, the network and
 the clock are simulated. A day takes seconds.
 
-Examples: wanctl sim drop
-          wanctl sim drop --control static
-          wanctl sim day --seed 7 --speed`
+Example:
+
+    wanctl sim drop
+    wanctl sim drop --control static
+    wanctl sim day --seed 7 --speed`
 }
 
 // Run plays one scenario.

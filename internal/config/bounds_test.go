@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// bound is a number's range as the specification has it, and where that is silent, as the documentation tells it. It
+// bound is a number's range as the documentation tells it. It
 // is written out here once more, so that a slip in the schema's table is seen.
 type bound struct {
 	min, max float64

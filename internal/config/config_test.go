@@ -71,7 +71,7 @@ func floors(green, yellow, soft, red unit.Rate) (f [link.States]unit.Rate) {
 	return f
 }
 
-// TestSites holds the two shipped sites to the figures of the specification.
+// TestSites holds the two shipped sites to the figures of the production sites.
 func TestSites(t *testing.T) {
 	const m = unit.Mbps
 	common := shaper.Config{
@@ -153,7 +153,7 @@ func TestShippedSteering(t *testing.T) {
 	}
 }
 
-// TestMinimal holds the defaults to the specification's figures, which stand here a second time on purpose.
+// TestMinimal holds the defaults to the documented figures, which stand here a second time on purpose.
 func TestMinimal(t *testing.T) {
 	w := shipped(t, "minimal.yaml").WAN
 	const m = unit.Mbps

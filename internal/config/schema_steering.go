@@ -55,7 +55,7 @@ var steeringKeys = slices.Concat(
 			path: "alternate.ping_host", typ: typeText, form: formHost, defWords: "measurement.ping_host",
 			doc: "Reflector for those probes.", example: "1.1.1.1",
 		},
-		queueKeyOff("alternate.queue", "The alternate's download queue.", "WAN-Download-ATT"),
+		queueKeyOff("alternate.queue", "The alternate's download queue; checked, and not read yet.", "WAN-Download-ATT"),
 		{
 			path: "alternate.state_source", typ: typeText, form: formPath, defWords: "none", off: true,
 			doc: "The alternate's feed, where its controller runs on this host.", example: "/run/wanctl/ATT_feed.json",
@@ -92,7 +92,7 @@ var steeringKeys = slices.Concat(
 		},
 		{
 			path: "cake_queues.primary_upload", typ: typeText, form: formName, defWords: "that of topology.primary_wan_config",
-			doc: "The upload's queue.", example: "WAN-Upload-Spectrum",
+			doc: "The upload's queue; checked, and not read yet.", example: "WAN-Upload-Spectrum",
 		},
 		queueKeyOff("cake_queues.*_download", "The same under the line's own name.", "WAN-Download-ATT"),
 		queueKeyOff("cake_queues.*_upload", "The same under the line's own name.", "WAN-Upload-ATT"),
@@ -181,11 +181,11 @@ var steeringKeys = slices.Concat(
 		},
 		{
 			path: "timeouts.ping", typ: typeNumber, unit: "s", def: "2", min: 0.05, max: 10,
-			doc: "For one probe; a later reply is counted as late.",
+			doc: "For one probe of a single cycle (--once). A running loop takes every reply up to 10 s: a line that bloats that far must not look silent.",
 		},
 		{
 			path: "timeouts.ping_total", typ: typeNumber, unit: "s", def: "10", min: 0.1, max: 60,
-			doc: "For all probes of one measurement.",
+			doc: "For all probes of a single cycle (--once).",
 		},
 	},
 	loggingKeys,

@@ -5,7 +5,7 @@ import "slices"
 // cm is the section most of a WAN's keys live in.
 const cm = "continuous_monitoring"
 
-// wanKeys is the schema of a WAN config, in the order of the reference. Bounds and defaults are the specification's
+// wanKeys is the schema of a WAN config, in the order of the reference. Bounds and defaults are docs/reference.yaml's
 // (section 3 of it); where it names none, they are what the controller can work with.
 var wanKeys = slices.Concat(
 	[]key{
@@ -156,7 +156,7 @@ var wanKeys = slices.Concat(
 		},
 		{
 			path: "timeouts.ping", typ: typeNumber, unit: "s", def: "1", min: 0.05, max: 10,
-			doc: "For one probe; a later reply is counted as late.",
+			doc: "For one probe of a single cycle (--once). A running loop takes every reply up to 10 s: a line that bloats that far must not look silent.",
 		},
 	},
 	loggingKeys,

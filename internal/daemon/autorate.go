@@ -149,9 +149,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.hello(found, handed)
 	checkProbes(ctx, a.pinger, a.log)
 	if a.cfg.Probe.Bound() {
-		// What happens behind this host is the router's routing, and nothing here can prove it.
-		a.log.Warn("that the router sends these probes out through this WAN is not proved: look for this host's " +
-			"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on")
+		a.log.Warn(notProved)
 	}
 	return undo.run, nil
 }
@@ -507,6 +505,11 @@ func (g *gathered) Drain(dst []link.Reply) []link.Reply {
 	g.replies = nil
 	return dst
 }
+
+// notProved is said where probes are bound: what happens behind this host is the router's routing, and nothing here can
+// prove it.
+const notProved = "that the router sends these probes out through their WAN is not proved: look for this host's " +
+	"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on"
 
 // checkTime bounds the look at how probes leave: names may have to be looked up.
 const checkTime = 5 * time.Second

@@ -145,6 +145,9 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 			checkProbes(ctx, p, s.log)
 		}
 	}
+	if s.cfg.Probe.Bound() || s.cfg.Alternate.Source.IsValid() {
+		s.log.Warn(notProved)
+	}
 	return undo.run, nil
 }
 
@@ -401,12 +404,17 @@ func (s *Steer) Once(ctx context.Context) error {
 		failed = r.Err
 		logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
 	}
+	probing, cancel := ctx, func() {}
+	if total := s.cfg.Timeouts.PingTotal; total > 0 {
+		probing, cancel = context.WithTimeout(ctx, total)
+	}
+	defer cancel()
 	var heard [2]Prober
 	for i, p := range s.pingers {
 		if p == nil {
 			continue
 		}
-		replies, err := probeOnce(ctx, p, 1, s.cfg.PingCount, s.cfg.Timeouts.Ping)
+		replies, err := probeOnce(probing, p, 1, s.cfg.PingCount, s.cfg.Timeouts.Ping)
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"wanctl/internal/unit"
 )
 
-// attText is the VDSL line of the SPEC at its own pace.
+// attText is the VDSL line of the shipped examples at its own pace.
 const attText = `wan_name: ATT
 router: {host: 127.0.0.1, user: wanctl, ssh_key: /k, known_hosts: /h}
 queues: {download: WAN-Download-ATT, upload: WAN-Upload-ATT}
@@ -126,7 +126,7 @@ func (p *pure) noted(key string) (n int) {
 	return n
 }
 
-// The line of a cycle is the SPEC's to the letter.
+// The line of a cycle is the documented one, to the letter.
 func TestLine(t *testing.T) {
 	p := newPure(t, attText)
 	if got, want := p.cycle(), "ATT: [GREEN/GREEN] RTT=28.0ms, load_ewma=28.0ms, baseline=28.0ms, delta=0.0ms | DL=95M, UL=18M"; got != want {

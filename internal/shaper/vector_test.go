@@ -8,7 +8,7 @@ import (
 	"wanctl/internal/unit"
 )
 
-// The worked example of the specification, to the bit.
+// The worked example of the four states, to the bit.
 func TestWorkedVector(t *testing.T) {
 	type row struct {
 		sample      int
