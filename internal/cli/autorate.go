@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"syscall"
 
 	"wanctl/internal/config"
@@ -52,6 +53,8 @@ const (
 
 // run starts a task per file.
 func (a *App) run(paths []string, f runFlags, want kinds) error {
+	// A reader of our stderr that went away must not kill us before the router has its exit rates.
+	signal.Ignore(syscall.SIGPIPE)
 	tasks, err := a.tasks(paths, f, want)
 	if err != nil {
 		return err
@@ -106,7 +109,7 @@ func (a *App) tasks(paths []string, f runFlags, want kinds) ([]task, error) {
 	bad := false
 	seen := map[string]string{}
 	for i, p := range paths {
-		f, ds := a.parse(p)
+		f, ds := a.parse(p, f.RunDir)
 		fmt.Fprint(a.Stderr, ds.Errors())
 		if f == nil {
 			bad = true
@@ -155,7 +158,7 @@ func (a *App) tasks(paths []string, f runFlags, want kinds) ([]task, error) {
 	}
 	var out []task
 	for i, file := range files {
-		read := a.reader(paths[i], file)
+		read := a.reader(paths[i], f.RunDir, file)
 		var t task
 		var err error
 		if file.WAN != nil {
@@ -190,11 +193,11 @@ func (a *App) tasks(paths []string, f runFlags, want kinds) ([]task, error) {
 }
 
 // reader returns what was read already the first time, and reads the file anew after that.
-func (a *App) reader(path string, first *parsed) func() (*config.File, config.Diagnostics) {
+func (a *App) reader(path, run string, first *parsed) func() (*config.File, config.Diagnostics) {
 	return func() (*config.File, config.Diagnostics) {
 		p := first
 		if first = nil; p == nil {
-			f, ds := a.parse(path)
+			f, ds := a.parse(path, run)
 			return f, ds
 		}
 		return p.File, p.ds

@@ -32,7 +32,7 @@ func (c checkCmd) Run(app *App) error {
 	kinds := make([]string, len(c.Files))
 	files := make([]*config.File, len(c.Files))
 	for i, path := range c.Files {
-		f, ds := app.parse(path)
+		f, ds := app.parse(path, "")
 		all = append(all, ds...)
 		files[i] = f
 		switch {
@@ -76,7 +76,41 @@ func (c checkCmd) Run(app *App) error {
 }
 
 // parse reads one file, and for steering its primary's; a file that cannot be opened is a finding like any other.
-func (a *App) parse(path string) (*config.File, config.Diagnostics) {
+// run is --run-dir, for paths that the file leaves open; empty is the usual one.
+func (a *App) parse(path, run string) (*config.File, config.Diagnostics) {
+	file, ds := a.parseOne(path, run)
+	if file == nil || file.Steering == nil || file.Steering.PrimaryWANConfig == "" {
+		return file, ds
+	}
+	// What steering leaves open is taken from its primary's own file, and that is followed no further.
+	primary, pds := a.parseOne(file.Steering.PrimaryWANConfig, run)
+	switch {
+	case primary == nil && file.Steering.Queues.Download != "" && !exists(file.Steering.PrimaryWANConfig):
+		// Steering can do without it; only where its probes leave by is then for it to say itself.
+		ds = append(ds, config.Diagnostic{
+			File: path, Key: "topology.primary_wan_config", Severity: config.Warning,
+			Message: file.Steering.PrimaryWANConfig + " is not on this host, so its source address is not adopted",
+			Hint:    "give measurement.ping_source_ip, or put the file there",
+		})
+	case primary == nil:
+		ds = append(ds, pds.Errors()...)
+	case primary.WAN == nil:
+		ds = append(ds, config.Diagnostic{
+			File: path, Key: "topology.primary_wan_config", Severity: config.Error,
+			Message: file.Steering.PrimaryWANConfig + " is not the configuration of a WAN",
+			Hint:    "name the primary line's own file",
+		})
+	default:
+		file.Steering.Adopt(primary.WAN)
+	}
+	if ds.HasErrors() {
+		return nil, ds
+	}
+	return file, ds
+}
+
+// parseOne reads one file and follows nothing.
+func (a *App) parseOne(path, run string) (*config.File, config.Diagnostics) {
 	f, err := os.Open(path)
 	if err != nil {
 		var pe *os.PathError
@@ -96,37 +130,10 @@ func (a *App) parse(path string) (*config.File, config.Diagnostics) {
 			Hint: "give its files: " + filepath.Join(path, "*.yaml"),
 		}}
 	}
-	d := a.dirs("")
-	file, ds := config.Parse(path, io.Reader(f), config.Options{
+	d := a.dirs(run)
+	return config.Parse(path, io.Reader(f), config.Options{
 		Env: a.LookupEnv, ReadFile: a.ReadFile, Dirs: config.Dirs{Run: d.Run, State: d.State},
 	})
-	if file == nil || file.Steering == nil || file.Steering.PrimaryWANConfig == "" {
-		return file, ds
-	}
-	// What steering leaves open is taken from its primary's own file.
-	primary, pds := a.parse(file.Steering.PrimaryWANConfig)
-	switch {
-	case primary == nil && file.Steering.Queues.Download != "" && !exists(file.Steering.PrimaryWANConfig):
-		// Steering can do without it; only where its probes leave by is then for it to say itself.
-		ds = append(ds, config.Diagnostic{
-			File: path, Key: "topology.primary_wan_config", Severity: config.Warning,
-			Message: file.Steering.PrimaryWANConfig + " is not on this host, so its source address is not adopted",
-			Hint:    "give measurement.ping_source_ip, or put the file there",
-		})
-	case primary == nil:
-		ds = append(ds, pds.Errors()...)
-	case primary.WAN == nil:
-		ds = append(ds, config.Diagnostic{
-			File: path, Key: "topology.primary_wan_config", Severity: config.Error,
-			Message: file.Steering.PrimaryWANConfig + " is not the configuration of a WAN",
-		})
-	default:
-		file.Steering.Adopt(primary.WAN)
-	}
-	if ds.HasErrors() {
-		return nil, ds
-	}
-	return file, ds
 }
 
 func exists(path string) bool {

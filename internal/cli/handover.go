@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"wanctl/internal/daemon"
 )
@@ -28,16 +29,23 @@ func (c handoverCmd) Run(app *App) error {
 	if err != nil {
 		return err
 	}
-	names, err := app.names(c.Files)
+	names, err := app.names(c.Files, c.RunDir)
 	if err != nil {
 		return err
 	}
 	dirs := app.dirs(c.RunDir)
+	running, _, err := daemon.ReadStatus(dirs.Run)
+	if err != nil {
+		fmt.Fprintln(app.Stderr, "wanctl:", err)
+	}
 	var errs []error
 	for _, n := range names {
 		if err := daemon.WriteHandover(dirs.Run, n, boot, daemon.HostClock{}.Now()); err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if !slices.ContainsFunc(running, func(s daemon.Status) bool { return s.Name == n }) {
+			fmt.Fprintf(app.Stderr, "wanctl: %s: nothing of that name runs here (no process answers in %s): is it another --run-dir?\n", n, dirs.Run)
 		}
 		fmt.Fprintf(app.Stdout, "%s: the next stop within %s hands over\n", n, daemon.HandoverValid)
 	}
@@ -45,11 +53,11 @@ func (c handoverCmd) Run(app *App) error {
 }
 
 // names are the wan_names of files.
-func (a *App) names(paths []string) ([]string, error) {
+func (a *App) names(paths []string, run string) ([]string, error) {
 	var out []string
 	bad := false
 	for _, p := range paths {
-		f, ds := a.parse(p)
+		f, ds := a.parse(p, run)
 		if f == nil {
 			fmt.Fprint(a.Stderr, ds.Errors())
 			bad = true

@@ -30,7 +30,7 @@ func (c releaseCmd) Run(app *App) error {
 	var files []*config.File
 	bad := false
 	for _, p := range c.Files {
-		f, ds := app.parse(p)
+		f, ds := app.parse(p, c.RunDir)
 		fmt.Fprint(app.Stderr, ds.Errors())
 		if f == nil {
 			bad = true

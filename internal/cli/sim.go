@@ -131,7 +131,7 @@ func (a *App) simSites(paths []string) (*sites, error) {
 	var wans []*config.WAN
 	var given sites
 	for _, p := range paths {
-		f, ds := a.parse(p)
+		f, ds := a.parse(p, "")
 		if err := ds.Err(); err != nil {
 			return nil, err
 		}

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -62,7 +64,10 @@ func (c statusCmd) Run(app *App) error {
 	}
 	switch {
 	case failed != nil:
-		return fmt.Errorf("%w (only the user of the process and its group may ask it)", failed)
+		if errors.Is(failed, fs.ErrPermission) {
+			return fmt.Errorf("%w (only the user of the process and its group may ask it)", failed)
+		}
+		return fmt.Errorf("%w (the process ended just now, or does not answer)", failed)
 	case len(all) == 0:
 		return exitCode(exitNotRunning)
 	case !healthy:
@@ -171,7 +176,14 @@ func shareText(p link.Pair[[link.States]unit.PPM]) string {
 
 func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	fmt.Fprintf(w, "  state:     %s, congestion %s, active %.2f%% of the time\n", s.State, s.Congestion, s.SharePPM.Factor()*100)
-	fmt.Fprintf(w, "  delay:     delta %s, averaged %s\n", s.Delta, s.EWMA)
+	delta, average := "?", "?" // what is unknown is never 0
+	if s.Measured {
+		delta = s.Delta.String()
+	}
+	if s.Averaged {
+		average = s.EWMA.String()
+	}
+	fmt.Fprintf(w, "  delay:     delta %s, averaged %s\n", delta, average)
 	fmt.Fprintf(w, "  rule:      %s on %s%s\n", s.Rule, s.Router, dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)

@@ -72,7 +72,7 @@ func TestPrintStatus(t *testing.T) {
 		{
 			"steering",
 			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, UptimeS: 60, Steer: &daemon.SteeringStatus{
-				State: "SPECTRUM_DEGRADED", Congestion: "RED", Delta: 41.5, EWMA: 38, Rule: "enabled", Router: "r", SharePPM: 12_345, DryRun: true,
+				State: "SPECTRUM_DEGRADED", Congestion: "RED", Delta: 41.5, EWMA: 38, Rule: "enabled", Router: "r", SharePPM: 12_345, DryRun: true, Measured: true, Averaged: true,
 				LastErr: "1s ago: slow", Transitions: []daemon.TransitionStatus{{Text: "GOOD → DEGRADED, 3s ago: drops"}},
 			}},
 			`steering: healthy, up 1m0s, process 7, wanctl 1.2
