@@ -39,6 +39,7 @@ func (r Releaser) Release(f *config.File) (string, error) {
 		return "", err
 	}
 	defer func() { _ = unlock() }()
+	aside := ""
 	if r.IfNotHandedOver {
 		// A note that cannot be read announces nothing: the router gets its rates back.
 		boot, err := BootID()
@@ -49,13 +50,16 @@ func (r Releaser) Release(f *config.File) (string, error) {
 			}
 		}
 		if err != nil {
-			name += " (" + err.Error() + ")"
+			aside = " (no hand-over: " + err.Error() + ")"
 		}
 	}
+	var said string
 	if f.WAN != nil {
-		return r.wan(f.WAN)
+		said, err = r.wan(f.WAN)
+	} else {
+		said, err = r.steering(f.Steering)
 	}
-	return r.steering(f.Steering)
+	return said + aside, err
 }
 
 func (r Releaser) wan(c *config.WAN) (string, error) {
