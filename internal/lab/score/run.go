@@ -151,7 +151,7 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	if ln.router = l.Router; ln.router == nil {
 		ln.router = virtualShaper{r.net, i}
 	}
-	prober, err := r.prober(i, len(l.Config.Reflectors()), l.Config.Period, l.Config.PingCount, l.Config.Timeouts.Ping)
+	prober, err := r.prober(i, len(l.Config.Reflectors()), l.Config.Period, l.Config.PingCount)
 	if err != nil {
 		return nil, err
 	}
@@ -165,14 +165,19 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	return ln, nil
 }
 
-// probesPerSecond is the most that is sent to one host.
-const probesPerSecond = 5
+// The pinger's own bounds: echoes a second to one host, and through one line.
+const (
+	hostPerSecond = 5
+	linePerSecond = 20
+)
 
-func (r *Run) prober(i, hosts int, period time.Duration, count int, timeout time.Duration) (*netsim.Prober, error) {
+func (r *Run) prober(i, hosts int, period time.Duration, count int) (*netsim.Prober, error) {
 	if n := len(r.setup.Scenario.Hosts); n < hosts {
 		hosts = n
 	}
-	o := netsim.ProberOptions{Link: i, Interval: max(period/time.Duration(count), time.Second/probesPerSecond), Timeout: timeout}
+	o := netsim.ProberOptions{
+		Link: i, Interval: max(period/time.Duration(count), time.Second/hostPerSecond, time.Duration(hosts)*time.Second/linePerSecond),
+	}
 	for h := range hosts {
 		o.Hosts = append(o.Hosts, h)
 	}
@@ -223,13 +228,13 @@ func (r *Run) steering(cfg *Steering) error {
 	}
 	opt := daemon.SteeringOptionsOf(cfg.Config, false)
 	interval, count := cfg.Config.Steer.Interval, cfg.Config.PingCount
-	primary, err := r.prober(cfg.Primary, 1, interval, count, cfg.Config.Timeouts.Ping)
+	primary, err := r.prober(cfg.Primary, 1, interval, count)
 	if err != nil {
 		return err
 	}
 	var alternate daemon.Prober
 	if cfg.Config.Alternate.Source.IsValid() {
-		if alternate, err = r.prober(cfg.Alternate, 1, interval, count, cfg.Config.Timeouts.Ping); err != nil {
+		if alternate, err = r.prober(cfg.Alternate, 1, interval, count); err != nil {
 			return err
 		}
 	}
