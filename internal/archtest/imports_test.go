@@ -47,8 +47,10 @@ var (
 
 		"internal/daemon": assembly,
 
-		"internal/lab/netsim": words,
-		"internal/lab/rosim":  words,
+		"internal/lab/netsim":   words,
+		"internal/lab/rosim":    words,
+		"internal/lab/scenario": words,
+		"internal/lab/report":   append(slices.Clone(words), "internal/lab/scenario"),
 		"internal/lab/score": append(slices.Clone(paper), "internal/config", "internal/state", "internal/probe",
 			"internal/daemon", "internal/lab/"),
 
