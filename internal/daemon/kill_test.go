@@ -119,8 +119,14 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			_ = cmd.Wait()
 			t.Fatalf("round %d (seed %d) did not come up: %q, %v\n%s", round, seed, line, err, &stderr)
 		}
-		// The random moment. Nothing waits for it to have any effect.
-		time.Sleep(time.Duration(5+rnd.IntN(150)) * time.Millisecond)
+		// The random moment: some writes into the child's life, however slow this machine is, and then any time.
+		writes := len(w.router.LimitHistory()) + rnd.IntN(4)
+		for end := time.Now().Add(patience); len(w.router.LimitHistory()) < writes; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("round %d (seed %d): the child does not write\n%s", round, seed, &stderr)
+			}
+		}
+		time.Sleep(time.Duration(rnd.IntN(75)) * time.Millisecond)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
