@@ -39,8 +39,10 @@ func aRun() *Raw {
 		}}, {At: 2}},
 		Capacity: []Capacity{{At: 0, Rate: 40 * unit.Mbps, Lag: 0.0625}},
 		Flows:    []Flow{{At: 0.5, Dir: link.Up, Link: 1, Bytes: 1 << 40}},
-		States: []State{{At: 3, State: link.Pair[link.State]{Down: link.SoftRed, Up: link.Red}, RTT: 33, Baseline: 20,
-			Rates: link.Rates{Down: unit.Mbps, Up: 7}}},
+		States: []State{{
+			At: 3, State: link.Pair[link.State]{Down: link.SoftRed, Up: link.Red}, RTT: 33, Baseline: 20,
+			Rates: link.Rates{Down: unit.Mbps, Up: 7},
+		}},
 	}
 }
 

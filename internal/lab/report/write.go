@@ -141,7 +141,9 @@ func (r *Recorder) Close() error {
 func appendSeconds(b []byte, s float64) []byte { return strconv.AppendFloat(b, s, 'f', 6, 64) }
 
 // appendMillis writes a delay to 0.1 µs.
-func appendMillis(b []byte, m unit.Millis) []byte { return strconv.AppendFloat(b, float64(m), 'f', 4, 64) }
+func appendMillis(b []byte, m unit.Millis) []byte {
+	return strconv.AppendFloat(b, float64(m), 'f', 4, 64)
+}
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(append(b, ','), n, 10) }
 
