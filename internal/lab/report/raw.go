@@ -46,6 +46,8 @@ type Meta struct {
 	// if unknown.
 	ControllerCPUS float64    `json:"controller_cpu_s"`
 	ControllerRSS  unit.Bytes `json:"controller_rss_bytes"`
+	// ControllerWrites is how many rate writes the controller made, where something counted them.
+	ControllerWrites *int64 `json:"controller_writes,omitempty"`
 }
 
 // MetaSchema is the version of [Meta] and of the files beside it.
@@ -66,6 +68,9 @@ type Raw struct {
 	Capacity []Capacity
 	Flows    []Flow
 	States   []State
+	// Cut says what is missing of the record, one sentence each: a file that is not there, a last line that broke off. A
+	// run that was cut short is still read.
+	Cut []string
 }
 
 // Probe is one ground-truth probe. Times are seconds from the scenario's start.
