@@ -1,4 +1,4 @@
-// Package cake sets and reads Linux queueing through netlink: today the rate of an HTB class and what it counted.
+// Package cake sets and reads Linux queueing through netlink: CAKE qdiscs, what they need around them, and HTB classes.
 package cake
 
 import (
@@ -27,8 +27,12 @@ type Options struct {
 type Conn struct {
 	where string
 
-	mu sync.Mutex
-	nl *netlink.Conn
+	mu  sync.Mutex
+	nl  *netlink.Conn
+	raw *exchange // the same socket, without allocation
+
+	links [2]Interface // what Exchange reads into, so that it allocates nothing
+	cakes [2]Cake
 }
 
 // namedNetNS is where `ip netns` keeps its names (ip-netns(8)).
@@ -56,7 +60,11 @@ func Open(o Options) (*Conn, error) {
 	}
 	// The kernel's own text ("Parent Qdisc doesn't exists") says more than an error number; old kernels have none.
 	_ = nl.SetOption(netlink.ExtendedAcknowledge, true)
-	c.nl = nl
+	rc, err := nl.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(c.fail("connect to the kernel", "netlink", err), nl.Close())
+	}
+	c.nl, c.raw = nl, newExchange(rc)
 	return c, nil
 }
 
@@ -214,79 +222,4 @@ func (c *Conn) SetRate(dev string, h Handle, r unit.Rate) (Class, error) {
 			errReadBack, want.Rate, got.Rate, got.Ceil))
 	}
 	return got, nil
-}
-
-// Kind is what went wrong.
-type Kind uint8
-
-// The kinds of failure.
-const (
-	// Other is anything the kernel says that has no kind of its own.
-	Other Kind = iota
-	// Permission is a missing capability: CAP_NET_ADMIN to change a class, CAP_SYS_ADMIN to enter a namespace.
-	Permission
-	// NoSuchNamespace, NoSuchInterface and NoSuchClass name something that is not there.
-	NoSuchNamespace
-	NoSuchInterface
-	NoSuchClass
-	// Range is a rate the kernel cannot be asked for.
-	Range
-	// Mismatch is a change that was accepted and reads back otherwise.
-	Mismatch
-	// Reply is an answer that makes no sense.
-	Reply
-)
-
-// Error is a failure with its operation, its object and a way out.
-type Error struct {
-	Kind  Kind
-	Op    string // "set rate of class"
-	Thing string // "1:1 of eth0"
-	NetNS string // "" is the caller's own
-	Hint  string
-	Err   error
-}
-
-// Error says all of it in one line.
-func (e *Error) Error() string {
-	s := e.Op + " " + e.Thing
-	if e.NetNS != "" && e.Thing != e.NetNS {
-		s += " in namespace " + e.NetNS
-	}
-	s += ": " + e.Err.Error()
-	if e.Hint != "" {
-		s += " (" + e.Hint + ")"
-	}
-	return s
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
-
-var (
-	errReply    = errors.New("unexpected answer of the kernel")
-	errReadBack = errors.New("the kernel has another rate than it was given")
-	errRate     = errors.New("rate out of bounds")
-)
-
-func (c *Conn) fail(op, thing string, err error) error {
-	e := &Error{Op: op, Thing: thing, NetNS: c.where, Err: err}
-	class := strings.HasSuffix(op, "class")
-	switch {
-	case errors.Is(err, errReply):
-		e.Kind = Reply
-	case errors.Is(err, errReadBack):
-		e.Kind, e.Hint = Mismatch, "does something else change this class?"
-	case errors.Is(err, errRate):
-		e.Kind, e.Hint = Range, fmt.Sprintf("from %d bit/s to %d Mbit/s", int64(MinRate), int64(unit.MaxRate/unit.Mbps))
-	case errors.Is(err, os.ErrPermission):
-		e.Kind, e.Hint = Permission, "needs CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter another namespace: run as root"
-	case op == "open the network namespace" && errors.Is(err, os.ErrNotExist):
-		e.Kind, e.Hint = NoSuchNamespace, "`ip netns` lists those there are"
-	case errors.Is(err, unix.ENODEV):
-		e.Kind, e.Hint = NoSuchInterface, "`ip link` lists those there are"
-	case class && errors.Is(err, unix.ENOENT):
-		e.Kind, e.Hint = NoSuchClass, "`tc class show dev IF` lists those there are; it must be of kind htb"
-	}
-	return e
 }

@@ -137,8 +137,8 @@ type Load struct {
 type Queue struct {
 	// MaxLimit is the shaper rate in force; 0 is unlimited.
 	MaxLimit unit.Rate `json:"max_limit"`
-	// Bytes, Packets, Dropped and Marked count since the router's last reset. RouterOS leaves Dropped at 0 for
-	// CAKE leaves and has no Marked.
+	// Bytes, Packets, Dropped and Marked count since the router's last reset, what left the queue. RouterOS leaves Dropped
+	// at 0 for CAKE leaves and has no Marked.
 	Bytes   unit.Bytes `json:"bytes"`
 	Packets int64      `json:"packets"`
 	Dropped int64      `json:"dropped"`
@@ -148,6 +148,8 @@ type Queue struct {
 	QueuedPackets int64      `json:"queued_packets"`
 	// Parent is what the queue hangs on: an interface, another queue or "global". Empty when not reported.
 	Parent string `json:"parent,omitempty"`
+	// Cake is what CAKE itself tells, where the queue is read from a Linux kernel; RouterOS shows none of it.
+	Cake Cake `json:"cake,omitzero"`
 }
 
 // Report is one reading of a router: both queues of a line, its WAN interface and the router's uptime, taken in one
