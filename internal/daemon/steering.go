@@ -312,6 +312,9 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	s.queue.Fresh = false
 	s.last = d
 	s.notes = append(s.notes, d.Notes...)
+	if d.WouldSteer != "" { // the machine says it once per change
+		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_steer", Text: "dry run of steering_v3: " + d.WouldSteer})
+	}
 	o.Line = steer.Line(d)
 	s.wish = d.Rule
 	if s.opt.DryRun {

@@ -91,8 +91,14 @@ type steerBench struct {
 
 func newSteerBench(t *testing.T, o rosim.Options, dry bool) *steerBench {
 	t.Helper()
+	return newSteerBenchOf(t, o, dry, "thresholds: {green_samples_required: 3}\n")
+}
+
+// newSteerBenchOf is one with more of a configuration.
+func newSteerBenchOf(t *testing.T, o rosim.Options, dry bool, more string) *steerBench {
+	t.Helper()
 	w := newWorld(t, o)
-	w.text = w.steerText()
+	w.text = strings.Replace(w.steerText(), "thresholds: {green_samples_required: 3}\n", more, 1)
 	cfg, ds := w.loadSteer()
 	if err := ds.Err(); err != nil {
 		t.Fatal(err)
@@ -416,5 +422,36 @@ func TestAFeedThatCannotBeRead(t *testing.T) {
 	b.cycles(2)
 	if b.noted("can be read again") != 1 || !strings.HasSuffix(b.lines[len(b.lines)-1], "congestion=GREEN") {
 		t.Errorf("%v\n%q", b.notes, b.lines[len(b.lines)-1])
+	}
+}
+
+// The dry run of steering_v3 says once per change what it would do, and the counters stay in charge.
+func TestSteeringV3DryRunSaysWhatItWould(t *testing.T) {
+	t.Parallel()
+	b := newSteerBenchOf(t, rosim.DefaultOptions(), false, `steering_v3:
+  enabled: true
+  confidence: {steer_threshold: 60, sustain_duration_sec: 4, recovery_sustain_sec: 4}
+  timers: {hold_down_duration_sec: 10}
+  dry_run: {enabled: true}
+thresholds: {red_samples_required: 100}
+`)
+	b.cycles(3)
+	b.line.Congested = true
+	b.cycles(30)
+	if n := b.noted("would steer new connections to ATT"); n != 1 {
+		t.Errorf("told %d times in a minute of congestion: %v", n, b.notes)
+	}
+	if b.enabled() || b.router.Writes(rosim.SteeringComment) != 0 {
+		t.Error("a dry run of steering_v3 moved the rule")
+	}
+	b.line.Congested = false
+	b.cycles(30)
+	if n := b.noted("would steer back to Spectrum"); n != 1 {
+		t.Errorf("the way back was told %d times: %v", n, b.notes)
+	}
+	for _, n := range b.notes {
+		if strings.Contains(n.Text, "would steer") && n.Level != link.Info {
+			t.Errorf("%q is at the level %v", n.Text, n.Level)
+		}
 	}
 }
