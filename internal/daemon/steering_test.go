@@ -342,21 +342,76 @@ func TestSteeringWithoutItsQueue(t *testing.T) {
 	}
 }
 
+// A dry run reads the rule and looks at its form, says once per change what it would do, goes on as if that had been done,
+// and neither writes nor stores it.
 func TestSteeringDryRun(t *testing.T) {
 	t.Parallel()
 	b := newSteerBench(t, rosim.DefaultOptions(), true)
 	b.line.Congested = true
+	b.cycles(60)
+	if n := b.noted("dry run: would enable the steering rule"); n != 1 {
+		t.Errorf("told %d times: %v", n, b.notes)
+	}
+	if want := "[SPECTRUM_DEGRADED]"; !strings.HasPrefix(b.lines[59], want) || !strings.HasSuffix(b.lines[59], "congestion=RED") {
+		t.Errorf("the line is %q", b.lines[59])
+	}
+	if s := b.loop.State(b.now, "boot", time.Time{}).Machine; s.State != steer.Good || len(s.History) != 0 {
+		t.Errorf("a dry run stores the state %v, %v", s.State, s.History)
+	}
+	reads := 0
+	for _, op := range b.ops {
+		if op.Kind == OpReadRule {
+			reads++
+		}
+	}
+	if reads < 2 { // at start, and each minute
+		t.Errorf("the rule was read %d times in two minutes", reads)
+	}
+	b.line.Congested = false
 	b.cycles(30)
-	if b.enabled() || b.router.Writes(rosim.SteeringComment) != 0 {
-		t.Error("a dry run wrote the rule")
+	if n := b.noted("dry run: would disable the steering rule"); n != 1 || b.loop.Decision().State != steer.Good {
+		t.Errorf("the way back was told %d times, the state is %v: %v", n, b.loop.Decision().State, b.notes)
+	}
+	// Somebody else's change is seen, whatever was pretended.
+	if err := b.router.ForeignRule(rosim.SteeringComment, true); err != nil {
+		t.Fatal(err)
+	}
+	b.cycles(60)
+	if n := b.noted("Somebody else set the steering rule"); n != 1 {
+		t.Errorf("another's change was told %d times: %v", n, b.notes)
+	}
+	if b.router.Writes(rosim.SteeringComment) != 0 || b.noted("withdrawn") != 0 {
+		t.Errorf("a dry run wrote the rule %d times: %v", b.router.Writes(rosim.SteeringComment), b.notes)
 	}
 	for _, c := range b.router.Commands() {
 		if c.Wrote {
 			t.Errorf("wrote: %s", c.Line)
 		}
 	}
-	if !strings.HasSuffix(b.lines[29], "congestion=RED") {
-		t.Errorf("the line is %q", b.lines[29])
+}
+
+// A rule that would be refused is refused in a dry run, too.
+func TestSteeringDryRunChecksTheForm(t *testing.T) {
+	t.Parallel()
+	b := newSteerBench(t, rosim.DefaultOptions(), true)
+	if err := b.router.RemoveRules(rosim.SteeringComment); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.router.AddRule(rosim.Rule{
+		Chain: "prerouting", Action: "mark-routing", Comment: rosim.SteeringComment, Disabled: true,
+		Matchers: map[string]string{"connection-state": "new", "new-routing-mark": "to_ATT"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.line.Congested = true
+	b.cycles(30)
+	b.line.Congested = false
+	b.cycles(30)
+	if b.noted("allow_legacy_rule") != 1 || b.noted("would enable") != 0 || b.noted("withdrawn") != 0 {
+		t.Errorf("%v", b.notes)
+	}
+	if b.loop.Decision().State != steer.Good {
+		t.Errorf("the state is %v", b.loop.Decision().State)
 	}
 }
 

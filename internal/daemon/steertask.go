@@ -398,12 +398,10 @@ func (s *Steer) Once(ctx context.Context) error {
 	}
 	defer closeAll()
 	var failed error
-	if !s.DryRun {
-		// Nothing is written before the rule was read, and there is only one cycle.
-		r := s.do(ctx, SteerOp{Kind: OpReadRule})
-		failed = r.Err
-		logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
-	}
+	// Nothing is written before the rule was read, and there is only one cycle.
+	r := s.do(ctx, SteerOp{Kind: OpReadRule})
+	failed = r.Err
+	logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
 	probing, cancel := ctx, func() {}
 	if total := s.cfg.Timeouts.PingTotal; total > 0 {
 		probing, cancel = context.WithTimeout(ctx, total)
