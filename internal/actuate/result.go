@@ -38,6 +38,11 @@ func (a *Actuator) take(r Result, jitter float64) {
 	}
 	op := *a.op
 	a.op = nil
+	if op.Write && r.Report.Unwritten { // the connection was made anew, so this is a reading
+		op.Write, op.Want = false, link.Rates{}
+		a.counts.writes--
+		a.budget.refund()
+	}
 	class, why := r.Class, "the operation failed and its error was not kept"
 	if r.Err != nil {
 		why = clip(r.Err.Error())

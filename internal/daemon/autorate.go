@@ -350,6 +350,9 @@ func (a *Autorate) leave() error {
 func setRates(router Shaper, want link.Rates) error {
 	return persist(func(ctx context.Context) error {
 		rep, err := router.Exchange(ctx, &want)
+		if err == nil && rep.Unwritten { // a new connection only reads first: this is the end, so whatever is there is replaced
+			rep, err = router.Exchange(ctx, &want)
+		}
 		is := rep.Applied()
 		for _, d := range []link.Direction{link.Down, link.Up} {
 			if want.Get(d) == 0 { // left alone
