@@ -141,7 +141,7 @@ func TestStories(t *testing.T) {
 				return func(op Op) (Result, bool) {
 					b.Router.set(op.Want)
 					b.Router.Rates.Down = unit.Rate(down * 1e6)
-					return Result{Report: b.Router.report(b.now), Who: "script set-queues"}, true
+					return Result{Report: b.Router.report(b.now)}, true
 				}
 			}
 			b.remark("a script sets the download to 95 before any write of ours can be read back")
