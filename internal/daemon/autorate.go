@@ -27,6 +27,8 @@ type Common struct {
 	Version string
 	// DryRun decides and logs and never writes to a router.
 	DryRun bool
+	// Sharing divides the routers' budgets among the controllers of the process; nil leaves each line all of it.
+	Sharing Sharing
 	// OpenLog opens a task's log.
 	OpenLog func(name, main, debug string) (*Log, error)
 }
@@ -140,7 +142,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	}
 	undo = append(undo, func() { _ = a.router.Close() })
 	a.hand.Store(&shaperHand{a.router, a.cfg.Timeouts.Router})
-	opt := WANOptionsOf(a.cfg, a.DryRun)
+	opt := a.options(a.cfg)
 	opt.Jitter = rand.Float64
 	if a.wan, err = NewWAN(opt, a.pinger, now, restored); err != nil {
 		return nil, err
@@ -431,7 +433,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 			return err
 		}
 	}
-	if err := a.wan.Reconfigure(WANOptionsOf(cfg, a.DryRun)); err != nil {
+	if err := a.wan.Reconfigure(a.options(cfg)); err != nil {
 		return err
 	}
 	if router != a.router {
