@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -89,7 +88,7 @@ func (a *App) run(paths []string, f runFlags, want kinds) error {
 	}()
 	p := &daemon.Process{
 		Clock: daemon.HostClock{}, Reload: reload,
-		Log: slog.New(daemon.NewTextHandler(a.Stderr, "wanctl", slog.LevelInfo)),
+		Log: daemon.NewLogger(a.Stderr, "wanctl", f.LogJSON),
 	}
 	for _, t := range tasks {
 		p.Tasks = append(p.Tasks, t)

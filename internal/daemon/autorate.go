@@ -390,7 +390,9 @@ func persist(f func(context.Context) error) error {
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case, because the
 // same signal comes after a rotation.
-func (a *Autorate) Reload(ctx context.Context) error {
+func (a *Autorate) Reload(ctx context.Context) error { return a.log.reloaded(a.reload(ctx)) }
+
+func (a *Autorate) reload(ctx context.Context) error {
 	if err := a.log.Reopen(); err != nil {
 		a.log.Warn(err.Error())
 	}

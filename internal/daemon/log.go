@@ -293,12 +293,7 @@ func OpenLog(o LogOptions) (*Log, error) {
 	handler := func(w io.Writer, level slog.Level) slog.Handler {
 		behind := newBackground(w)
 		l.behind = append(l.behind, behind)
-		w = behind
-		if o.JSON {
-			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).
-				WithAttrs([]slog.Attr{slog.String("name", o.Name)})
-		}
-		return NewTextHandler(w, o.Name, level)
+		return newHandler(behind, o.Name, level, o.JSON)
 	}
 	main := o.Stderr
 	level := slog.LevelInfo
@@ -318,6 +313,30 @@ func OpenLog(o LogOptions) (*Log, error) {
 		l.Error(fmt.Sprintf("%v; its lines go to stderr, and control goes on: mend it and send SIGHUP, which opens it again", err))
 	}
 	return &l, nil
+}
+
+// reloaded tells in the line's own log what became of a reload; the process says the same on stderr.
+func (l *Log) reloaded(err error) error {
+	switch {
+	case !l.own:
+	case err != nil:
+		l.Error(fmt.Sprintf("reload refused, the old configuration stays: %v", err))
+	default:
+		l.Info("configuration reloaded")
+	}
+	return err
+}
+
+// NewLogger returns the log of what concerns no single line.
+func NewLogger(w io.Writer, name string, json bool) *slog.Logger {
+	return slog.New(newHandler(w, name, slog.LevelInfo, json))
+}
+
+func newHandler(w io.Writer, name string, level slog.Level, json bool) slog.Handler {
+	if json {
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).WithAttrs([]slog.Attr{slog.String("name", name)})
+	}
+	return NewTextHandler(w, name, level)
 }
 
 // Reopen opens all files by their names again. One that cannot be opened goes on under its old name.

@@ -313,7 +313,9 @@ func disableRule(r Switch) error {
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case.
-func (s *Steer) Reload(ctx context.Context) error {
+func (s *Steer) Reload(ctx context.Context) error { return s.log.reloaded(s.reload(ctx)) }
+
+func (s *Steer) reload(ctx context.Context) error {
 	if err := s.log.Reopen(); err != nil {
 		s.log.Warn(err.Error())
 	}
