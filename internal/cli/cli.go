@@ -86,6 +86,8 @@ type grammar struct {
 	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
 	Sim      simCmd      `cmd:"" help:"Run a scenario in virtual time and print its figures."`
 	Emulate  emulateCmd  `cmd:"" help:"Serve an emulated RouterOS router over SSH."`
+	Lab      labCmd      `cmd:"" help:"Play scenarios on a real kernel with real CAKE, in virtual time."`
+	LabGuest labGuestCmd `cmd:"" name:"lab-guest" hidden:"" help:"Play a plan inside the lab's machine."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
