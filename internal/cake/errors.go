@@ -39,6 +39,20 @@ const (
 	Reply
 )
 
+var kindNames = [...]string{
+	Other: "kernel error", Permission: "permission denied", NoSuchNamespace: "no such namespace", NoSuchInterface: "no such interface",
+	NoSuchClass: "no such class", NotCake: "not CAKE", Gone: "CAKE is gone", NoModule: "not in this kernel", Range: "out of range",
+	Mismatch: "read-back differs", Reply: "unusable reply",
+}
+
+// String returns the kind in words: "no such interface".
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
 // Error is a failure with its operation, its object and a way out.
 type Error struct {
 	Kind  Kind

@@ -27,6 +27,8 @@ type WANOptions struct {
 	Shaper    shaper.Config
 	Reflector reflector.Config
 	Actuate   actuate.Config
+	// Place is where the queues are.
+	Place health.Place
 	// OnExit and Base decide what a stop leaves on the router.
 	OnExit actuate.ExitMode
 	Base   link.Rates
@@ -77,7 +79,7 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 	}
 	w := &WAN{
 		opt: opt, prober: prober, started: now,
-		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(),
+		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(opt.Place),
 	}
 	if saved != nil {
 		ctl.Restore(saved.Controller)
@@ -297,7 +299,7 @@ func (w *WAN) SetProber(p Prober) {
 // counts no more, and neither does the result that is still to come from it.
 func (w *WAN) SetRouter() {
 	w.foreign = w.flight
-	w.proof, w.findings, w.capped = health.NewShaping(), nil, link.Rates{}
+	w.proof, w.findings, w.capped = health.NewShaping(w.opt.Place), nil, link.Rates{}
 }
 
 // Line is the log line of a measured cycle, as the earlier Python system wrote it.

@@ -33,7 +33,7 @@ type line struct {
 func newLine(carried link.Rates) *line {
 	return &line{
 		Every: time.Second, WAN: carried, Through: carried, Limit: link.Rates{Down: 100 * unit.Mbps, Up: 20 * unit.Mbps},
-		report: link.Report{At: unit.Time(time.Hour), Uptime: time.Hour}, shaping: NewShaping(), Parent: "bridge",
+		report: link.Report{At: unit.Time(time.Hour), Uptime: time.Hour}, shaping: NewShaping(RouterOS), Parent: "bridge",
 	}
 }
 
