@@ -197,6 +197,7 @@ func (p *parser) varying(s *Scenario, sec *section, stream uint64) (unit.Rate, [
 			p.errorf(here, join(sec.path, "trace"), "", "%v", err)
 			return 0, nil
 		}
+		s.Recordings = append(s.Recordings, tr.file)
 	case t != nil:
 		if s.Duration/t.bin > maxSteps {
 			p.errorf(here, join(sec.path, "twin.bin"), "make the bin larger", "%s makes more than %d steps", short(t.bin), maxSteps)

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,8 +79,8 @@ func FuzzParse(f *testing.F) {
 			check(t, s)
 			return
 		}
-		ds, ok := err.(Diagnostics) //nolint:errorlint // the type is the contract
-		if !ok || len(ds) == 0 {
+		var ds Diagnostics
+		if !errors.As(err, &ds) || len(ds) == 0 {
 			t.Fatalf("%T: %v", err, err)
 		}
 		lines := strings.Count(text, "\n") + strings.Count(text, "\r") + 2

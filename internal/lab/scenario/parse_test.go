@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -139,8 +140,8 @@ func TestManyFindings(t *testing.T) {
 		b.WriteString("  - {count: 0, kind: none}\n")
 	}
 	_, err := parse(b.String(), Options{})
-	ds, ok := err.(Diagnostics) //nolint:errorlint // the type is the contract
-	if !ok || len(ds) != maxDiagnostics+1 || !strings.Contains(err.Error(), "14 more findings are not shown") {
+	var ds Diagnostics
+	if !errors.As(err, &ds) || len(ds) != maxDiagnostics+1 || !strings.Contains(err.Error(), "14 more findings are not shown") {
 		t.Errorf("%d findings: %v", len(ds), err)
 	}
 }

@@ -134,7 +134,11 @@ func TestBrokenTraces(t *testing.T) {
 // Without a directory nothing is opened: the twin is played whatever the recording is called.
 func TestTwinWithoutTraces(t *testing.T) {
 	s, err := play("", "file: missing")
-	if err != nil || len(s.Links[0].Down.Steps) < 100 {
+	if err != nil || len(s.Links[0].Down.Steps) < 100 || len(s.Recordings) != 0 {
+		t.Errorf("%v, %v", s, err)
+	}
+	s, err = play(tracesDir(t), "file: even")
+	if err != nil || len(s.Recordings) != 1 || s.Recordings[0] != "even" {
 		t.Errorf("%v, %v", s, err)
 	}
 }
