@@ -10,8 +10,10 @@ import (
 
 // Tolerances of [Agree].
 const (
-	// SteadyTolerance is for figures of steady time, TransientTolerance for those of transient time.
-	SteadyTolerance, TransientTolerance = 0.02, 0.05
+	// SteadyTolerance is for figures of steady time.
+	SteadyTolerance = 0.02
+	// TransientTolerance is for those of transient time.
+	TransientTolerance = 0.05
 	// AgreeFloorMS is how far delays may be apart in any case, in ms: the time of one packet at 24 Mbit/s. A percentile of a
 	// queue moves in packets.
 	AgreeFloorMS = 0.5

@@ -39,8 +39,6 @@ const (
 	FigureSettled Figure = "settled_s"
 )
 
-var figures = []Figure{FigureP50, FigureP95, FigureP99, FigureUse, FigureOver, FigureBad, FigureSettled}
-
 // Stat is a figure over several runs: the median, and how far they are apart.
 type Stat struct {
 	Median Number `json:"median"`
@@ -236,15 +234,15 @@ func (c *Comparison) table() (head []string, rows [][]string) {
 	head = append([]string{"scenario", "link", "direction", "figure"}, c.Controllers...)
 	for _, r := range c.Rows {
 		for _, l := range comparisonLines {
-			row, any := []string{r.Scenario, r.Link, r.Dir, l.name}, false
+			row, has := []string{r.Scenario, r.Link, r.Dir, l.name}, false
 			for _, name := range c.Controllers {
 				cell := "–"
 				if _, ok := r.Cells[name][l.wanted]; ok {
-					cell, any = l.cell(r.Cells[name]), true
+					cell, has = l.cell(r.Cells[name]), true
 				}
 				row = append(row, cell)
 			}
-			if any {
+			if has {
 				rows = append(rows, row)
 			}
 		}
