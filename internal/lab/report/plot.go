@@ -59,8 +59,13 @@ func (t *track) plot(s *scenario.Scenario, d link.Direction, title, about string
 	fmt.Fprintf(c, `<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 %d %d" role="img"><title>%s</title><desc>%s</desc><style>%s</style>`,
 		plotWidth, plotHeight, html.EscapeString(title), html.EscapeString(about), svgStyle)
 	l := &t.lanes[d]
+	fmt.Fprintf(c, `<text class="name" x="%d" y="16">%s</text>`, plotLeft, html.EscapeString(title))
+	// What is shaded is in no figure: the outage, and lighter what drains after it.
+	for _, o := range l.dead {
+		c.shade("drain", o)
+	}
 	for i, o := range l.out {
-		c.rect("out", c.x(o.from), rateTop, max(1, c.x(o.to)-c.x(o.from)), stateTop+stateHigh-rateTop)
+		c.shade("out", o)
 		if i == 0 {
 			c.text(c.x(o.from)+3, rateTop+12, "start", "line out")
 		}
@@ -71,6 +76,13 @@ func (t *track) plot(s *scenario.Scenario, d link.Direction, title, about string
 	t.statePanel(c, d)
 	c.WriteString("</svg>\n")
 	return []byte(c.String())
+}
+
+func (c *canvas) shade(class string, o span) {
+	from, to := max(o.from, c.from), min(o.to, c.to)
+	if from < to {
+		c.rect(class, c.x(from), rateTop, max(1, c.x(to)-c.x(from)), stateTop+stateHigh-rateTop)
+	}
 }
 
 func (c *canvas) timeAxis(s *scenario.Scenario) {
@@ -110,7 +122,7 @@ func (c *canvas) rates(l *lane) {
 		clipped = clipped || p.v > most*1.5
 		limit = max(limit, min(p.v, most*1.5))
 	}
-	marks := ticks(limit, 4)
+	marks := ticks(limit, 5)
 	limit = marks[len(marks)-1]
 	y := func(v float64) float64 { return rateTop + rateHeight - float64(rateHeight*min(max(v, 0)/limit, 1)) }
 	for _, v := range marks {

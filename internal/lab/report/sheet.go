@@ -34,11 +34,11 @@ func fixed(f float64, decimals int) string {
 func percent(f float64) string { return fixed(100*f, 1) + " %" }
 
 // orDash prints what may be missing.
-func orDash[T any](p *T, print func(T) string, missing string) string {
+func orDash[T any](p *T, show func(T) string, missing string) string {
 	if p == nil {
 		return missing
 	}
-	return print(*p)
+	return show(*p)
 }
 
 func count[T ~int | ~int64](n T) string { return strconv.FormatInt(int64(n), 10) }

@@ -14,7 +14,7 @@ const (
 	plotLeft   = 62
 	plotRight  = 14
 	plotInner  = plotWidth - plotLeft - plotRight
-	rateTop    = 26
+	rateTop    = 48
 	rateHeight = 170
 	delayTop   = rateTop + rateHeight + 34
 	delayHigh  = 170
@@ -30,10 +30,10 @@ const svgStyle = `.plot{background:#fff;font:12px system-ui,sans-serif}.plot tex
 	`.plot .limit{stroke:#a60;stroke-dasharray:2 4}.plot path{fill:none;stroke-width:1.5;stroke-linejoin:round}` +
 	`.plot .cap{stroke:#888;stroke-width:2.5}.plot .rate{stroke:#06c;stroke-dasharray:7 3}.plot .thru{stroke:#0a7a3c}` +
 	`.plot .udp{stroke:#c2185b}.plot .icmp{stroke:#7b5cd6;stroke-dasharray:3 2}.plot .lost{stroke:#c00;stroke-width:1}` +
-	`.plot .out{fill:#8884}.plot .s0{fill:#3a9d5d}.plot .s1{fill:#d9a400}.plot .s2{fill:#e06c1f}.plot .s3{fill:#b3122f}` +
+	`.plot .name{font-weight:600;font-size:14px}.plot .out{fill:#8884}.plot .drain{fill:#8882}.plot .s0{fill:#3a9d5d}.plot .s1{fill:#d9a400}.plot .s2{fill:#e06c1f}.plot .s3{fill:#b3122f}` +
 	`@media(prefers-color-scheme:dark){.plot{background:#15181c}.plot text{fill:#ccc}.plot .grid{stroke:#333}` +
 	`.plot .limit{stroke:#d90}.plot .cap{stroke:#999}.plot .rate{stroke:#5aa9ff}.plot .thru{stroke:#4cc988}` +
-	`.plot .udp{stroke:#ff6fa5}.plot .icmp{stroke:#b39dff}.plot .lost{stroke:#ff5a5a}.plot .out{fill:#8886}}`
+	`.plot .udp{stroke:#ff6fa5}.plot .icmp{stroke:#b39dff}.plot .lost{stroke:#ff5a5a}.plot .out{fill:#8886}.plot .drain{fill:#8883}}`
 
 // canvas collects the parts of one plot on a common time axis.
 type canvas struct {

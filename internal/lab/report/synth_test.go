@@ -84,7 +84,8 @@ func (y synth) raw() *Raw {
 		return float64(rnd>>11) / (1 << 53)
 	}
 	rate, queue, left, dropped := 38e6, 0.0, 0.0, 0.0
-	state, saw := link.Green, 0.0
+	var state link.State
+	saw := 0.0
 	for i := range int(s.Duration.Seconds() / dt) {
 		t := float64(i) * dt
 		capacity := capacityAt(s.Links[0].Down.Steps, t)
