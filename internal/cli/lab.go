@@ -305,16 +305,7 @@ func playOne(ctx context.Context, s kernel.Session) (*report.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("figures of %s: %w", s.Dir, err)
 	}
-	return r, writeRun(s.Dir, raw, r)
-}
-
-// writeRun writes a run's result and report.
-func writeRun(dir string, raw *report.Raw, r *report.Result) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the result: %w", err)
-	}
-	return putFile(filepath.Join(dir, report.ResultFile), string(b)+"\n")
+	return r, report.Save(s.Dir, raw, r)
 }
 
 // labWardCmd is a process of its own, so that a machine never outlives the command that started it.
@@ -392,18 +383,16 @@ func readResult(path string) (*report.Result, error) {
 	if i, err := os.Stat(path); err == nil && i.IsDir() {
 		path = filepath.Join(path, report.ResultFile)
 	}
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("result of a run: %w", err)
 	}
-	var r report.Result
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("result %s: %w", path, err)
+	defer f.Close()
+	r, err := report.ReadResult(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if r.Schema != report.Schema {
-		return nil, fmt.Errorf("result %s is of schema %d, this program reads %d: play it again", path, r.Schema, report.Schema)
-	}
-	return &r, nil
+	return r, nil
 }
 
 func writeSet(string, []*report.Result) error { return nil }
