@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"wanctl/internal/cake"
 	"wanctl/internal/lab/report"
 	"wanctl/internal/lab/scenario"
 	"wanctl/internal/link"
@@ -46,8 +45,8 @@ type play struct {
 	procs  []*supervised
 	out    *report.Recorder
 	start  time.Time
-	router *cake.Conn
-	isps   []*cake.Conn
+	router *qdiscs
+	isps   []*qdiscs
 	gone   []bool // links whose qdiscs are away
 
 	mu   sync.Mutex
@@ -96,20 +95,20 @@ func (p *play) prepare(ctx context.Context) error {
 	if p.world, err = build(sc, p.plan.Shaper); err != nil {
 		return err
 	}
-	if p.router, err = cake.Open(cake.Options{NetNS: router}); err != nil {
+	if p.router, err = openQdiscs(router); err != nil {
 		return err
 	}
 	for i := range sc.Links {
-		c, err := cake.Open(cake.Options{NetNS: isp(i)})
+		q, err := openQdiscs(isp(i))
 		if err != nil {
 			return err
 		}
-		p.isps = append(p.isps, c)
+		p.isps = append(p.isps, q)
 	}
 	if p.out, err = report.Create(p.dir); err != nil {
 		return err
 	}
-	if p.truth, err = newTruth(len(sc.Links), sc.Duration); err != nil {
+	if p.truth, err = newTruth(len(sc.Links), sc.Duration, p.failed); err != nil {
 		return err
 	}
 	for k, f := range sc.Flows {
@@ -147,7 +146,7 @@ func (p *play) scenario(ctx context.Context) error {
 	defer cancel()
 	events := p.events(ctx)
 	p.truth.run(ctx)
-	p.start = p.truth.start
+	p.start = time.Now()
 	for _, s := range p.procs {
 		s.began(p.start)
 	}
@@ -311,30 +310,23 @@ func (p *play) fault(f scenario.Fault) (begin, finish func(time.Duration) error)
 // queues reads every queue.
 func (p *play) queues(now time.Duration) error {
 	var errs []error
-	for i := range p.plan.Scenario.Links {
+	put := func(i int, d link.Direction, from *qdiscs, dev string, line bool) {
+		q, ok := from.root[dev]
+		if !ok {
+			return // it is away: a gap in the record
+		}
+		errs = append(errs, p.out.Queues.Write(report.Queue{At: now.Seconds(), Link: i, Dir: d, Line: line, Queue: q}))
+	}
+	if p.plan.Shaper > 0 {
+		errs = append(errs, p.router.read())
+	}
+	for i, q := range p.isps {
+		errs = append(errs, q.read())
 		for _, d := range directions {
-			h, err := cake.ParseHandle(p.world.lineClass(i))
-			if err != nil {
-				return err
+			put(i, d, q, wire(i, d), true)
+			if p.plan.Shaper > 0 && !p.gone[i] {
+				put(i, d, p.router, Device(i, d), false)
 			}
-			line, err := p.isps[i].Class(wire(i, d), h)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			errs = append(errs, p.out.Queues.Write(report.Queue{At: now.Seconds(), Link: i, Dir: d, Line: true, Queue: link.Queue{
-				MaxLimit: line.Rate, Bytes: line.Bytes, Packets: line.Packets, Dropped: line.Dropped,
-				QueuedBytes: line.QueuedBytes, QueuedPackets: line.QueuedPackets,
-			}}))
-			if p.plan.Shaper == 0 || p.gone[i] {
-				continue
-			}
-			var c cake.Cake
-			if err := p.router.ReadCake(Device(i, d), &c); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			errs = append(errs, p.out.Queues.Write(report.Queue{At: now.Seconds(), Link: i, Dir: d, Queue: c.Queue()}))
 		}
 	}
 	return errors.Join(errs...)
@@ -356,16 +348,17 @@ type reading struct {
 
 func (l *loadMeter) tick(now time.Duration) error {
 	p := l.play
-	i, err := p.isps[l.link].Interface(wire(l.link, l.dir))
-	if err != nil {
+	q := p.isps[l.link]
+	if err := q.read(); err != nil {
 		return err
 	}
-	l.past = append(l.past, reading{now, i.Tx})
+	sent := q.root[wire(l.link, l.dir)].Bytes
+	l.past = append(l.past, reading{now, sent})
 	for len(l.past) > 2 && now-l.past[1].at >= loadedOver {
 		l.past = l.past[1:]
 	}
 	path := p.plan.Scenario.Links[l.link].Path(l.dir)
-	carried := (i.Tx - l.past[0].bytes).Per(now - l.past[0].at)
+	carried := (sent - l.past[0].bytes).Per(now - l.past[0].at)
 	want := time.Duration(0)
 	if now-l.past[0].at >= loadedOver && carried > capacityAt(path, now).Scale(path.LoadedShare) {
 		want = path.LoadedDelay

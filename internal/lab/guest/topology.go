@@ -3,7 +3,6 @@ package guest
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"time"
@@ -59,14 +58,6 @@ func (w *world) capacityLines(verb string, i int, d link.Direction, r unit.Rate)
 		fmt.Sprintf("class %s dev %s parent 1:1 classid 1:20 "+tiny, verb, dev, r, 0),
 		fmt.Sprintf("class %s dev %s parent 1:1 classid 1:10 "+tiny, verb, dev, r, 1),
 	}
-}
-
-// lineClass is the class whose counters are the bottleneck's.
-func (w *world) lineClass(i int) string {
-	if w.sc.Links[i].ICMP == scenario.ICMPFirst {
-		return "1:1"
-	}
-	return "1:10"
 }
 
 // fifoBytes is the depth of a provider's buffer: at least ten packets.
@@ -308,12 +299,4 @@ func (w *world) close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// share is a part of a whole for load thresholds; NaN-free.
-func share(part, whole unit.Rate) float64 {
-	if whole <= 0 {
-		return math.Inf(1)
-	}
-	return float64(part) / float64(whole)
 }

@@ -53,8 +53,8 @@ func (s Session) Run(ctx context.Context) (*report.Raw, error) {
 	}()
 	m := Machine{
 		Image: s.Image, Dir: s.Dir, RealTime: s.RealTime, Timeout: s.Timeout, Warden: s.Warden,
-		// Few threads, and no signals between them: the machine has one processor, and each call costs it much.
-		Command: "export GOMAXPROCS=2 GODEBUG=asyncpreemptoff=1 TZ=UTC; mkdir -p " + runDir + " " + emulatorDir + "; exec ./" + binaryFile + " lab-guest " + planFile,
+		// One processor, and no signals between threads: each call costs the machine much.
+		Command: "export GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 TZ=UTC; mkdir -p " + runDir + " " + emulatorDir + "; exec ./" + binaryFile + " lab-guest " + planFile,
 	}
 	status, err := m.Run(ctx)
 	if err != nil {
