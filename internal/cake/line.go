@@ -23,7 +23,7 @@ const (
 	opReadQdisc = "read qdisc"
 	opReadLink  = "read interface"
 	opSet       = "set rate of qdisc"
-	opMake      = "make"
+	opMake      = "carry out"
 )
 
 // iflaExtMask and skipStats leave the counters out of an answer (linux/rtnetlink.h).
