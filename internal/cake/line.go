@@ -251,17 +251,20 @@ func (c *Conn) judge(dev string, s seen, had bool) error {
 // setRate changes only the rate of the qdisc with that handle. Without the handle, and without NLM_F_CREATE, the kernel
 // would put a new CAKE in the place of whatever took its place meanwhile.
 func (c *Conn) setRate(index int32, h Handle, r unit.Rate) error {
-	x := c.raw
+	c.raw.rateRequest(index, h, r)
+	if err := c.raw.do(); err != nil {
+		return err
+	}
+	return c.raw.finish()
+}
+
+func (x *exchange) rateRequest(index int32, h Handle, r unit.Rate) {
 	x.begin(unix.RTM_NEWQDISC, unix.NLM_F_ACK)
 	x.tcmsg(index, h, Root, 0)
 	x.text(tcaKind, kindCake)
 	at := x.open(tcaOptions)
 	x.u64(cakeBaseRate64, uint64(wireRate(r)/8))
 	x.shut(at)
-	if err := x.do(); err != nil {
-		return err
-	}
-	return x.finish()
 }
 
 // Line is one WAN's two CAKE queues: that of the upload's interface, and that of the download's, an ifb as a rule.
