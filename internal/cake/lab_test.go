@@ -336,18 +336,10 @@ func TestLabRateUnderTraffic(t *testing.T) {
 		before = got
 	}
 	for _, r := range []unit.Rate{0, -1, unit.MaxRate + 8} {
-		if _, err := c.SetBandwidth("wan", r); kindOf(err) != Range {
+		if _, err := c.SetBandwidth("wan", r); kindOfError(err) != Range {
 			t.Errorf("%d bit/s: %v", r, err)
 		}
 	}
-}
-
-func kindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Kind
-	}
-	return Other
 }
 
 // What is at the root instead of CAKE is named, and nothing is put in its place.
@@ -364,10 +356,10 @@ func TestLabNotCake(t *testing.T) {
 		}
 		var q Cake
 		err := c.ReadCake("wan", &q)
-		if kindOf(err) != NotCake || !strings.Contains(err.Error(), k.want) || !strings.Contains(err.Error(), "wanctl qdisc plan") {
+		if kindOfError(err) != NotCake || !strings.Contains(err.Error(), k.want) || !strings.Contains(err.Error(), "wanctl qdisc plan") {
 			t.Errorf("%s: %v", k.set, err)
 		}
-		if _, err := c.SetBandwidth("wan", unit.Mbps); kindOf(err) != NotCake {
+		if _, err := c.SetBandwidth("wan", unit.Mbps); kindOfError(err) != NotCake {
 			t.Errorf("%s: %v", k.set, err)
 		}
 		// Even when it is replaced between reading and writing.
@@ -386,7 +378,7 @@ func TestLabNotCake(t *testing.T) {
 		}
 	}
 	var q Cake
-	if err := c.ReadCake("nosuch", &q); kindOf(err) != NoSuchInterface {
+	if err := c.ReadCake("nosuch", &q); kindOfError(err) != NoSuchInterface {
 		t.Error(err)
 	}
 }
@@ -658,7 +650,7 @@ func TestLabWithoutTheCapability(t *testing.T) {
 		t.Fatalf("reading: %v, %+v", err, applied)
 	}
 	for range 2 {
-		if err := <-got; kindOf(err) != Permission || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		if err := <-got; kindOfError(err) != Permission || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 			t.Errorf("changing: %v", err)
 		}
 	}

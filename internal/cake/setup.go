@@ -87,6 +87,7 @@ type Found struct {
 
 // Place is one interface with what hangs at it.
 type Place struct {
+	// Exists is false for an interface that is not there; the rest is then zero.
 	Exists bool
 	Interface
 	Up bool
@@ -224,7 +225,10 @@ func (p *Plan) redirect(s Setup, f Found) {
 			add = false
 		case o.ours():
 			cookie = o.Cookie
-			p.step(Step{Op: DelRedirect, Dev: s.Upload, Why: "it leads to " + f.name(o.To)})
+			p.step(Step{Op: DelRedirect, Dev: s.Upload, Why: "it leads elsewhere: " + f.name(o.To)})
+		case o.Redirects && f.Download.Exists && o.To == f.Download.Index:
+			add = false
+			p.note("%s: somebody's own filter (pref %d, %s) redirects to %s already: it is used, and wanctl qdisc remove leaves it", s.Upload, o.Pref, o.Kind, s.Download)
 		case o.Redirects:
 			p.problem("%s: somebody's own filter (pref %d, %s) redirects what comes in to %s: remove it (`tc filter del dev %s ingress pref %d`), "+
 				"or name that interface in interfaces.download", s.Upload, o.Pref, o.Kind, f.name(o.To), s.Upload, o.Pref)
@@ -245,6 +249,9 @@ func (p *Plan) redirect(s Setup, f Found) {
 func (f Found) name(index int32) string {
 	if n, ok := f.Names[index]; ok {
 		return n
+	}
+	if index == 0 {
+		return "another interface"
 	}
 	return "an interface that is gone"
 }

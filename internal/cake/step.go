@@ -100,7 +100,7 @@ func (o Settings) words() []string {
 	all := []string{
 		o.Diffserv.String(), o.Flow.String(), pick(o.Nat, "nat", "nonat"), pick(o.Wash, "wash", "nowash"),
 		pick(o.Ingress, "ingress", "egress"), o.AckFilter.String(), pick(o.SplitGSO, "split-gso", "no-split-gso"),
-		fmt.Sprintf("rtt %dus", o.RTT), o.Atm.String(), framing, fmt.Sprintf("mpu %d", o.Mpu),
+		"rtt " + tcTime(o.RTT), o.Atm.String(), framing, fmt.Sprintf("mpu %d", o.Mpu),
 	}
 	if o.Autorate {
 		all = append(all, "autorate-ingress")
@@ -112,6 +112,14 @@ func (o Settings) words() []string {
 		all = append(all, fmt.Sprintf("memlimit %db", o.Memory))
 	}
 	return all
+}
+
+// tcTime writes microseconds as tc does.
+func tcTime(us uint32) string {
+	if us%1000 == 0 {
+		return fmt.Sprintf("%dms", us/1000)
+	}
+	return fmt.Sprintf("%dus", us)
 }
 
 // Attributes and numbers of linux/pkt_cls.h, linux/tc_act/tc_mirred.h and linux/if_link.h.
