@@ -47,7 +47,7 @@ func (c *Conn) ReadCake(dev string, q *Cake) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.patient(context.Background()); err != nil {
-		return c.fail(opReadQdisc, dev, err)
+		return c.fail(opReadQdisc, "of "+dev, err)
 	}
 	i := &c.links[0]
 	if err := c.readLink(dev, i, false); err != nil {
@@ -55,7 +55,7 @@ func (c *Conn) ReadCake(dev string, q *Cake) error {
 	}
 	var found [2]seen
 	if err := c.readCakes([2]int32{i.Index}, [2]*Cake{q}, &found); err != nil {
-		return c.fail(opReadQdisc, dev, err)
+		return c.fail(opReadQdisc, "of "+dev, err)
 	}
 	return c.judge(dev, found[0], false)
 }
@@ -67,10 +67,10 @@ func (c *Conn) SetBandwidth(dev string, r unit.Rate) (Cake, error) {
 	defer c.mu.Unlock()
 	var q Cake
 	if r < MinRate || r > unit.MaxRate {
-		return q, c.fail(opSet, dev, fmt.Errorf("%w: %d bit/s", errRate, r))
+		return q, c.fail(opSet, "of "+dev, fmt.Errorf("%w: %d bit/s", errRate, r))
 	}
 	if err := c.patient(context.Background()); err != nil {
-		return q, c.fail(opSet, dev, err)
+		return q, c.fail(opSet, "of "+dev, err)
 	}
 	i := &c.links[0]
 	if err := c.readLink(dev, i, false); err != nil {
@@ -79,7 +79,7 @@ func (c *Conn) SetBandwidth(dev string, r unit.Rate) (Cake, error) {
 	read := func() error {
 		var found [2]seen
 		if err := c.readCakes([2]int32{i.Index}, [2]*Cake{&q}, &found); err != nil {
-			return c.fail(opReadQdisc, dev, err)
+			return c.fail(opReadQdisc, "of "+dev, err)
 		}
 		return c.judge(dev, found[0], false)
 	}
@@ -90,13 +90,13 @@ func (c *Conn) SetBandwidth(dev string, r unit.Rate) (Cake, error) {
 		return q, nil
 	}
 	if err := c.setRate(i.Index, q.Handle, r); err != nil {
-		return q, c.fail(opSet, dev, err)
+		return q, c.fail(opSet, "of "+dev, err)
 	}
 	if err := read(); err != nil {
 		return q, err
 	}
 	if q.Bandwidth != wireRate(r) {
-		return q, c.fail(opSet, dev, fmt.Errorf("%w: wanted %d bit/s, have %d", errReadBack, wireRate(r), q.Bandwidth))
+		return q, c.fail(opSet, "of "+dev, fmt.Errorf("%w: wanted %d bit/s, have %d", errReadBack, wireRate(r), q.Bandwidth))
 	}
 	return q, nil
 }

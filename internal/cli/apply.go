@@ -36,7 +36,8 @@ func (p kernelPlace) set(r unit.Rate) error {
 	return err
 }
 
-// read returns a queue as RouterOS could tell it: what CAKE tells of itself is not among that, and neither are its drops.
+// read returns a queue as RouterOS could tell it: what CAKE tells of itself is not among that. Whether its drops are is a
+// matter of the emulator's dialect.
 func (p kernelPlace) read() (link.Queue, error) {
 	if p.cake {
 		var c cake.Cake
