@@ -132,7 +132,7 @@ func (c *Conn) lookQdiscs(f *Found) error {
 				}
 			default:
 				i.HasRoot, i.Root = true, Cake{Qdisc: q}
-				if err := i.Root.Qdisc.stats(p.stats2, nil); err != nil {
+				if err := i.Root.stats(p.stats2, nil); err != nil {
 					return err
 				}
 			}

@@ -206,7 +206,7 @@ func FuzzDecodeCake(f *testing.F) {
 		if c.Tins.N < 0 || c.Tins.N > link.MaxTins || c.Bandwidth < 0 || c.Bytes < 0 || c.Packets < 0 || c.Marked() < 0 {
 			t.Errorf("impossible: %+v", c)
 		}
-		_ = c.Settings.String()
+		_ = c.String()
 		if _, err := json.Marshal(c.Queue()); err != nil {
 			t.Error(err)
 		}
