@@ -50,6 +50,8 @@ type WAN struct {
 	load    link.Load
 	// capped bounds the download and upload while the router's CPU, not the line, is the limit; 0 is no bound.
 	capped link.Rates
+	// report is the newest whole reading of the router.
+	report link.Report
 
 	started    unit.Time
 	decided    bool // a measured cycle exists
@@ -215,6 +217,7 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 
 // prove watches that the queues carry the interface's bytes and that the router keeps up.
 func (w *WAN) prove(r link.Report) []link.Note {
+	w.report = r
 	findings, notes := w.proof.Step(r)
 	w.findings = findings
 	w.capped = w.proof.Caps()
@@ -299,6 +302,7 @@ func (w *WAN) SetProber(p Prober) {
 // counts no more, and neither does the result that is still to come from it.
 func (w *WAN) SetRouter() {
 	w.foreign = w.flight
+	w.report = link.Report{}
 	w.proof, w.findings, w.capped = health.NewShaping(w.opt.Place), nil, link.Rates{}
 }
 
