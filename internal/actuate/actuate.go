@@ -131,8 +131,6 @@ type Result struct {
 	// other was set and read back. Where it covers both, an error that is neither Fatal nor Misconfigured is a
 	// read-back that differs, and is judged from the Report.
 	Read link.Pair[bool]
-	// Who is who changed the queues last, where the router tells; else empty.
-	Who string
 }
 
 // Input is what happened since the last Step.

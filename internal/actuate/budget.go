@@ -91,6 +91,9 @@ func (b *budget) raiseFree() unit.Time {
 	return b.lastRaise.Add(HeldAtMost)
 }
 
+// refund takes the newest write back: it was not sent. What it counts for in the last second stays.
+func (b *budget) refund() { b.hours[0] = max(b.hours[0]-1, 0) }
+
 // spend books one write; it reports whether this is the day's first one over the budget.
 func (b *budget) spend(now unit.Time, raise bool) (alert bool) {
 	b.recent[b.oldest] = now

@@ -38,6 +38,11 @@ func (a *Actuator) take(r Result, jitter float64) {
 	}
 	op := *a.op
 	a.op = nil
+	if op.Write && r.Report.Unwritten { // the connection was made anew, so this is a reading
+		op.Write, op.Want = false, link.Rates{}
+		a.counts.writes--
+		a.budget.refund()
+	}
 	class, why := r.Class, "the operation failed and its error was not kept"
 	if r.Err != nil {
 		why = clip(r.Err.Error())
@@ -223,7 +228,7 @@ func (a *Actuator) read(op Op, r Result, covers link.Pair[bool], why string, jit
 	if differs {
 		a.watchUntil = a.now.Add(watchFor)
 		if a.met && !rebooted {
-			a.judgeForeign(r.Who)
+			a.judgeForeign()
 		}
 	}
 	if !a.met {
@@ -263,7 +268,7 @@ func (a *Actuator) difference(d link.Direction, got unit.Rate, rebooted bool) {
 }
 
 // judgeForeign counts a reading with differences and declares a foreign writer at the third within a minute.
-func (a *Actuator) judgeForeign(who string) {
+func (a *Actuator) judgeForeign() {
 	copy(a.diffs[1:], a.diffs[:foreignAfter-1])
 	a.diffs[0] = a.now
 	first := a.diffs[foreignAfter-1]
@@ -271,11 +276,9 @@ func (a *Actuator) judgeForeign(who string) {
 		return
 	}
 	a.foreignUntil = a.now.Add(foreignFor)
-	if who == "" {
-		who = "something else (the router does not say who)"
-	}
-	a.note(link.Alert, "foreign_writer", "%s keeps changing our queues: raises stop for %s, cuts and the ceiling are still enforced; "+
-		"find the script, scheduler or second controller that sets max-limit and stop it.", who, foreignFor)
+	a.note(link.Alert, "foreign_writer", "Something else keeps changing our queues: raises stop for %s, cuts and the ceiling are still "+
+		"enforced; find the script, scheduler or second controller that sets max-limit and stop it. The router may tell who it was: "+
+		"/system/history/print and its log.", foreignFor)
 }
 
 // endForeign lets raises go on when the time is over.

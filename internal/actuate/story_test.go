@@ -141,7 +141,7 @@ func TestStories(t *testing.T) {
 				return func(op Op) (Result, bool) {
 					b.Router.set(op.Want)
 					b.Router.Rates.Down = unit.Rate(down * 1e6)
-					return Result{Report: b.Router.report(b.now), Who: "script set-queues"}, true
+					return Result{Report: b.Router.report(b.now)}, true
 				}
 			}
 			b.remark("a script sets the download to 95 before any write of ours can be read back")
@@ -157,6 +157,26 @@ func TestStories(t *testing.T) {
 			b.Router.Fault = nil
 			b.run(10 * time.Minute)
 			b.remark("%d differences", b.out.Status.Differences)
+			return b
+		}},
+		{"reconnected", func() *bench {
+			b := newBench(att(), mb(95, 18))
+			b.run(3 * time.Second)
+			b.remark("the connection is lost while idle, somebody sets the download to 40; the next command is a write")
+			b.Router.Rates = mb(40, 18)
+			lost := true
+			b.Router.Fault = func(op Op) (Result, bool) {
+				if !lost || !op.Write {
+					return Result{}, false
+				}
+				lost = false
+				rep := b.Router.report(b.now)
+				rep.Unwritten = true
+				return Result{Report: rep}, true
+			}
+			b.decide(mb(60, 12))
+			b.run(2 * time.Second)
+			b.remark("%d differences, %d writes in 24 h", b.out.Status.Differences, b.out.Status.Writes24h)
 			return b
 		}},
 		{"budget_runs_out", func() *bench {

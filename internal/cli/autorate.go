@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -89,7 +88,7 @@ func (a *App) run(paths []string, f runFlags, want kinds) error {
 	}()
 	p := &daemon.Process{
 		Clock: daemon.HostClock{}, Reload: reload,
-		Log: slog.New(daemon.NewTextHandler(a.Stderr, "wanctl", slog.LevelInfo)),
+		Log: daemon.NewLogger(a.Stderr, "wanctl", f.LogJSON),
 	}
 	for _, t := range tasks {
 		p.Tasks = append(p.Tasks, t)
@@ -150,6 +149,7 @@ func (a *App) tasks(paths []string, f runFlags, want kinds) ([]task, error) {
 	}
 	c := daemon.Common{
 		Clock: daemon.HostClock{}, Dirs: a.dirs(f.RunDir), Version: version(), DryRun: f.DryRun,
+		Sharing: daemon.SharingOf(whole...),
 		OpenLog: func(name, main, debug string) (*daemon.Log, error) {
 			return daemon.OpenLog(daemon.LogOptions{
 				Name: name, Main: main, Debug: debug, Stderr: a.Stderr, JSON: f.LogJSON, Verbose: f.Debug,

@@ -157,20 +157,37 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// context returns one that ends at the first SIGTERM or SIGINT; a second signal kills, as everywhere.
+// context returns one that ends at the first SIGTERM or SIGINT. Further SIGTERMs are swallowed until the process ends:
+// `timeout` signals a child and its group, a service manager may repeat itself, and what a stop owes the router takes
+// seconds, but bounded ones. The third SIGINT kills, for somebody at a keyboard who cannot wait.
 func (a *App) context() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := make(chan os.Signal, 1)
-	stop := a.Notify(c, syscall.SIGTERM, os.Interrupt)
+	term, keys := make(chan os.Signal, 1), make(chan os.Signal, 2)
+	stopTerm, stopKeys := a.Notify(term, syscall.SIGTERM), a.Notify(keys, os.Interrupt)
+	over := make(chan struct{})
 	go func() {
-		select {
-		case <-c:
-			stop()
-			cancel()
-		case <-ctx.Done():
+		for pressed := 0; ; {
+			select {
+			case <-term:
+				cancel()
+			case <-keys:
+				cancel()
+				if pressed++; pressed == 2 {
+					stopKeys() // the next one has its usual effect
+				}
+			case <-over:
+				return
+			}
 		}
 	}()
-	return ctx, func() { stop(); cancel() }
+	return ctx, func() {
+		stopKeys()
+		if ctx.Err() == nil { // else the process is about to end, by its own exit code
+			stopTerm()
+		}
+		cancel()
+		close(over)
+	}
 }
 
 // dirs are the directories for files that no configuration names.

@@ -273,9 +273,9 @@ options:
 }
 
 func signalHolder(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
-		ts.Fatalf("usage: signal TERM|HUP|KILL LOCK")
+		ts.Fatalf("usage: signal TERM|INT|HUP|KILL LOCK")
 	}
 	var holder struct{ PID int }
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &holder))

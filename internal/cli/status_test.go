@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -106,30 +105,6 @@ func TestStatusOfADeadSocket(t *testing.T) {
 	if !strings.Contains(out.String(), "ATT: not running, and it did not stop by itself") {
 		t.Errorf("it says %q", out.String())
 	}
-}
-
-// The signal handler ends a run once; the second signal is the system's again.
-func TestContextEndsAtASignal(t *testing.T) {
-	var deliver chan<- os.Signal
-	stopped := make(chan struct{}, 2)
-	app := &App{Notify: func(c chan<- os.Signal, _ ...os.Signal) func() {
-		deliver = c
-		return func() {
-			select {
-			case stopped <- struct{}{}:
-			default:
-			}
-		}
-	}}
-	ctx, cancel := app.context()
-	defer cancel()
-	deliver <- os.Interrupt
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Minute):
-		t.Fatal("the context did not end")
-	}
-	<-stopped
 }
 
 // The emulator's snippet is complete or absent, and one that listens nowhere does not leave the last one's behind.

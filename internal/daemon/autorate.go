@@ -26,6 +26,8 @@ type Common struct {
 	Version string
 	// DryRun decides and logs and never writes to a router.
 	DryRun bool
+	// Sharing divides the routers' budgets among the controllers of the process; nil leaves each line all of it.
+	Sharing Sharing
 	// OpenLog opens a task's log.
 	OpenLog func(name, main, debug string) (*Log, error)
 }
@@ -139,7 +141,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	}
 	undo = append(undo, func() { _ = a.router.Close() })
 	a.hand.Store(&shaperHand{a.router, a.cfg.Timeouts.Router})
-	opt := WANOptionsOf(a.cfg, a.DryRun)
+	opt := a.options(a.cfg)
 	opt.Jitter = rand.Float64
 	if a.wan, err = NewWAN(opt, a.pinger, now, restored); err != nil {
 		return nil, err
@@ -345,6 +347,9 @@ func (a *Autorate) leave() error {
 func setRates(router Shaper, want link.Rates) error {
 	return persist(func(ctx context.Context) error {
 		rep, err := router.Exchange(ctx, &want)
+		if err == nil && rep.Unwritten { // a new connection only reads first: this is the end, so whatever is there is replaced
+			rep, err = router.Exchange(ctx, &want)
+		}
 		is := rep.Applied()
 		for _, d := range []link.Direction{link.Down, link.Up} {
 			if want.Get(d) == 0 { // left alone
@@ -380,7 +385,9 @@ func persist(f func(context.Context) error) error {
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case, because the
 // same signal comes after a rotation.
-func (a *Autorate) Reload(ctx context.Context) error {
+func (a *Autorate) Reload(ctx context.Context) error { return a.log.reloaded(a.reload(ctx)) }
+
+func (a *Autorate) reload(ctx context.Context) error {
 	if err := a.log.Reopen(); err != nil {
 		a.log.Warn(err.Error())
 	}
@@ -423,7 +430,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 			return err
 		}
 	}
-	if err := a.wan.Reconfigure(WANOptionsOf(cfg, a.DryRun)); err != nil {
+	if err := a.wan.Reconfigure(a.options(cfg)); err != nil {
 		return err
 	}
 	if router != a.router {

@@ -422,6 +422,20 @@ func TestSaver(t *testing.T) {
 			t.Errorf("at %d s (changed %t) due is %t", tt.at, tt.changed, got)
 		}
 	}
+	// One that failed is tried again at the pace of changes, until it succeeds.
+	s.failing.Store(true)
+	for at, due := range map[int]bool{336: false, 344: false} {
+		if got := s.due(sec(at), false); got != due {
+			t.Errorf("at %d s, after a failure, due is %t", at, got)
+		}
+	}
+	if !s.due(sec(345), false) {
+		t.Error("a failed save is not tried again after 10 s")
+	}
+	s.failing.Store(false)
+	if s.due(sec(400), false) {
+		t.Error("a save that succeeded is made again")
+	}
 
 	log, buf := testLog(t)
 	path := filepath.Join(t.TempDir(), "s")
@@ -475,5 +489,34 @@ func TestALogThatBlocksStopsNobody(t *testing.T) {
 	<-done
 	if lines < queuedLines || !lost {
 		t.Errorf("%d of the %d queued lines were written; lost lines told: %v", lines, queuedLines, lost)
+	}
+}
+
+// A log that cannot be opened is no reason not to control: its lines go to stderr, and after SIGHUP into the file.
+func TestALogThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	w.put("logs", "a file where the directory of the logs must be")
+	w.text += "logging: {main_log: " + w.path("logs/ATT.log") + "}\n"
+	a := w.autorate()
+	run := start(t, a)
+	w.pings.set(100)
+	w.untilLimits(floor)
+	if !w.log.has("[ERROR]") || !w.log.has("send SIGHUP") || !w.log.has("ATT: [RED/RED]") {
+		t.Errorf("stderr has\n%s", w.log)
+	}
+	if err := os.Remove(w.path("logs")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.pings.until(t, "lines in the file", func() bool {
+		b, _ := os.ReadFile(w.path("logs/ATT.log"))
+		return strings.Contains(string(b), "ATT: [RED/RED]")
+	})
+	run.mustEnd()
+	if w.limits() != base {
+		t.Errorf("a stop left %v", w.limits())
 	}
 }

@@ -36,7 +36,7 @@ func TestFilesThatAreNone(t *testing.T) {
 		return err
 	}
 	_, note := HandedOver(dir, "ATT", "boot", 1)
-	_, logErr := OpenLog(LogOptions{Name: "ATT", Main: at("log"), Stderr: os.Stderr})
+	_, logErr := openLog(at("log"), os.Stderr)
 	for what, err := range map[string]error{
 		"a pipe as lock": lock(at("fifo.lock")), "a link as lock": lock(at("link.lock")),
 		"a pipe as state": readFile(at("state"), nil), "a pipe as note": note, "a pipe as log": logErr,

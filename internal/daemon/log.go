@@ -215,9 +215,12 @@ type logFile struct {
 	failed bool
 }
 
+// openLog returns a log that is usable even with an error: its lines then go to stderr, until Reopen succeeds.
 func openLog(path string, stderr io.Writer) (*logFile, error) {
 	l := &logFile{path: path, stderr: stderr}
-	return l, l.Reopen()
+	err := l.Reopen()
+	l.failed = err != nil
+	return l, err
 }
 
 // Reopen opens the file by its name again, after a rotation.
@@ -241,6 +244,9 @@ func (l *logFile) Reopen() error {
 func (l *logFile) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.f == nil { // said when it could not be opened
+		return l.stderr.Write(b)
+	}
 	n, err := l.f.Write(b)
 	if err == nil {
 		l.failed = false
@@ -256,6 +262,9 @@ func (l *logFile) Write(b []byte) (int, error) {
 func (l *logFile) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.f == nil {
+		return nil
+	}
 	return l.f.Close()
 }
 
@@ -264,52 +273,70 @@ type Log struct {
 	*slog.Logger
 	files  []*logFile
 	behind []*background
+	// own says that the lines have a file of their own, apart from the process's stderr.
+	own bool
 }
 
-// OpenLog opens the files and builds the handlers.
+// OpenLog opens the files and builds the handlers. A file that cannot be opened keeps nobody from controlling: its lines go
+// to stderr, the first of them says so.
 func OpenLog(o LogOptions) (*Log, error) {
-	var l Log
-	open := func(path string) (io.Writer, error) {
+	l := Log{own: o.Main != ""}
+	var troubles []error
+	open := func(path string) io.Writer {
 		f, err := openLog(path, o.Stderr)
 		if err != nil {
-			return nil, errors.Join(err, l.Close())
+			troubles = append(troubles, err)
 		}
 		l.files = append(l.files, f)
-		return f, nil
+		return f
 	}
 	handler := func(w io.Writer, level slog.Level) slog.Handler {
 		behind := newBackground(w)
 		l.behind = append(l.behind, behind)
-		w = behind
-		if o.JSON {
-			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).
-				WithAttrs([]slog.Attr{slog.String("name", o.Name)})
-		}
-		return NewTextHandler(w, o.Name, level)
+		return newHandler(behind, o.Name, level, o.JSON)
 	}
 	main := o.Stderr
 	level := slog.LevelInfo
 	var hs fanout
 	if o.Main != "" {
-		w, err := open(o.Main)
-		if err != nil {
-			return nil, err
-		}
-		main = w
+		main = open(o.Main)
 	}
 	if o.Verbose {
 		if o.Debug == "" {
 			level = slog.LevelDebug
 		} else {
-			w, err := open(o.Debug)
-			if err != nil {
-				return nil, err
-			}
-			hs = append(hs, handler(w, slog.LevelDebug))
+			hs = append(hs, handler(open(o.Debug), slog.LevelDebug))
 		}
 	}
 	l.Logger = slog.New(append(hs, handler(main, level)))
+	for _, err := range troubles {
+		l.Error(fmt.Sprintf("%v; its lines go to stderr, and control goes on: mend it and send SIGHUP, which opens it again", err))
+	}
 	return &l, nil
+}
+
+// reloaded tells in the line's own log what became of a reload; the process says the same on stderr.
+func (l *Log) reloaded(err error) error {
+	switch {
+	case !l.own:
+	case err != nil:
+		l.Error(fmt.Sprintf("reload refused, the old configuration stays: %v", err))
+	default:
+		l.Info("configuration reloaded")
+	}
+	return err
+}
+
+// NewLogger returns the log of what concerns no single line.
+func NewLogger(w io.Writer, name string, json bool) *slog.Logger {
+	return slog.New(newHandler(w, name, slog.LevelInfo, json))
+}
+
+func newHandler(w io.Writer, name string, level slog.Level, json bool) slog.Handler {
+	if json {
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).WithAttrs([]slog.Attr{slog.String("name", name)})
+	}
+	return NewTextHandler(w, name, level)
 }
 
 // Reopen opens all files by their names again. One that cannot be opened goes on under its old name.

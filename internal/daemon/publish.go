@@ -155,7 +155,7 @@ func (s *Steer) publish(now unit.Time) {
 	}
 	if m.rule.Known {
 		st.Rule = "disabled"
-		if m.rule.Enabled {
+		if m.rule.Enabled && m.pretend == nil || m.pretend != nil && m.real {
 			st.Rule = "enabled"
 		}
 	}

@@ -51,8 +51,9 @@ func (s *saver) write(encode func(io.Writer) error) {
 // due says whether a save is due, for a loop whose rate did or did not change since the last call.
 func (s *saver) due(now unit.Time, changed bool) bool {
 	s.dirty = s.dirty || changed
+	dirty := s.dirty || s.failing.Load() // what could not be written is still to be written
 	age := now.Sub(s.last)
-	if s.last != 0 && age < saveAnyway && (!s.dirty || age < saveChanged) {
+	if s.last != 0 && age < saveAnyway && (!dirty || age < saveChanged) {
 		return false
 	}
 	s.last, s.dirty = now, false

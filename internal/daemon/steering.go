@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"wanctl/internal/actuate"
@@ -83,6 +84,11 @@ type Steering struct {
 	// rule and no operation was begun for.
 	counters bool
 	wish     steer.RuleWish
+	// pretend is the rule as a dry run would have it, nil until it would have set it; real is what was last read, and
+	// origin the state it must not change.
+	pretend *bool
+	real    bool
+	origin  steer.Snapshot
 	// stepAt is when the cycle's decision is due even without the counters that were asked for; 0 when it was made.
 	stepAt unit.Time
 	// way is the way to the router; queue and rule are what a router that answers refuses.
@@ -122,6 +128,7 @@ func NewSteering(opt SteeringOptions, primary, alternate Prober, feed, altFeed F
 	s := &Steering{
 		opt: opt, machine: m, primary: primary, alt: alternate, feeds: [2]FeedReader{feed, altFeed},
 	}
+	s.origin = m.Snapshot()
 	s.emptyWindows()
 	return s, nil
 }
@@ -258,7 +265,7 @@ func (s *Steering) learn(now unit.Time, r SteerResult) {
 		if of.by == OpReadRule { // a rule that can be read may still refuse to be set: only a write ends that
 			s.over(of, "the rule can be read again")
 		}
-		s.rule = readingOf(r.Rule, s.rule.Seq+1)
+		s.rule = readingOf(s.pretended(r.Rule), s.rule.Seq+1)
 	case OpSetRule:
 		s.over(of, "the rule can be set again")
 		s.rule = readingOf(r.Rule, s.rule.Seq+1)
@@ -310,12 +317,45 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	s.queue.Fresh = false
 	s.last = d
 	s.notes = append(s.notes, d.Notes...)
+	if s.opt.DryRun { // what was only pretended cannot be late
+		s.notes = slices.DeleteFunc(s.notes, func(n link.Note) bool { return n.Key == "steer_withdrawn" })
+	}
+	if d.WouldSteer != "" { // the machine says it once per change
+		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_steer", Text: "dry run of steering_v3: " + d.WouldSteer})
+	}
 	o.Line = steer.Line(d)
 	s.wish = d.Rule
 	if s.opt.DryRun {
-		s.wish = steer.RuleWish{}
+		s.rehearse()
 	}
 	s.next(now, o)
+}
+
+// rehearse says what a dry run would have written, and goes on as if it had been: the rule is read and its form looked
+// at as ever, and the way back can be told.
+func (s *Steering) rehearse() {
+	if s.wish.Write && s.rule.Known {
+		on, verb := s.wish.Wanted, "disable"
+		if on {
+			verb = "enable"
+		}
+		s.pretend = &on
+		s.rule = readingOf(on, s.rule.Seq+1)
+		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_set", Text: "dry run: would " + verb + " the steering rule"})
+	}
+	s.wish.Write = false
+}
+
+// pretended is a reading as a dry run goes on with it: as it would have left the rule, until somebody else sets it.
+func (s *Steering) pretended(is bool) bool {
+	if is != s.real {
+		s.pretend = nil
+	}
+	s.real = is
+	if s.opt.DryRun && s.pretend != nil {
+		return *s.pretend
+	}
+	return is
 }
 
 func (s *Steering) fuse(i int, p Prober, now unit.Time) link.RTT {
@@ -379,6 +419,12 @@ func (s *Steering) Left(enabled bool) {
 
 func (s *Steering) snapshot() steer.Snapshot {
 	snap := s.machine.Snapshot()
+	if s.opt.DryRun { // the next start sets the rule to the stored state
+		snap.State, snap.History = s.origin.State, s.origin.History
+		if !s.opt.Steer.V3.DryRun {
+			snap.Confidence = s.origin.Confidence
+		}
+	}
 	if s.left != nil && *s.left != snap.State {
 		snap = movedTo(snap, *s.left, "the rule was read back at the end of the process")
 	}

@@ -91,8 +91,14 @@ type steerBench struct {
 
 func newSteerBench(t *testing.T, o rosim.Options, dry bool) *steerBench {
 	t.Helper()
+	return newSteerBenchOf(t, o, dry, "thresholds: {green_samples_required: 3}\n")
+}
+
+// newSteerBenchOf is one with more of a configuration.
+func newSteerBenchOf(t *testing.T, o rosim.Options, dry bool, more string) *steerBench {
+	t.Helper()
 	w := newWorld(t, o)
-	w.text = w.steerText()
+	w.text = strings.Replace(w.steerText(), "thresholds: {green_samples_required: 3}\n", more, 1)
 	cfg, ds := w.loadSteer()
 	if err := ds.Err(); err != nil {
 		t.Fatal(err)
@@ -336,21 +342,76 @@ func TestSteeringWithoutItsQueue(t *testing.T) {
 	}
 }
 
+// A dry run reads the rule and looks at its form, says once per change what it would do, goes on as if that had been done,
+// and neither writes nor stores it.
 func TestSteeringDryRun(t *testing.T) {
 	t.Parallel()
 	b := newSteerBench(t, rosim.DefaultOptions(), true)
 	b.line.Congested = true
+	b.cycles(60)
+	if n := b.noted("dry run: would enable the steering rule"); n != 1 {
+		t.Errorf("told %d times: %v", n, b.notes)
+	}
+	if want := "[SPECTRUM_DEGRADED]"; !strings.HasPrefix(b.lines[59], want) || !strings.HasSuffix(b.lines[59], "congestion=RED") {
+		t.Errorf("the line is %q", b.lines[59])
+	}
+	if s := b.loop.State(b.now, "boot", time.Time{}).Machine; s.State != steer.Good || len(s.History) != 0 {
+		t.Errorf("a dry run stores the state %v, %v", s.State, s.History)
+	}
+	reads := 0
+	for _, op := range b.ops {
+		if op.Kind == OpReadRule {
+			reads++
+		}
+	}
+	if reads < 2 { // at start, and each minute
+		t.Errorf("the rule was read %d times in two minutes", reads)
+	}
+	b.line.Congested = false
 	b.cycles(30)
-	if b.enabled() || b.router.Writes(rosim.SteeringComment) != 0 {
-		t.Error("a dry run wrote the rule")
+	if n := b.noted("dry run: would disable the steering rule"); n != 1 || b.loop.Decision().State != steer.Good {
+		t.Errorf("the way back was told %d times, the state is %v: %v", n, b.loop.Decision().State, b.notes)
+	}
+	// Somebody else's change is seen, whatever was pretended.
+	if err := b.router.ForeignRule(rosim.SteeringComment, true); err != nil {
+		t.Fatal(err)
+	}
+	b.cycles(60)
+	if n := b.noted("Somebody else set the steering rule"); n != 1 {
+		t.Errorf("another's change was told %d times: %v", n, b.notes)
+	}
+	if b.router.Writes(rosim.SteeringComment) != 0 || b.noted("withdrawn") != 0 {
+		t.Errorf("a dry run wrote the rule %d times: %v", b.router.Writes(rosim.SteeringComment), b.notes)
 	}
 	for _, c := range b.router.Commands() {
 		if c.Wrote {
 			t.Errorf("wrote: %s", c.Line)
 		}
 	}
-	if !strings.HasSuffix(b.lines[29], "congestion=RED") {
-		t.Errorf("the line is %q", b.lines[29])
+}
+
+// A rule that would be refused is refused in a dry run, too.
+func TestSteeringDryRunChecksTheForm(t *testing.T) {
+	t.Parallel()
+	b := newSteerBench(t, rosim.DefaultOptions(), true)
+	if err := b.router.RemoveRules(rosim.SteeringComment); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.router.AddRule(rosim.Rule{
+		Chain: "prerouting", Action: "mark-routing", Comment: rosim.SteeringComment, Disabled: true,
+		Matchers: map[string]string{"connection-state": "new", "new-routing-mark": "to_ATT"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.line.Congested = true
+	b.cycles(30)
+	b.line.Congested = false
+	b.cycles(30)
+	if b.noted("allow_legacy_rule") != 1 || b.noted("would enable") != 0 || b.noted("withdrawn") != 0 {
+		t.Errorf("%v", b.notes)
+	}
+	if b.loop.Decision().State != steer.Good {
+		t.Errorf("the state is %v", b.loop.Decision().State)
 	}
 }
 
@@ -416,5 +477,36 @@ func TestAFeedThatCannotBeRead(t *testing.T) {
 	b.cycles(2)
 	if b.noted("can be read again") != 1 || !strings.HasSuffix(b.lines[len(b.lines)-1], "congestion=GREEN") {
 		t.Errorf("%v\n%q", b.notes, b.lines[len(b.lines)-1])
+	}
+}
+
+// The dry run of steering_v3 says once per change what it would do, and the counters stay in charge.
+func TestSteeringV3DryRunSaysWhatItWould(t *testing.T) {
+	t.Parallel()
+	b := newSteerBenchOf(t, rosim.DefaultOptions(), false, `steering_v3:
+  enabled: true
+  confidence: {steer_threshold: 60, sustain_duration_sec: 4, recovery_sustain_sec: 4}
+  timers: {hold_down_duration_sec: 10}
+  dry_run: {enabled: true}
+thresholds: {red_samples_required: 100}
+`)
+	b.cycles(3)
+	b.line.Congested = true
+	b.cycles(30)
+	if n := b.noted("would steer new connections to ATT"); n != 1 {
+		t.Errorf("told %d times in a minute of congestion: %v", n, b.notes)
+	}
+	if b.enabled() || b.router.Writes(rosim.SteeringComment) != 0 {
+		t.Error("a dry run of steering_v3 moved the rule")
+	}
+	b.line.Congested = false
+	b.cycles(30)
+	if n := b.noted("would steer back to Spectrum"); n != 1 {
+		t.Errorf("the way back was told %d times: %v", n, b.notes)
+	}
+	for _, n := range b.notes {
+		if strings.Contains(n.Text, "would steer") && n.Level != link.Info {
+			t.Errorf("%q is at the level %v", n.Text, n.Level)
+		}
 	}
 }

@@ -313,7 +313,9 @@ func disableRule(r Switch) error {
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case.
-func (s *Steer) Reload(ctx context.Context) error {
+func (s *Steer) Reload(ctx context.Context) error { return s.log.reloaded(s.reload(ctx)) }
+
+func (s *Steer) reload(ctx context.Context) error {
 	if err := s.log.Reopen(); err != nil {
 		s.log.Warn(err.Error())
 	}
@@ -398,12 +400,10 @@ func (s *Steer) Once(ctx context.Context) error {
 	}
 	defer closeAll()
 	var failed error
-	if !s.DryRun {
-		// Nothing is written before the rule was read, and there is only one cycle.
-		r := s.do(ctx, SteerOp{Kind: OpReadRule})
-		failed = r.Err
-		logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
-	}
+	// Nothing is written before the rule was read, and there is only one cycle.
+	r := s.do(ctx, SteerOp{Kind: OpReadRule})
+	failed = r.Err
+	logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
 	probing, cancel := ctx, func() {}
 	if total := s.cfg.Timeouts.PingTotal; total > 0 {
 		probing, cancel = context.WithTimeout(ctx, total)

@@ -275,3 +275,22 @@ func TestSteeringReload(t *testing.T) {
 		t.Error("a stop left the rule enabled")
 	}
 }
+
+// A single dry run reads the rule, so that one that would be refused is known before it is needed.
+func TestSteeringOnceDry(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	s.dryRun = true
+	s.pings.Pattern(0)
+	if err := s.task().Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.router.RemoveRules(rosim.SteeringComment); err != nil {
+		t.Fatal(err)
+	}
+	s.pings.Pattern(0)
+	var e *routeros.Error
+	if err := s.task().Once(t.Context()); !errors.As(err, &e) || e.Kind != routeros.NoSuchItem {
+		t.Errorf("without the rule a dry run returned %v", err)
+	}
+}

@@ -136,7 +136,7 @@ func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 		notes = w.prove(r.Report)
 	}
 	for _, d := range []link.Direction{link.Down, link.Up} {
-		if want := r.Op.Want.Get(d); r.Op.Write && want > 0 && (r.Err == nil || r.Read.Get(d)) {
+		if want := r.Op.Want.Get(d); r.Op.Write && !r.Report.Unwritten && want > 0 && (r.Err == nil || r.Read.Get(d)) {
 			w.wrote.Set(d, want)
 		}
 	}

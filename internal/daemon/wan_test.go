@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
+	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
 	"wanctl/internal/routeros"
@@ -394,5 +396,65 @@ func TestOnce(t *testing.T) {
 func TestHandsMakeNoNilPinger(t *testing.T) {
 	if p, err := (Hands{}).probe(probe.Options{}); err == nil || p != nil {
 		t.Errorf("%v, %v", p, err)
+	}
+}
+
+// What somebody set while the connection was gone is read, logged and counted before it is overwritten, even when the
+// first command after it is a cut.
+func TestAForeignChangeDuringACut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	cfg, ds := w.loadWAN()
+	if cfg == nil {
+		t.Fatal(ds)
+	}
+	hand, err := DialShaper(cfg, w.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hand.Close() })
+	p := &pure{t: t, now: unit.Time(time.Hour), rtt: 28}
+	if p.wan, err = NewWAN(WANOptionsOf(cfg, false), p, p.now, nil); err != nil {
+		t.Fatal(err)
+	}
+	cycle := func() (ops []actuate.Op) {
+		p.now = p.now.Add(50 * time.Millisecond)
+		o := p.wan.Tick(p.now)
+		for p.notes = append(p.notes, o.Notes...); o.Op != nil; p.notes = append(p.notes, o.Notes...) {
+			ops = append(ops, *o.Op)
+			r := Exchange(t.Context(), hand, *o.Op)
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			r.Report.At = p.now
+			o = p.wan.Deliver(p.now, r)
+		}
+		return ops
+	}
+	cycle()
+	w.router.Disconnect()
+	client := hand.(rosShaper).Client
+	for client.Connected() {
+		runtime.Gosched()
+	}
+	if err := w.router.ForeignSet(attDown, 40*unit.Mbps); err != nil {
+		t.Fatal(err)
+	}
+	p.rtt = 100
+	ops := cycle()
+	for n := 0; n < 5 && len(ops) == 0; n++ {
+		ops = cycle()
+	}
+	if len(ops) != 2 || !ops[0].Write || !ops[1].Write {
+		t.Fatalf("the cut was %+v", ops)
+	}
+	if p.noted("rate_differs") != 1 || p.wan.out.Status.Differences != 1 {
+		t.Errorf("%d differences, notes %v", p.wan.out.Status.Differences, p.notes)
+	}
+	if got := w.limits(); got != p.wan.Decision().Rates {
+		t.Errorf("limits are %v, decided %v", got, p.wan.Decision().Rates)
+	}
+	if n := p.wan.out.Status.Writes24h; n != 1 {
+		t.Errorf("%d writes are counted for the one that was sent", n)
 	}
 }

@@ -163,6 +163,9 @@ type Report struct {
 	// HasWAN says that the WAN interface is known; WANRx and WANTx are then its byte counters.
 	HasWAN       bool
 	WANRx, WANTx unit.Bytes
+	// Unwritten says that a write was wanted and not sent: the connection had been lost, so the router's own values were
+	// read first.
+	Unwritten bool
 }
 
 // Applied returns the shaper rates the report read back.

@@ -159,13 +159,22 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 // The report's rates are the router's own: a direction is confirmed when the error is nil. When only one of the two
 // queues could be read, the error's Read field says which part of the report stands all the same. A WAN interface that
 // does not exist is no error: the report then has none.
+//
+// A write whose connection had to be made anew is not sent: somebody may have changed the queues while it was gone, and
+// that must not be overwritten unseen. The report is then a reading and says Unwritten.
 func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link.Report, error) {
 	op := "read queues"
 	if want != nil && *want != (link.Rates{}) {
 		op = "set rates"
 	}
 	var report link.Report
-	err := c.command(ctx, op, func() (string, error) { return exchangeLine(q, want, c.order(q, want)) }, func(a answer) *Error {
+	build := func() (string, error) { return exchangeLine(q, want, c.order(q, want)) }
+	anew := func() (string, error) {
+		report.Unwritten = want != nil && *want != (link.Rates{})
+		want = nil
+		return build()
+	}
+	err := c.command(ctx, op, build, anew, func(a answer) *Error {
 		r, err := c.read(op, a, queueThing, q.Down, q.Up)
 		report.At = a.at
 		for d := link.Down; d <= link.Up; d++ {
@@ -237,7 +246,7 @@ func (c *Client) compare(op string, q Queues, want link.Rates, report link.Repor
 func (c *Client) Queue(ctx context.Context, name string) (link.Queue, error) {
 	const op = "read queue"
 	var queue link.Queue
-	err := c.command(ctx, op, func() (string, error) { return queueLine(name) }, func(a answer) *Error {
+	err := c.command(ctx, op, func() (string, error) { return queueLine(name) }, nil, func(a answer) *Error {
 		r, err := c.read(op, a, queueThing, name)
 		if err == nil && r.queues.Down == nil {
 			err = c.err(Reply, op, errors.New("the answer is not complete"), hintFor(Reply, c.opt.User))
@@ -267,7 +276,7 @@ func (c *Client) SetRule(ctx context.Context, comment string, enabled bool) (Rul
 
 func (c *Client) rule(ctx context.Context, op, comment, verb string, want *bool) (Rule, error) {
 	var rule Rule
-	err := c.command(ctx, op, func() (string, error) { return ruleLine(comment, verb) }, func(a answer) *Error {
+	err := c.command(ctx, op, func() (string, error) { return ruleLine(comment, verb) }, nil, func(a answer) *Error {
 		r, err := c.read(op, a, ruleThing, comment)
 		if r.rule != nil {
 			rule = *r.rule

@@ -379,7 +379,7 @@ func TestStallEndsWithTheTimeout(t *testing.T) {
 
 // warm makes the connection without a command.
 func (c *Client) warm(ctx context.Context) error {
-	if _, e := c.connection(ctx, "connect"); e != nil {
+	if _, _, e := c.connection(ctx, "connect"); e != nil {
 		return e
 	}
 	return nil
@@ -418,6 +418,38 @@ func TestKeptConnectionThatEnded(t *testing.T) {
 	}
 	if _, err := c.Exchange(t.Context(), att, nil); err != nil || c.Logins() != 2 {
 		t.Errorf("%v, %d logins", err, c.Logins())
+	}
+}
+
+// A write never travels over a connection that replaces a lost one before the queues were read on it.
+func TestAReplacedConnectionReadsFirst(t *testing.T) {
+	s, c := scripted(t, say(figures(50_000_000, 5_000_000), 0))
+	want := link.Rates{Down: 50 * unit.Mbps, Up: 5 * unit.Mbps}
+	if r, err := c.Exchange(t.Context(), att, &want); err != nil || r.Unwritten {
+		t.Fatalf("the first connection's write: %+v, %v", r, err)
+	}
+	for range 2 {
+		gone := c.conn.gone
+		s.cut()
+		<-gone
+		before := len(s.sent())
+		r, err := c.Exchange(t.Context(), att, &want)
+		if err != nil || !r.Unwritten || r.Applied() != want {
+			t.Errorf("after the cut: %+v, %v", r, err)
+		}
+		if r, err := c.Exchange(t.Context(), att, &want); err != nil || r.Unwritten {
+			t.Errorf("the write after the reading: %+v, %v", r, err)
+		}
+		lines := s.sent()[before:]
+		if len(lines) != 2 || strings.Contains(lines[0], "/queue/tree set") || !strings.Contains(lines[1], "/queue/tree set") {
+			t.Errorf("it sent %q", lines)
+		}
+	}
+	gone := c.conn.gone
+	s.cut()
+	<-gone
+	if r, err := c.Exchange(t.Context(), att, nil); err != nil || r.Unwritten {
+		t.Errorf("a reading over a new connection: %+v, %v", r, err)
 	}
 }
 
@@ -508,7 +540,7 @@ func TestErrorSaysAll(t *testing.T) {
 
 func TestGuardStopsAnUnknownShape(t *testing.T) {
 	s, c := scripted(t, say("", 0))
-	err := c.command(t.Context(), "reset", func() (string, error) { return "/system/reset-configuration", nil }, nil)
+	err := c.command(t.Context(), "reset", func() (string, error) { return "/system/reset-configuration", nil }, nil, nil)
 	if e := failure(t, err, Syntax, "not sent"); e.Sent || e.Command == "" {
 		t.Errorf("%#v", e)
 	}

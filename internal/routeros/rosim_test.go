@@ -354,7 +354,10 @@ func TestStallAndSilence(t *testing.T) {
 			}
 			fault.off(b.router)
 			for {
-				_, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 40 * m})
+				r, err := b.client.Exchange(t.Context(), att, &link.Rates{Down: 40 * m})
+				if err == nil && r.Unwritten { // the new connection's first command
+					continue
+				}
 				if err == nil {
 					break
 				}
@@ -390,6 +393,9 @@ func TestGoneAndBack(t *testing.T) {
 	}
 	if err := b.router.Return(); err != nil {
 		t.Fatal(err)
+	}
+	if r, err := b.client.Exchange(t.Context(), att, &want); err != nil || !r.Unwritten || r.Applied() != b.limits(t) {
+		t.Errorf("over the new connection: %+v, %v", r, err)
 	}
 	if _, err := b.client.Exchange(t.Context(), att, &want); err != nil || b.limits(t) != want {
 		t.Errorf("%v, the router has %v", err, b.limits(t))

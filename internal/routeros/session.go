@@ -24,8 +24,9 @@ type answer struct {
 	at unit.Time
 }
 
-// command runs one call: take the turn, build the line, connect where needed, send, judge.
-func (c *Client) command(ctx context.Context, op string, build func() (string, error), judge func(answer) *Error) error {
+// command runs one call: take the turn, build the line, connect where needed, send, judge. anew, where it is not nil,
+// builds the line for a connection that had to be made in place of a lost one.
+func (c *Client) command(ctx context.Context, op string, build, anew func() (string, error), judge func(answer) *Error) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	if c.ctx.Err() != nil {
@@ -49,7 +50,19 @@ func (c *Client) command(ctx context.Context, op string, build func() (string, e
 		e.Command = line
 		return e
 	}
-	a, failed := c.exchange(ctx, op, line)
+	k, again, failed := c.connection(ctx, op)
+	if failed == nil && again && anew != nil {
+		if line, err = anew(); err == nil {
+			err = guard(line)
+		}
+		if err != nil {
+			return c.err(Syntax, op, err, "this is a fault of wanctl's: please report it")
+		}
+	}
+	var a answer
+	if failed == nil {
+		a, failed = c.exchange(ctx, k, op, line)
+	}
 	if failed == nil {
 		if failed = judge(a); failed != nil {
 			failed.Sent = true
@@ -71,39 +84,34 @@ func (c *Client) ended(ctx context.Context, op string) *Error {
 	return c.err(Timeout, op, fmt.Errorf("not sent: %w", cause), "an earlier command still runs, or the caller gave up")
 }
 
-// connection returns the kept connection or makes one.
-func (c *Client) connection(ctx context.Context, op string) (*conn, *Error) {
+// connection returns the kept connection or makes one; again says that it was made in place of an earlier one.
+func (c *Client) connection(ctx context.Context, op string) (k *conn, again bool, failed *Error) {
 	c.mu.Lock()
-	k := c.conn
+	k = c.conn
 	c.mu.Unlock()
 	if k != nil && k.alive() {
-		return k, nil
+		return k, false, nil
 	}
 	c.drop()
-	k, failed := c.dial(ctx, op)
+	k, failed = c.dial(ctx, op)
 	if failed != nil {
-		return nil, failed
+		if c.ctx.Err() != nil { // whatever it looked like, Close ended it
+			failed = c.err(Unreachable, op, errClosed, "")
+		}
+		return nil, false, failed
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() != nil { // closed meanwhile: Close saw no connection to end
 		k.close()
-		return nil, c.err(Unreachable, op, errClosed, "")
+		return nil, false, c.err(Unreachable, op, errClosed, "")
 	}
 	c.conn = k
-	c.logins.Add(1)
-	return k, nil
+	return k, c.logins.Add(1) > 1, nil
 }
 
 // exchange sends one line and waits for its answer. A connection that failed in any way is not used again.
-func (c *Client) exchange(ctx context.Context, op, line string) (answer, *Error) {
-	k, failed := c.connection(ctx, op)
-	if failed != nil {
-		if c.ctx.Err() != nil { // whatever it looked like, Close ended it
-			failed = c.err(Unreachable, op, errClosed, "")
-		}
-		return answer{}, failed
-	}
+func (c *Client) exchange(ctx context.Context, k *conn, op, line string) (answer, *Error) {
 	begin := c.now()
 	a, sent, err := k.run(ctx, line)
 	a.at = begin + (c.now()-begin)/2
