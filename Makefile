@@ -9,7 +9,7 @@ BIN      = bin/wanctl
 LINT_VERSION = v2.15.0
 TOOLS        = $(shell $(GO) env GOPATH)/wanctl-tools/$(LINT_VERSION)
 
-.PHONY: build demo test test-long lint bench cover footprint clean
+.PHONY: build demo test test-long lint bench cover footprint lab lab-image clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wanctl
@@ -38,6 +38,14 @@ cover: ## coverage of the words, the judgement and the paper
 
 footprint: build ## memory and CPU of both WANs and steering
 	scripts/footprint
+
+lab-image: build ## the lab's machine: about 7 minutes, once
+	$(BIN) lab image
+
+# TRACES=DIR plays recordings of real links instead of their synthetic twins.
+lab: lab-image ## every scenario on a real kernel; writes docs/lab
+	$(BIN) lab run all --controller none --controller static --controller wanctl --controller wanctl-2s \
+		--out lab-results --docs docs/lab $(if $(TRACES),--traces $(TRACES))
 
 clean:
 	rm -rf bin

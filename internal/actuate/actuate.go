@@ -38,6 +38,9 @@ var both = [...]link.Direction{link.Down, link.Up}
 type Config struct {
 	// Ceiling bounds every rate written. A direction without one (policy tracking) is bounded by [unit.MaxRate].
 	Ceiling link.Rates
+	// Quantum is the step the router keeps rates in, 0 and 1 being bit/s: Linux keeps whole bytes per second, 8 bit/s. Rates
+	// are rounded down to it, so that what is read back is what was written.
+	Quantum unit.Rate
 	// Burst is how many writes per second the transport bears before raises wait: SSH 2, REST and API 5, netlink 20.
 	// Below 1 it is 1.
 	Burst int
@@ -57,6 +60,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Burst = min(max(c.Burst, 1), 1000)
+	c.Quantum = max(c.Quantum, 1)
 	c.Daily = max(c.Daily, 0)
 	c.StaticDeadBand = max(c.StaticDeadBand, 0)
 	if c.ReadEvery <= 0 {
@@ -270,11 +274,21 @@ func (a *Actuator) Step(in Input) Output {
 }
 
 func (a *Actuator) clamp(d link.Direction, r unit.Rate) unit.Rate {
+	r = a.whole(r)
 	top := a.cfg.Ceiling.Get(d)
 	if top <= 0 || top > unit.MaxRate {
 		top = unit.MaxRate
 	}
+	top = a.whole(top)
 	return min(r, top)
+}
+
+// whole rounds down to what the router can keep. Less than one step of that stays as it is, for the router to refuse.
+func (a *Actuator) whole(r unit.Rate) unit.Rate {
+	if w := r - r%a.cfg.Quantum; w > 0 {
+		return w
+	}
+	return r
 }
 
 // by asks to be woken at t.

@@ -22,6 +22,7 @@ func drawConfig(t *rapid.T) Config {
 		Daily:          rapid.SampledFrom([]int{0, 5, 40, 5000}).Draw(t, "daily"),
 		StaticDeadBand: unit.PPM(rapid.SampledFrom([]int{0, 0, 30_000}).Draw(t, "band")),
 		Reads:          rapid.Bool().Draw(t, "reads"),
+		Quantum:        unit.Rate(rapid.SampledFrom([]int{0, 8, 1000}).Draw(t, "quantum")),
 	}
 }
 
@@ -135,6 +136,9 @@ func TestPropertyBounds(t *testing.T) {
 			for _, d := range both {
 				if w := out.Op.Want.Get(d); w < 0 || w > cfg.Ceiling.Get(d) {
 					t.Fatalf("%s: %s would be set to %s, ceiling %s", b.now, d, say(w), say(cfg.Ceiling.Get(d)))
+				}
+				if w := out.Op.Want.Get(d); cfg.Quantum > 0 && w%cfg.Quantum != 0 {
+					t.Fatalf("%s: %s would be set to %d bit/s, and the router keeps multiples of %d", b.now, d, w, cfg.Quantum)
 				}
 			}
 		}
@@ -257,7 +261,8 @@ func TestPropertyDailyBound(t *testing.T) {
 // within the longest hold and backoff; after a foreign writer within its ten minutes.
 func TestPropertyEventually(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := drawBench(t, drawConfig(t))
+		cfg := drawConfig(t)
+		b := drawBench(t, cfg)
 		play(t, b, true)
 		limit := backoffMost + HeldAtMost + DefaultAssertEvery + 10*time.Second
 		b.Router.Fault, b.Router.LoseReply, b.Router.Latency = nil, false, ms(50)
@@ -271,6 +276,9 @@ func TestPropertyEventually(t *testing.T) {
 		b.run(limit)
 		if b.out.Status.ForeignUntil > 0 { // declared in the trouble, or by its last change
 			b.run(foreignFor)
+		}
+		if q := cfg.Quantum; q > 0 { // as near as the router can hold it
+			want = link.Rates{Down: want.Down - want.Down%q, Up: want.Up - want.Up%q}
 		}
 		if b.Router.Rates != want || b.out.Applied != want || !b.out.Confirmed.Down || !b.out.Confirmed.Up {
 			t.Fatalf("after %s the router holds %s, read back %s (confirmed %v), wanted %s; status %+v",

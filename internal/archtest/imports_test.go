@@ -51,6 +51,8 @@ var (
 		"internal/lab/rosim":    words,
 		"internal/lab/scenario": words,
 		"internal/lab/report":   append(slices.Clone(words), "internal/lab/scenario"),
+		"internal/lab/guest":    append(slices.Clone(words), "internal/lab/scenario", "internal/lab/report"),
+		"internal/lab/kernel":   append(slices.Clone(words), "internal/lab/guest", "internal/lab/scenario", "internal/lab/report"),
 		"internal/lab/score": append(slices.Clone(paper), "internal/config", "internal/state", "internal/probe",
 			"internal/daemon", "internal/lab/"),
 

@@ -128,7 +128,7 @@ func decodeCake(b []byte, c *Cake) error {
 	if err := c.Settings.decode(p.options); err != nil {
 		return err
 	}
-	return c.Qdisc.stats(p.stats2, &c.Stats)
+	return c.stats(p.stats2, &c.Stats)
 }
 
 // stats reads TCA_STATS2; app, when not nil, takes CAKE's own.

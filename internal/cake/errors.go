@@ -39,6 +39,20 @@ const (
 	Reply
 )
 
+var kindNames = [...]string{
+	Other: "kernel error", Permission: "permission denied", NoSuchNamespace: "no such namespace", NoSuchInterface: "no such interface",
+	NoSuchClass: "no such class", NotCake: "not CAKE", Gone: "CAKE is gone", NoModule: "not in this kernel", Range: "out of range",
+	Mismatch: "read-back differs", Reply: "unusable reply",
+}
+
+// String returns the kind in words: "no such interface".
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
 // Error is a failure with its operation, its object and a way out.
 type Error struct {
 	Kind  Kind
@@ -74,6 +88,7 @@ var (
 	errReadBack = errors.New("the kernel has another rate than it was given")
 	errRate     = errors.New("rate out of bounds")
 	errNotCake  = errors.New("its own qdisc is not CAKE")
+	errNoModule = errors.New("this kernel has no such thing")
 	errGone     = errors.New("its CAKE qdisc is gone")
 )
 
@@ -101,7 +116,7 @@ func (c *Conn) fail(op, thing string, err error) error {
 		e.Kind, e.Hint = NoSuchNamespace, "`ip netns` lists those there are"
 	case errors.Is(err, unix.ENODEV):
 		e.Kind, e.Hint = NoSuchInterface, "`ip link` lists those there are"
-	case op == opMake && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP)):
+	case errors.Is(err, errNoModule):
 		e.Kind, e.Hint = NoModule, "the kernel needs sch_cake, sch_ingress, cls_matchall, act_mirred and ifb (Linux 4.19 or newer has them all; "+
 			"a package such as linux-modules-extra or kmod-sched-cake may hold them)"
 	case change && !class && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EINVAL)):

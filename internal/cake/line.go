@@ -23,7 +23,7 @@ const (
 	opReadQdisc = "read qdisc"
 	opReadLink  = "read interface"
 	opSet       = "set rate of qdisc"
-	opMake      = "make"
+	opMake      = "carry out"
 )
 
 // iflaExtMask and skipStats leave the counters out of an answer (linux/rtnetlink.h).
@@ -47,7 +47,7 @@ func (c *Conn) ReadCake(dev string, q *Cake) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.patient(context.Background()); err != nil {
-		return c.fail(opReadQdisc, dev, err)
+		return c.fail(opReadQdisc, "of "+dev, err)
 	}
 	i := &c.links[0]
 	if err := c.readLink(dev, i, false); err != nil {
@@ -55,7 +55,7 @@ func (c *Conn) ReadCake(dev string, q *Cake) error {
 	}
 	var found [2]seen
 	if err := c.readCakes([2]int32{i.Index}, [2]*Cake{q}, &found); err != nil {
-		return c.fail(opReadQdisc, dev, err)
+		return c.fail(opReadQdisc, "of "+dev, err)
 	}
 	return c.judge(dev, found[0], false)
 }
@@ -67,10 +67,10 @@ func (c *Conn) SetBandwidth(dev string, r unit.Rate) (Cake, error) {
 	defer c.mu.Unlock()
 	var q Cake
 	if r < MinRate || r > unit.MaxRate {
-		return q, c.fail(opSet, dev, fmt.Errorf("%w: %d bit/s", errRate, r))
+		return q, c.fail(opSet, "of "+dev, fmt.Errorf("%w: %d bit/s", errRate, r))
 	}
 	if err := c.patient(context.Background()); err != nil {
-		return q, c.fail(opSet, dev, err)
+		return q, c.fail(opSet, "of "+dev, err)
 	}
 	i := &c.links[0]
 	if err := c.readLink(dev, i, false); err != nil {
@@ -79,7 +79,7 @@ func (c *Conn) SetBandwidth(dev string, r unit.Rate) (Cake, error) {
 	read := func() error {
 		var found [2]seen
 		if err := c.readCakes([2]int32{i.Index}, [2]*Cake{&q}, &found); err != nil {
-			return c.fail(opReadQdisc, dev, err)
+			return c.fail(opReadQdisc, "of "+dev, err)
 		}
 		return c.judge(dev, found[0], false)
 	}
@@ -90,13 +90,13 @@ func (c *Conn) SetBandwidth(dev string, r unit.Rate) (Cake, error) {
 		return q, nil
 	}
 	if err := c.setRate(i.Index, q.Handle, r); err != nil {
-		return q, c.fail(opSet, dev, err)
+		return q, c.fail(opSet, "of "+dev, err)
 	}
 	if err := read(); err != nil {
 		return q, err
 	}
 	if q.Bandwidth != wireRate(r) {
-		return q, c.fail(opSet, dev, fmt.Errorf("%w: wanted %d bit/s, have %d", errReadBack, wireRate(r), q.Bandwidth))
+		return q, c.fail(opSet, "of "+dev, fmt.Errorf("%w: wanted %d bit/s, have %d", errReadBack, wireRate(r), q.Bandwidth))
 	}
 	return q, nil
 }
@@ -251,17 +251,20 @@ func (c *Conn) judge(dev string, s seen, had bool) error {
 // setRate changes only the rate of the qdisc with that handle. Without the handle, and without NLM_F_CREATE, the kernel
 // would put a new CAKE in the place of whatever took its place meanwhile.
 func (c *Conn) setRate(index int32, h Handle, r unit.Rate) error {
-	x := c.raw
+	c.raw.rateRequest(index, h, r)
+	if err := c.raw.do(); err != nil {
+		return err
+	}
+	return c.raw.finish()
+}
+
+func (x *exchange) rateRequest(index int32, h Handle, r unit.Rate) {
 	x.begin(unix.RTM_NEWQDISC, unix.NLM_F_ACK)
 	x.tcmsg(index, h, Root, 0)
 	x.text(tcaKind, kindCake)
 	at := x.open(tcaOptions)
 	x.u64(cakeBaseRate64, uint64(wireRate(r)/8))
 	x.shut(at)
-	if err := x.do(); err != nil {
-		return err
-	}
-	return x.finish()
 }
 
 // Line is one WAN's two CAKE queues: that of the upload's interface, and that of the download's, an ifb as a rule.

@@ -66,7 +66,7 @@ type Stats struct {
 	MemoryUsed, MemoryLimit unit.Bytes
 	// AvgOffset is the mean bytes of link-layer header in front of the network layer's; the others are the smallest and
 	// largest packets, as the network layer has them and after the framing was added. MinNet and MinAdjusted are
-	// 4294967295 before the first packet.
+	// 65535 before the first packet.
 	AvgOffset                int64
 	MinNet, MaxNet           int64
 	MinAdjusted, MaxAdjusted int64

@@ -19,10 +19,10 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew (needs root)")
 
-const root Handle = 0xffffffff // TC_H_ROOT, linux/pkt_sched.h
+func hexOf(b []byte) string { return hex.EncodeToString(b) }
 
 // golden holds wire data as hexadecimal, one message a line. It was recorded on a little-endian machine.
-func golden(t *testing.T, name string) [][]byte {
+func golden(t testing.TB, name string) [][]byte {
 	t.Helper()
 	if native.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("needs a little-endian machine: the recorded messages are")
@@ -82,7 +82,7 @@ func TestDecodeClassesAsRecorded(t *testing.T) {
 	}
 	want := map[string]Class{
 		"1:1": {
-			Handle: 0x10001, Parent: root, Rate: 19 * unit.Mbps, Ceil: 19 * unit.Mbps, Level: 7,
+			Handle: 0x10001, Parent: Root, Rate: 19 * unit.Mbps, Ceil: 19 * unit.Mbps, Level: 7,
 			QueuedBytes: full.QueuedBytes, QueuedPackets: full.QueuedPackets, Dropped: full.Dropped,
 		},
 		"1:10": {Handle: 0x10010, Parent: 0x10001, Rate: 200 * unit.Kbps, Ceil: 40 * unit.Gbps, Quantum: 1514},
@@ -121,7 +121,7 @@ func TestEncodeClass(t *testing.T) {
 		t.Skip("needs a little-endian machine: the expected bytes are")
 	}
 	got, err := encodeClass(7, Class{
-		Handle: 0x10001, Parent: root, Rate: 19 * unit.Mbps, Ceil: 40 * unit.Gbps, Prio: 2, Quantum: 1514, burst: 31250, cburst: 31251,
+		Handle: 0x10001, Parent: Root, Rate: 19 * unit.Mbps, Ceil: 40 * unit.Gbps, Prio: 2, Quantum: 1514, burst: 31250, cburst: 31251,
 	})
 	if err != nil {
 		t.Fatal(err)

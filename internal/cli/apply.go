@@ -21,11 +21,39 @@ type applier interface {
 // kernelPlace is where in the kernel an emulated queue or interface lives.
 type kernelPlace struct {
 	dev   string
-	class cake.Handle // queues only
+	class cake.Handle // of an HTB class; queues only
+	cake  bool        // the interface's own CAKE instead of a class
 	conn  *cake.Conn
 }
 
-// kernelApplier lets emulated queues set real HTB classes, and shows real counters.
+// set gives a queue its rate.
+func (p kernelPlace) set(r unit.Rate) error {
+	if p.cake {
+		_, err := p.conn.SetBandwidth(p.dev, r)
+		return err
+	}
+	_, err := p.conn.SetRate(p.dev, p.class, r)
+	return err
+}
+
+// read returns a queue as RouterOS could tell it: what CAKE tells of itself is not among that. Whether its drops are is a
+// matter of the emulator's dialect.
+func (p kernelPlace) read() (link.Queue, error) {
+	if p.cake {
+		var c cake.Cake
+		err := p.conn.ReadCake(p.dev, &c)
+		q := c.Queue()
+		q.Cake, q.Marked = link.Cake{}, 0
+		return q, err
+	}
+	c, err := p.conn.Class(p.dev, p.class)
+	return link.Queue{
+		MaxLimit: c.Rate, Bytes: c.Bytes, Packets: c.Packets, Dropped: c.Dropped,
+		QueuedBytes: c.QueuedBytes, QueuedPackets: c.QueuedPackets,
+	}, err
+}
+
+// kernelApplier lets emulated queues set real CAKE qdiscs and HTB classes, and shows real counters.
 type kernelApplier struct {
 	queues, ifaces map[string]kernelPlace
 	conns          map[string]*cake.Conn // by namespace
@@ -45,7 +73,7 @@ func newApplier(queues, ifaces []string) (applier, error) {
 	for _, s := range queues {
 		name, p, err := a.place(s, true)
 		if err == nil {
-			_, err = p.conn.Class(p.dev, p.class)
+			_, err = p.read()
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--apply %q: %w", s, err))
@@ -70,12 +98,12 @@ func newApplier(queues, ifaces []string) (applier, error) {
 	return a, nil
 }
 
-// place parses NAME=dev:IF[,class:1:1][,netns:NAME].
-func (a *kernelApplier) place(spec string, class bool) (string, kernelPlace, error) {
+// place parses NAME=dev:IF,cake[,netns:NAME] and NAME=dev:IF,class:1:1[,netns:NAME], for an interface without the middle.
+func (a *kernelApplier) place(spec string, queue bool) (string, kernelPlace, error) {
 	form := "NAME=dev:IF[,netns:NAME]"
 	want := []string{"dev", "netns"}
-	if class {
-		form, want = "NAME=dev:IF,class:1:1[,netns:NAME]", append(want, "class")
+	if queue {
+		form, want = "NAME=dev:IF,cake[,netns:NAME] or NAME=dev:IF,class:1:1[,netns:NAME]", append(want, "class", "cake")
 	}
 	name, rest, ok := strings.Cut(spec, "=")
 	if !ok || name == "" {
@@ -84,13 +112,16 @@ func (a *kernelApplier) place(spec string, class bool) (string, kernelPlace, err
 	got := map[string]string{}
 	for _, f := range strings.Split(rest, ",") {
 		k, v, ok := strings.Cut(f, ":")
-		if _, twice := got[k]; !ok || v == "" || twice || !slices.Contains(want, k) {
+		alone := k == "cake" // the one word without a value
+		if _, twice := got[k]; ok == alone || (v == "") != alone || twice || !slices.Contains(want, k) {
 			return "", kernelPlace{}, fmt.Errorf("%q does not belong there; the form is %s", f, form)
 		}
 		got[k] = v
 	}
 	p := kernelPlace{dev: got["dev"]}
-	if p.dev == "" || class && got["class"] == "" {
+	_, p.cake = got["cake"]
+	_, class := got["class"]
+	if p.dev == "" || queue && p.cake == class {
 		return "", kernelPlace{}, fmt.Errorf("is not of the form %s", form)
 	}
 	var err error
@@ -109,34 +140,30 @@ func (a *kernelApplier) place(spec string, class bool) (string, kernelPlace, err
 	return name, p, nil
 }
 
-// Apply sets a queue's class. A queue without one is in memory alone.
+// Apply sets a queue's CAKE or class. A queue without one is in memory alone.
 func (a *kernelApplier) Apply(queue string, limit unit.Rate) error {
 	p, ok := a.queues[queue]
 	if !ok {
 		return nil
 	}
-	if limit == 0 { // unlimited: HTB has no such thing
+	if limit == 0 { // unlimited: HTB has no such thing, and CAKE is not to lose its shaper
 		limit = unit.MaxRate
 	}
-	_, err := p.conn.SetRate(p.dev, p.class, limit)
-	return err
+	return p.set(limit)
 }
 
-// Queue returns a class's counters.
+// Queue returns a queue's counters.
 func (a *kernelApplier) Queue(name string) (link.Queue, bool) {
 	p, ok := a.queues[name]
 	if !ok {
 		return link.Queue{}, false
 	}
-	c, err := p.conn.Class(p.dev, p.class)
+	q, err := p.read()
 	if err != nil {
 		a.note(err)
 		return link.Queue{}, false
 	}
-	return link.Queue{
-		MaxLimit: c.Rate, Bytes: c.Bytes, Packets: c.Packets, Dropped: c.Dropped,
-		QueuedBytes: c.QueuedBytes, QueuedPackets: c.QueuedPackets,
-	}, true
+	return q, true
 }
 
 // Interface returns an interface's counters.

@@ -11,9 +11,16 @@ import (
 
 func TestApplySpecs(t *testing.T) {
 	for _, c := range []struct{ queue, iface, want string }{
-		{queue: "WAN", want: "not of the form NAME=dev:IF,class:1:1[,netns:NAME]"},
+		{queue: "WAN", want: "not of the form NAME=dev:IF,cake[,netns:NAME] or NAME=dev:IF,class:1:1[,netns:NAME]"},
 		{queue: "=dev:lo,class:1:1", want: "not of the form"},
 		{queue: "WAN=dev:lo", want: "not of the form"},
+		{queue: "WAN=dev:lo,cake,class:1:1", want: "not of the form"},
+		{queue: "WAN=dev:lo,cake:", want: `"cake:" does not belong there`},
+		{queue: "WAN=dev:lo,cake:yes", want: `"cake:yes" does not belong there`},
+		{queue: "WAN=dev:lo,cake,cake", want: `"cake" does not belong there`},
+		{queue: "WAN=dev:lo,cake", want: "read qdisc of lo: its own qdisc is not CAKE"},
+		{queue: "WAN=dev:wanctl-none,cake", want: "read interface wanctl-none"},
+		{iface: "ether1=dev:lo,cake", want: `"cake" does not belong there`},
 		{queue: "WAN=class:1:1", want: "not of the form"},
 		{queue: "WAN=dev:lo,class:one", want: `class "one" is not of the form 1:1a`},
 		{queue: "WAN=dev:lo,class:1:1,class:1:2", want: `"class:1:2" does not belong there`},

@@ -56,6 +56,8 @@ type App struct {
 	// Terminal says that Stdout is one, Width how wide it is.
 	Terminal bool
 	Width    int
+	// OpenQueues connects `wanctl qdisc` with the kernel; nil is the real one.
+	OpenQueues func() (Queues, error)
 	// Notify delivers signals; the returned function stops that.
 	Notify func(chan<- os.Signal, ...os.Signal) (stop func())
 }
@@ -82,10 +84,13 @@ type grammar struct {
 	Run      runCmd      `cmd:"" help:"Run any mix of WANs and steering in one process."`
 	Status   statusCmd   `cmd:"" help:"Show what the running controllers see and do."`
 	Release  releaseCmd  `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
+	Qdisc    qdiscCmd    `cmd:"" help:"Set up and take away the CAKE queues of this host."`
 	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
 	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
 	Sim      simCmd      `cmd:"" help:"Run a scenario in virtual time and print its figures."`
 	Emulate  emulateCmd  `cmd:"" help:"Serve an emulated RouterOS router over SSH."`
+	Lab      labCmd      `cmd:"" help:"Play scenarios on a real kernel with real CAKE, in virtual time."`
+	LabGuest labGuestCmd `cmd:"" name:"lab-guest" hidden:"" help:"Play a plan inside the lab's machine."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 

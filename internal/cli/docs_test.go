@@ -268,8 +268,8 @@ func commandPage(root *kong.Node) string {
 	fmt.Fprintf(&b, "| environment | meaning |\n|---|---|\n| `STATE_DIRECTORY`, `RUNTIME_DIRECTORY` | directories for files that no "+
 		"configuration names; the service manager sets them |\n| `XDG_STATE_HOME`, `XDG_RUNTIME_DIR` | the same for other users than root |\n"+
 		"| `NOTIFY_SOCKET`, `WATCHDOG_USEC` | the service manager is told when every loop works, and as long as it does |\n\n")
-	for _, n := range root.Children {
-		fmt.Fprintf(&b, "## wanctl %s\n\n%s\n\n", n.Name, n.Help)
+	for _, n := range commands(root) {
+		fmt.Fprintf(&b, "## %s\n\n%s\n\n", n.FullPath(), n.Help)
 		if n.Detail != "" {
 			fmt.Fprintf(&b, "%s\n\n", indented(n.Detail))
 		}
@@ -302,6 +302,14 @@ func commandPage(root *kong.Node) string {
 		b.WriteString("\n")
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// commands are all there are, each before those below it.
+func commands(n *kong.Node) (all []*kong.Node) {
+	for _, c := range n.Children {
+		all = append(append(all, c), commands(c)...)
+	}
+	return all
 }
 
 func need(required bool) string {
@@ -343,19 +351,21 @@ func TestHelpHasExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range parser.Model.Children {
-		if !strings.Contains(n.Detail, "Example") || !strings.Contains(n.Detail, "wanctl "+n.Name) {
-			t.Errorf("wanctl %s --help has no example:\n%s", n.Name, n.Detail)
+	for _, n := range commands(parser.Model.Node) {
+		name := n.FullPath()
+		if !strings.Contains(n.Detail, "Example") || !strings.Contains(n.Detail, name) {
+			t.Errorf("%s --help has no example:\n%s", name, n.Detail)
 		}
 		for _, line := range strings.Split(n.Detail, "\n") {
-			understood(t, "wanctl "+n.Name+" --help", strings.TrimSpace(line))
+			understood(t, name+" --help", strings.TrimSpace(line))
 		}
 		var out bytes.Buffer
-		if code := Main([]string{n.Name, "--help"}, &App{Stdout: &out, Stderr: &out}); code != exitOK {
-			t.Errorf("wanctl %s --help ends with %d", n.Name, code)
+		args := append(strings.Fields(name)[1:], "--help")
+		if code := Main(args, &App{Stdout: &out, Stderr: &out}); code != exitOK {
+			t.Errorf("%s --help ends with %d", name, code)
 		}
-		if !strings.Contains(out.String(), "Usage: wanctl "+n.Name) {
-			t.Errorf("wanctl %s --help prints %q", n.Name, out.String())
+		if !strings.Contains(out.String(), "Usage: "+name) {
+			t.Errorf("%s --help prints %q", name, out.String())
 		}
 	}
 }

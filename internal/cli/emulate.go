@@ -31,7 +31,7 @@ type emulateCmd struct {
 	Latency    time.Duration `help:"Time that each command takes."`
 	Jitter     time.Duration `help:"Random time on top of it."`
 	Fault      []string      `placeholder:"TIME:FAULT" sep:"none" help:"A fault that happens by itself, e.g. 60s:reboot=30s; \"list\" lists them."`
-	Apply      []string      `placeholder:"QUEUE=SPEC" sep:"none" help:"Let a queue's max-limit set a real HTB class: NAME=dev:IF,class:1:1[,netns:NAME]."`
+	Apply      []string      `placeholder:"QUEUE=SPEC" sep:"none" help:"Let a queue's max-limit set a real CAKE qdisc, NAME=dev:IF,cake[,netns:NAME], or HTB class, NAME=dev:IF,class:1:1[,netns:NAME]."`
 	ApplyIface []string      `name:"apply-iface" placeholder:"NAME=SPEC" sep:"none" help:"Let an interface show a real one's counters: NAME=dev:IF[,netns:NAME]."`
 	Journal    string        `placeholder:"FILE" help:"Write every request and every change of a limit or rule there, one JSON object a line."`
 	RuleFor    string        `name:"rule" placeholder:"COMMENT" help:"Comment of the steering rule, instead of the example's."`

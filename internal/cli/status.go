@@ -102,6 +102,9 @@ func printWAN(w io.Writer, s *daemon.WANStatus) {
 	if s.Carried != nil {
 		fmt.Fprintf(w, "  carried:   %s\n", rates(*s.Carried))
 	}
+	if q := s.Queues; q != nil && q.Down.Cake.Tins.N+q.Up.Cake.Tins.N > 0 {
+		fmt.Fprintf(w, "  queues:    %s (download), %s (upload)\n", queueText(q.Down), queueText(q.Up))
+	}
 	fmt.Fprintf(w, "  router:    %s, %s, %d writes in 24 h%s\n", s.Router, linkText(s.Link), s.Writes, dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
@@ -123,6 +126,11 @@ func ageText(age float64, none, some string) string {
 		return none
 	}
 	return fmt.Sprintf(some, age)
+}
+
+// queueText is what a CAKE queue does now.
+func queueText(q link.Queue) string {
+	return fmt.Sprintf("adds %s, holds %d packets, dropped %d, marked %d", q.Cake.Delay(), q.QueuedPackets, q.Dropped, q.Marked)
 }
 
 // linkText says what a router link's state means for whoever waits for it.

@@ -19,8 +19,10 @@ type bound struct {
 
 var bounds = [...]map[string]bound{
 	kindWAN: {
-		"router.port":                                                   {min: 1, max: 65535, whole: true},
-		"continuous_monitoring.interval_ms":                             {min: 50, max: 60000, whole: true},
+		"router.port":                       {min: 1, max: 65535, whole: true},
+		"qdisc.overhead":                    {min: -64, max: 256, whole: true},
+		"qdisc.mpu":                         {max: 256, whole: true},
+		"continuous_monitoring.interval_ms": {min: 50, max: 60000, whole: true},
 		"continuous_monitoring.baseline_rtt_initial":                    {min: 1, max: 500},
 		"continuous_monitoring.baseline_rtt_bounds.min":                 {max: 10000, open: true},
 		"continuous_monitoring.baseline_rtt_bounds.max":                 {max: 10000, open: true},

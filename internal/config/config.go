@@ -64,7 +64,7 @@ func (p *parser) parse(r io.Reader) *File {
 	if !ok {
 		return nil
 	}
-	p.schema = schemas[k]
+	p.kind, p.schema = k, schemas[k]
 	p.root = pos{root.Line, root.Column}
 	p.section("", entries)
 	p.aliases()

@@ -50,8 +50,13 @@ func (c *crossing) alone(f *File) {
 	paths := map[string]string{}
 	if w := f.WAN; w != nil {
 		once(c.names, strings.ToLower(w.Name), "wan_name", "name")
-		once(c.queues, w.Router.Host+" "+w.Queues.Download, "queues.download", "queue")
-		once(c.queues, w.Router.Host+" "+w.Queues.Upload, "queues.upload", "queue")
+		if w.Router.Transport == TransportLinux {
+			once(c.queues, w.Interfaces.Download, "interfaces.download", "interface")
+			once(c.queues, w.Interfaces.Upload, "interfaces.upload", "interface")
+		} else {
+			once(c.queues, w.Router.Host+" "+w.Queues.Download, "queues.download", "queue")
+			once(c.queues, w.Router.Host+" "+w.Queues.Upload, "queues.upload", "queue")
+		}
 		paths = map[string]string{"lock_file": w.LockFile, "state_file": w.StateFile, "feed_file": w.FeedFile}
 	}
 	if s := f.Steering; s != nil {

@@ -14,6 +14,7 @@ import (
 type parser struct {
 	file   string
 	opt    *Options
+	kind   kind
 	schema []key
 	root   pos
 	found  Diagnostics

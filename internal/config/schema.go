@@ -184,9 +184,9 @@ func (k key) aliasOf(path string, strict bool) key {
 
 // routerKeys are the same in both kinds of file.
 var routerKeys = []key{
-	section("router", "The MikroTik router, and how to reach it."),
+	section("router", "The MikroTik router, and how to reach it. On linux transport is all of it."),
 	{
-		path: "router.host", typ: typeText, form: formHost, required: "always",
+		path: "router.host", typ: typeText, form: formHost, required: "unless transport is linux",
 		doc: "Name or address of the router, without a port.", example: "10.10.99.1",
 	},
 	{
@@ -203,7 +203,8 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.transport", typ: typeWord, def: "ssh", words: []string{"ssh", "rest", "api", "auto", "linux"},
-		doc: "The door to the router. This version speaks ssh; the others are refused.",
+		doc: "The door to the queues: ssh to a MikroTik router, or linux, the CAKE queues of this host itself (a line's file alone). " +
+			"rest, api and auto are refused yet.",
 	},
 	{
 		path: "router.port", typ: typeInteger, min: 1, max: 65535, defWords: "by transport: 22 for ssh", off: true,

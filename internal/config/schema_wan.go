@@ -28,12 +28,16 @@ var wanKeys = slices.Concat(
 		},
 		{
 			path: "interfaces.download", typ: typeText, form: formIface, required: "for transport linux", off: true,
-			doc: "Linux: the interface whose CAKE shapes the download (an ifb, or the one towards the house).", example: "ifb4wan",
+			doc: "Linux: the interface whose CAKE shapes the download: an ifb (wanctl qdisc apply makes it where there is none), or " +
+				"the one towards the house.", example: "ifb4wan",
 		},
 		{
 			path: "interfaces.upload", typ: typeText, form: formIface, required: "for transport linux", off: true,
-			doc: "Linux: the interface whose CAKE shapes the upload.", example: "wan",
+			doc: "Linux: the interface whose CAKE shapes the upload: the one the line is on.", example: "wan",
 		},
+	},
+	qdiscKeys,
+	[]key{
 		section(cm, "The controller."),
 		{
 			path: cm + ".enabled", typ: typeBool, def: "true",
@@ -196,6 +200,32 @@ var wanKeys = slices.Concat(
 		was("storage", "there is no database"),
 	},
 )
+
+// qdiscKeys are what `wanctl qdisc` makes CAKE queues from.
+var qdiscKeys = []key{
+	section("qdisc", "Linux: how wanctl qdisc apply makes the CAKE queues. Running controllers change their rates alone.").commentedOut(),
+	{
+		path: "qdisc.access", typ: typeWord, def: "none", words: accessWords(), off: true,
+		doc: "How the line frames packets, so that CAKE counts them as the line does. conservative suits every line and costs " +
+			"up to a seventh of it; none counts packets as Linux has them.", example: "docsis",
+	},
+	{
+		path: "qdisc.overhead", typ: typeInteger, unit: "bytes", min: -64, max: 256, defWords: "by access", off: true,
+		doc: "Bytes that the line adds to each packet, instead of access's own.", example: "44",
+	},
+	{
+		path: "qdisc.mpu", typ: typeInteger, unit: "bytes", min: 0, max: 256, defWords: "by access", off: true,
+		doc: "Least size of a packet on the line with its overhead, instead of access's own.", example: "84",
+	},
+	{
+		path: "qdisc.link_layer", typ: typeWord, def: "auto", words: []string{"auto", "noatm", "atm", "ptm"}, off: true,
+		doc: "Cells of the line, instead of access's own (auto): atm for ADSL, ptm for VDSL2, noatm for none.",
+	},
+	{
+		path: "qdisc.ack_filter", typ: typeBool, def: "false", off: true,
+		doc: "Drop superfluous TCP acknowledgements on the upload. Only where the download's ceiling is more than ten times the upload's.",
+	},
+}
 
 func bloatKey(name, doc, example string) key {
 	return key{

@@ -8,9 +8,17 @@ import (
 	"time"
 )
 
-// Router is how a router is reached. Only Transport "ssh" passes validation in this version.
+// The transports that pass validation in this version.
+const (
+	// TransportSSH is a MikroTik router's command line.
+	TransportSSH = "ssh"
+	// TransportLinux is this host's own kernel; it is a line's alone, not steering's.
+	TransportLinux = "linux"
+)
+
+// Router is how a router is reached.
 type Router struct {
-	// Host is a name or an address without brackets; Port is the transport's own unless given.
+	// Host is a name or an address without brackets; Port is the transport's own unless given. Both are empty on linux.
 	Host string
 	Port int
 	User string
@@ -65,13 +73,18 @@ func (p *parser) router() Router {
 	if a, err := netip.ParseAddr(trimBrackets(r.Host)); err == nil {
 		r.Host = a.String()
 	}
-	p.require("router.host")
-	if r.Transport != "linux" {
-		p.require("router.user")
-	}
-	if r.Transport != "ssh" {
-		p.errorf(p.at("router.transport"), "router.transport", "write ssh",
-			"%q is not built yet, this version speaks ssh only", r.Transport)
+	switch r.Transport {
+	case TransportSSH:
+		p.require("router.host", "router.user")
+	case TransportLinux:
+		return p.thisHost(r)
+	default:
+		p.require("router.host", "router.user")
+		hint, speaks := "write ssh or linux", "ssh and linux"
+		if p.kind == kindSteering {
+			hint, speaks = "write ssh", "ssh"
+		}
+		p.errorf(p.at("router.transport"), "router.transport", hint, "%q is not built yet, this version speaks %s only", r.Transport, speaks)
 		return r
 	}
 	if !p.has("router.ssh_key") && !p.has("router.password") && !p.lost("router.host") {
@@ -90,6 +103,23 @@ func (p *parser) router() Router {
 		p.warnf(p.at("router.insecure"), "router.insecure", "remove it", "has no effect on ssh, which always verifies the host key")
 	}
 	return r
+}
+
+// thisHost judges the router section of a line that this host shapes itself.
+func (p *parser) thisHost(r Router) Router {
+	if p.kind == kindSteering {
+		p.errorf(p.at("router.transport"), "router.transport", "write ssh, or leave steering to the host's own routing for now",
+			"steering on linux is not built yet: this version shapes there (WAN files), and steers on RouterOS only")
+		return r
+	}
+	for _, k := range []string{
+		"router.host", "router.port", "router.user", "router.ssh_key", "router.known_hosts", "router.password", "router.tls_pin", "router.insecure",
+	} {
+		if p.has(k) {
+			p.warnf(p.at(k), k, "remove it", "has no effect with transport linux, which shapes on this host")
+		}
+	}
+	return Router{Transport: r.Transport}
 }
 
 func trimBrackets(s string) string {

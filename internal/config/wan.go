@@ -76,6 +76,8 @@ type WAN struct {
 	Router     Router
 	Queues     Queues
 	Interfaces Interfaces
+	// Qdisc is how the queues are made on Linux.
+	Qdisc Qdisc
 	// Enabled false: measure, decide and log, but never write to the router.
 	Enabled bool
 	// Policy is "steps"; Profile is tracking's.
@@ -131,6 +133,7 @@ func (p *parser) wan() *WAN {
 	}
 	_ = w.OnExit.UnmarshalText([]byte(p.text(cm + ".on_exit"))) // one of the schema's words
 	p.outlets(w)
+	w.Qdisc = p.qdisc(w.Router.Transport == TransportLinux)
 	p.reflectors(w)
 	steps := w.Policy == "steps"
 	if !steps {
@@ -169,8 +172,17 @@ func suffixed(name, suffix string) string {
 
 // outlets checks what the rates are written to.
 func (p *parser) outlets(w *WAN) {
-	if w.Router.Transport == "linux" {
+	if w.Router.Transport == TransportLinux {
 		p.require("interfaces.download", "interfaces.upload")
+		if w.Interfaces.Download != "" && w.Interfaces.Download == w.Interfaces.Upload {
+			p.errorf(p.at("interfaces.download"), "interfaces.download", "name an ifb of its own, such as ifb4"+clip4(w.Interfaces.Upload),
+				"is the upload's interface, too, and one queue cannot shape both directions")
+		}
+		for _, k := range []string{"queues.download", "queues.upload", "interfaces.wan"} {
+			if p.has(k) {
+				p.warnf(p.at(k), k, "remove it", "has no effect on linux, whose interfaces are named under interfaces")
+			}
+		}
 		return
 	}
 	p.require("queues.download", "queues.upload")

@@ -14,7 +14,6 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/link"
-	"wanctl/internal/routeros"
 	"wanctl/internal/state"
 	"wanctl/internal/unit"
 )
@@ -259,12 +258,8 @@ func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result 
 	}
 	rep, err := router.Exchange(ctx, want)
 	class, sent := classify(err)
-	res := actuate.Result{Op: op, Report: rep, Err: err, Class: class, Sent: sent}
-	var e *routeros.Error
-	if errors.As(err, &e) {
-		res.Read = e.Read // one queue may be missing while the other was set and read back
-	}
-	return res
+	// One queue may be missing while the other was set and read back: covers tells.
+	return actuate.Result{Op: op, Report: rep, Err: err, Class: class, Sent: sent, Read: covers(err)}
 }
 
 // record writes what a cycle or a result changed.
@@ -361,12 +356,12 @@ func setRates(router Shaper, want link.Rates) error {
 				is.Set(d, 0)
 			}
 		}
-		var e *routeros.Error
+		read := covers(err)
 		switch {
 		case err == nil && is != want:
 			return fmt.Errorf("the router reads back DL=%s, UL=%s instead of DL=%s, UL=%s",
 				rep.Down.MaxLimit, rep.Up.MaxLimit, want.Down, want.Up)
-		case errors.As(err, &e) && e.Read.Down && e.Read.Up && is == want:
+		case err != nil && read.Down && read.Up && is == want:
 			return nil // something else about the answer was odd, but the rates are there
 		}
 		return err

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 
+	"wanctl/internal/cake"
 	"wanctl/internal/config"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
@@ -47,8 +48,16 @@ func (h Hands) shaper(c *config.WAN, clock Clock) (Shaper, error) {
 	return DialShaper(c, clock)
 }
 
-// DialShaper returns the hand on a configuration's queues. It connects with its first command.
+// DialShaper returns the hand on a configuration's queues: a router's, which connects with its first command, or this
+// host's own.
 func DialShaper(c *config.WAN, clock Clock) (Shaper, error) {
+	if onLinux(c) {
+		l, err := cake.OpenLine(lineOptions(c, clock))
+		if err != nil {
+			return nil, err // and not a nil pointer in an interface
+		}
+		return l, nil
+	}
 	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock))
 	if err != nil {
 		return nil, err

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"wanctl/internal/actuate"
+	"wanctl/internal/cake"
 	"wanctl/internal/config"
+	"wanctl/internal/health"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
 	"wanctl/internal/reflector"
@@ -21,7 +23,30 @@ const (
 	sshBurst = 2
 	// flashBudget is the target for writes per day, because RouterOS saves each to flash.
 	flashBudget = 5000
+	// netlinkBurst is how many raises per second the kernel bears. Nothing wears, so there is no budget per day.
+	netlinkBurst = 20
+	// bytesPerSecond is the step in which the kernel keeps CAKE's rate (TCA_CAKE_BASE_RATE64): whole bytes per second.
+	bytesPerSecond = 8 * unit.BitPerSecond
 )
+
+// onLinux says that this host itself shapes the line.
+func onLinux(c *config.WAN) bool { return c.Router.Transport == config.TransportLinux }
+
+// actuateOptions are the limits of the way to a line's queues.
+func actuateOptions(c *config.WAN, dryRun bool) actuate.Config {
+	a := actuate.Config{
+		Ceiling: link.Rates{Down: c.Shaper.Down.Ceiling, Up: c.Shaper.Up.Ceiling},
+		Burst:   sshBurst, Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
+	}
+	if onLinux(c) {
+		// A reading costs microseconds there: one per round of probes, so that each has counters beside it.
+		a.Burst, a.Daily, a.Quantum, a.ReadEvery = netlinkBurst, 0, bytesPerSecond, probeEvery(c)
+	}
+	return a
+}
+
+// probeEvery is the time between two rounds of probes.
+func probeEvery(c *config.WAN) time.Duration { return c.Period / time.Duration(c.PingCount) }
 
 // WANOptionsOf translates a configuration for the loop. dryRun, and continuous_monitoring.enabled: false, keep it from
 // writing.
@@ -32,12 +57,18 @@ func WANOptionsOf(c *config.WAN, dryRun bool) WANOptions {
 		Reflector: reflector.Config{
 			Hosts: len(c.Reflectors()), Median: c.MedianOfThree, Count: c.PingCount, Period: c.Period,
 		},
-		Actuate: actuate.Config{
-			Ceiling: link.Rates{Down: c.Shaper.Down.Ceiling, Up: c.Shaper.Up.Ceiling},
-			Burst:   sshBurst, Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
-		},
-		OnExit: exitMode(c.OnExit), Base: c.Base,
+		Actuate: actuateOptions(c, dryRun),
+		Place:   placeOf(c),
+		OnExit:  exitMode(c.OnExit), Base: c.Base,
 	}
+}
+
+// placeOf says where a line's queues are, for what can keep packets from them.
+func placeOf(c *config.WAN) health.Place {
+	if onLinux(c) {
+		return health.Linux
+	}
+	return health.RouterOS
 }
 
 func exitMode(e config.OnExit) actuate.ExitMode {
@@ -80,12 +111,16 @@ func clientOptions(r config.Router, t config.Timeouts, clock Clock) routeros.Opt
 	return o
 }
 
+func lineOptions(c *config.WAN, clock Clock) cake.LineOptions {
+	return cake.LineOptions{Download: c.Interfaces.Download, Upload: c.Interfaces.Upload, Now: clock.Now}
+}
+
 // probeOptions are those of a line's probes. A running loop takes every reply that is a valid sample (up to 10 s): a line
 // that bloats beyond timeouts.ping must not look as if nobody answered. That key bounds the waiting of a single cycle.
 func probeOptions(c *config.WAN, clock Clock, log *Log) probe.Options {
 	return probe.Options{
 		Targets: c.Reflectors(), Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
-		Interval: c.Period / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
+		Interval: probeEvery(c), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
 	}
 }
 
@@ -122,6 +157,12 @@ func sameWAN(old, c *config.WAN) error {
 	switch {
 	case old.Name != c.Name:
 		return fmt.Errorf("wan_name changed from %s to %s: that is another WAN; stop this one and start the other", old.Name, c.Name)
+	case old.Router.Transport != c.Router.Transport:
+		return fmt.Errorf("router.transport cannot change from %s to %s while running, because the old queues would keep "+
+			"their last rates: stop this process, which puts them back, and start it again", old.Router.Transport, c.Router.Transport)
+	case onLinux(c) && (old.Interfaces.Download != c.Interfaces.Download || old.Interfaces.Upload != c.Interfaces.Upload):
+		return errors.New("interfaces cannot change while running, because the old queues would keep " +
+			"their last rates: stop this process, which puts them back, and start it again")
 	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port || old.Queues != c.Queues:
 		return errors.New("router.host, router.port and queues cannot change while running, because the old queues would keep " +
 			"their last rates: stop this process, which puts them back, and start it again")

@@ -29,6 +29,10 @@ func (a *Autorate) publish(now unit.Time) {
 		}
 	}
 	s.ReadAgeS = ageSeconds(now, w.out.AppliedAt)
+	if w.report.At != 0 {
+		queues := w.report.Pair
+		s.Queues = &queues
+	}
 	if act.LastError != "" {
 		s.LastErr = fmt.Sprintf("%s ago: %s", now.Sub(act.LastErrorAt).Round(time.Second), act.LastError)
 	}

@@ -71,7 +71,8 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		return "", fmt.Errorf("%s: %w", c.Name, err)
 	}
 	defer func() { _ = router.Close() }()
-	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
+	act := actuate.New(WANOptionsOf(c, false).Actuate)
+	want := act.Exit(exitMode(c.OnExit), c.Base)
 	if c.OnExit == config.ExitLast {
 		// The last rate is the one on the router, unless that is none at all.
 		var is link.Rates
@@ -86,7 +87,7 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		case is.Down > 0 && is.Up > 0:
 			return fmt.Sprintf("%s: on_exit is last: DL=%s, UL=%s stay on the router", c.Name, is.Down, is.Up), nil
 		}
-		want = c.Base
+		want = act.Exit(actuate.ExitBase, c.Base)
 	}
 	if err := setRates(router, want); err != nil {
 		return "", fmt.Errorf("%s: %w", c.Name, err)

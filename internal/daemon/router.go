@@ -2,11 +2,8 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
-	"wanctl/internal/actuate"
 	"wanctl/internal/link"
 	"wanctl/internal/routeros"
 	"wanctl/internal/steer"
@@ -82,51 +79,6 @@ func (r rosSwitch) SetRule(ctx context.Context, enabled bool) (bool, error) {
 	}
 	rule, err := r.Client.SetRule(ctx, r.comment, enabled)
 	return rule.Enabled, err
-}
-
-// classify turns a hand's error into what the actuator decides by, and whether anything had been sent.
-func classify(err error) (actuate.ErrClass, bool) {
-	if err == nil {
-		return actuate.None, true
-	}
-	var e *routeros.Error
-	switch {
-	case routeros.IsForm(err):
-		return actuate.Misconfigured, false
-	case !errors.As(err, &e):
-		return actuate.Transient, false
-	}
-	var local *fs.PathError
-	switch {
-	case (e.Kind == routeros.Auth || e.Kind == routeros.HostKey) && errors.As(err, &local):
-		// Our own key or known_hosts could not be read: nobody was asked, and the file may be back in a moment.
-		return actuate.Transient, false
-	}
-	switch e.Kind {
-	case routeros.Auth, routeros.HostKey:
-		return actuate.Fatal, false
-	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax:
-		return actuate.Misconfigured, e.Sent
-	case routeros.Unreachable, routeros.Timeout, routeros.Lost, routeros.Mismatch, routeros.Reply:
-		if e.Sent {
-			return actuate.Unknown, true
-		}
-	}
-	return actuate.Transient, e.Sent
-}
-
-// answered says that the router's command line was there and only the one thing asked of it failed.
-func answered(err error) bool {
-	var e *routeros.Error
-	if !errors.As(err, &e) {
-		return routeros.IsForm(err)
-	}
-	switch e.Kind {
-	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax, routeros.Mismatch, routeros.Reply:
-		return true
-	case routeros.Unreachable, routeros.Auth, routeros.HostKey, routeros.Timeout, routeros.Lost:
-	}
-	return false
 }
 
 // readingOf is a rule reading as steering's input has it.

@@ -60,7 +60,9 @@ type WANStatus struct {
 	Day      link.Pair[stateShares] `json:"share_24h_ppm"`
 	Ever     link.Pair[stateShares] `json:"share_since_start_ppm"`
 	Findings []string               `json:"findings,omitempty"`
-	Probes   []ProbeStatus          `json:"probes,omitempty"`
+	// Queues are the queues as last read, with what CAKE tells of itself on Linux.
+	Queues *link.Pair[link.Queue] `json:"queues,omitempty"`
+	Probes []ProbeStatus          `json:"probes,omitempty"`
 }
 
 type stateShares = [link.States]unit.PPM

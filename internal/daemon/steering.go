@@ -11,7 +11,6 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/link"
 	"wanctl/internal/reflector"
-	"wanctl/internal/routeros"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
@@ -282,10 +281,9 @@ func (s *Steering) failed(t *trouble, now unit.Time, r SteerResult) {
 	err := r.Err
 	class, _ := classify(err)
 	t.Failed(now, class, s.opt.Jitter())
-	kind := class.String()
-	var e *routeros.Error
-	if errors.As(err, &e) {
-		kind = e.Kind.String()
+	kind := kindOf(err)
+	if kind == "" {
+		kind = class.String()
 	}
 	fresh := kind != t.kind
 	t.kind, t.text, t.by = kind, err.Error(), r.Op.Kind

@@ -27,6 +27,8 @@ type WANOptions struct {
 	Shaper    shaper.Config
 	Reflector reflector.Config
 	Actuate   actuate.Config
+	// Place is where the queues are.
+	Place health.Place
 	// OnExit and Base decide what a stop leaves on the router.
 	OnExit actuate.ExitMode
 	Base   link.Rates
@@ -48,6 +50,8 @@ type WAN struct {
 	load    link.Load
 	// capped bounds the download and upload while the router's CPU, not the line, is the limit; 0 is no bound.
 	capped link.Rates
+	// report is the newest whole reading of the router.
+	report link.Report
 
 	started    unit.Time
 	decided    bool // a measured cycle exists
@@ -77,7 +81,7 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 	}
 	w := &WAN{
 		opt: opt, prober: prober, started: now,
-		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(),
+		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(opt.Place),
 	}
 	if saved != nil {
 		ctl.Restore(saved.Controller)
@@ -213,6 +217,7 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 
 // prove watches that the queues carry the interface's bytes and that the router keeps up.
 func (w *WAN) prove(r link.Report) []link.Note {
+	w.report = r
 	findings, notes := w.proof.Step(r)
 	w.findings = findings
 	w.capped = w.proof.Caps()
@@ -297,7 +302,8 @@ func (w *WAN) SetProber(p Prober) {
 // counts no more, and neither does the result that is still to come from it.
 func (w *WAN) SetRouter() {
 	w.foreign = w.flight
-	w.proof, w.findings, w.capped = health.NewShaping(), nil, link.Rates{}
+	w.report = link.Report{}
+	w.proof, w.findings, w.capped = health.NewShaping(w.opt.Place), nil, link.Rates{}
 }
 
 // Line is the log line of a measured cycle, as the earlier Python system wrote it.

@@ -41,6 +41,17 @@ const (
 	stale                 = 5 * time.Minute // traffic seen longer ago proves nothing about now
 )
 
+// Place is where a line's queues are: it decides what can keep packets from them.
+type Place uint8
+
+// The places.
+const (
+	// RouterOS is a MikroTik router.
+	RouterOS Place = iota
+	// Linux is this host's own kernel: the download's queue is an ifb's, or that of the interface towards the house.
+	Linux
+)
+
 // Cause is a named reason why a queue does not do its work.
 type Cause uint8
 
@@ -56,10 +67,15 @@ const (
 	Offload
 	// CPU: the queue has a backlog and its rate is not reached: the router is the limit.
 	CPU
+	// NotRedirected: what comes in does not reach the ifb (Linux).
+	NotRedirected
+	// WrongInterface: the queue is at an interface that this direction's packets do not leave by (Linux).
+	WrongInterface
 )
 
 var causeNames = [...]string{
 	FastTrack: "fasttrack", WrongParent: "wrong_parent", WrongMark: "wrong_mark", Offload: "offload", CPU: "router_cpu",
+	NotRedirected: "not_redirected", WrongInterface: "wrong_interface",
 }
 
 var causeWords = [...]string{
@@ -68,6 +84,22 @@ var causeWords = [...]string{
 	WrongMark:   "a wrong packet mark (the mangle rule that sets it misses this traffic; IPv6 needs its own)",
 	Offload:     "hardware offload (bridge hw=no, L3 hardware offloading off)",
 	CPU:         "the router's CPU",
+	NotRedirected: "packets that are not redirected to it (the ingress filter is missing, or another takes them before it: " +
+		"`wanctl qdisc plan FILE` shows it)",
+	WrongInterface: "a wrong interface (packets of this direction leave by another one)",
+}
+
+// Linux calls two causes by other names.
+var linuxWords = map[Cause]string{
+	Offload: "hardware offload (a flowtable with flags offload, or the interface's hw-tc-offload; ethtool -K IF hw-tc-offload off)",
+	CPU:     "this host's CPU",
+}
+
+func (p Place) words(c Cause) string {
+	if w, ok := linuxWords[c]; ok && p == Linux {
+		return w
+	}
+	return causeWords[c]
 }
 
 // String returns the cause's name in status, metrics and files.
@@ -128,6 +160,7 @@ type interval struct {
 	at            unit.Time // its end
 	long          time.Duration
 	queue         unit.Bytes // through the queue
+	arrived       unit.Bytes // into it: what it dropped has met it, too
 	wan, otherWAN unit.Bytes // through the interface, this direction and the opposite one
 	hasWAN        bool
 	standing      bool       // the queue held bytes at both ends and all readings between
@@ -140,10 +173,21 @@ type interval struct {
 func (iv interval) restarted() bool { return iv.counter <= iv.wan+iv.wan/4 }
 
 // share is queue bytes ÷ interface bytes.
-func (iv interval) share() unit.PPM { return unit.ShareOf(int64(iv.queue), int64(iv.wan)) }
+func (iv interval) share() unit.PPM { return unit.ShareOf(int64(iv.arrived), int64(iv.wan)) }
+
+// dropped estimates the bytes that a queue which counts its drops has thrown away, in packets of the mean size it sent:
+// under a flood that does not yield they are more than what it let through, and the shaping is proved all the same.
+func dropped(a, b link.Queue) unit.Bytes {
+	n, packets, sent := b.Dropped-a.Dropped, b.Packets-a.Packets, b.Bytes-a.Bytes
+	if n <= 0 || packets <= 0 || sent <= 0 {
+		return 0
+	}
+	return unit.Bytes(float64(n) * (float64(sent) / float64(packets)))
+}
 
 // watch is one direction's evidence.
 type watch struct {
+	place   Place
 	open    interval         // readings not yet long enough for a slice
 	ring    [window]interval // slices with traffic, newest at next-1
 	next    int
@@ -195,14 +239,15 @@ func (s *standing) limit() (unit.Rate, unit.PPM, bool) {
 
 // Shaping watches one line's reports for proof that its queues shape. The zero value is not ready; use [NewShaping].
 type Shaping struct {
-	have bool
-	last link.Report
-	dirs link.Pair[*watch]
+	place Place
+	have  bool
+	last  link.Report
+	dirs  link.Pair[*watch]
 }
 
 // NewShaping returns a watch that has seen nothing.
-func NewShaping() *Shaping {
-	return &Shaping{dirs: link.Pair[*watch]{Down: &watch{}, Up: &watch{}}}
+func NewShaping(at Place) *Shaping {
+	return &Shaping{place: at, dirs: link.Pair[*watch]{Down: &watch{place: at}, Up: &watch{place: at}}}
 }
 
 // Step takes the next reading and returns what is wrong now, and a note for each finding that began or ended with it.
@@ -267,6 +312,7 @@ func between(d link.Direction, a, b link.Report) (iv interval, ok bool) {
 		}
 	}
 	iv.counter = qb.Bytes
+	iv.arrived = iv.queue + dropped(qa, qb)
 	iv.standing = qa.QueuedBytes > 0 && qb.QueuedBytes > 0
 	if qa.MaxLimit > 0 && qb.MaxLimit > 0 {
 		iv.rate = min(qa.MaxLimit, qb.MaxLimit)
@@ -286,6 +332,7 @@ func (w *watch) add(d link.Direction, iv interval, parent string, notes []link.N
 	w.open.at = iv.at
 	w.open.long += iv.long
 	w.open.queue += iv.queue
+	w.open.arrived += iv.arrived
 	w.open.wan += iv.wan
 	w.open.otherWAN += iv.otherWAN
 	w.open.counter = iv.counter
@@ -321,6 +368,7 @@ func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []li
 		}
 		sum.long += iv.long
 		sum.queue += iv.queue
+		sum.arrived += iv.arrived
 		sum.wan += iv.wan
 		sum.otherWAN += iv.otherWAN
 	}
@@ -336,7 +384,7 @@ func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []li
 		w.verdict, w.finding, w.told = Proved, nil, false
 		return notes
 	}
-	f := name(d, parent, sum, share)
+	f := name(w.place, d, parent, sum, share)
 	f.At = now
 	// A share that swings around the limit would begin and end a finding every few seconds: said once in ten minutes.
 	if w.finding == nil && (w.toldAt == 0 || now.Sub(w.toldAt) >= tellEvery) {
@@ -348,12 +396,34 @@ func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []li
 }
 
 // name finds the cause of a bypass, as far as counters tell.
-func name(d link.Direction, parent string, sum interval, share unit.PPM) Finding {
+func name(at Place, d link.Direction, parent string, sum interval, share unit.PPM) Finding {
 	f := Finding{Direction: d, Share: share}
+	swapped := like(sum.queue, sum.otherWAN) && !like(sum.wan, sum.otherWAN) // its bytes are the opposite direction's
+	switch at {
+	case RouterOS:
+		f.nameRouterOS(parent, share, swapped)
+	case Linux:
+		f.nameLinux(swapped)
+	}
+	queue := d.String()
+	if parent != "" {
+		queue += " queue (parent " + strconv.QuoteToASCII(parent) + ")"
+	} else {
+		queue += " queue"
+	}
+	f.Text = fmt.Sprintf("The %s saw %s of the %d kB that the WAN interface carried in %s of traffic, so it does not shape the line; "+
+		"likely %s", queue, round(share), sum.wan/1000, ProofTime, at.words(f.Cause))
+	for _, c := range f.Or {
+		f.Text += ", or " + at.words(c)
+	}
+	f.Text += "."
+	return f
+}
+
+func (f *Finding) nameRouterOS(parent string, share unit.PPM, swapped bool) {
 	global := parent == "" || parent == "global" // a simple queue, or a tree that FastTrack bypasses
 	switch {
-	case like(sum.queue, sum.otherWAN) && !like(sum.wan, sum.otherWAN):
-		// Its bytes are the opposite direction's: it hangs on the wrong interface.
+	case swapped: // it hangs on the wrong interface
 		f.Cause = WrongParent
 	case share <= nothing && global:
 		f.Cause, f.Or = FastTrack, []Cause{WrongMark, Offload}
@@ -364,17 +434,17 @@ func name(d link.Direction, parent string, sum interval, share unit.PPM) Finding
 	default: // FastTrack does not bypass a tree on an interface
 		f.Cause, f.Or = WrongMark, []Cause{Offload}
 	}
-	at := ""
-	if parent != "" {
-		at = " (parent " + strconv.QuoteToASCII(parent) + ")"
+}
+
+func (f *Finding) nameLinux(swapped bool) {
+	switch {
+	case swapped:
+		f.Cause = WrongInterface
+	case f.Direction == link.Down:
+		f.Cause, f.Or = NotRedirected, []Cause{WrongInterface, Offload}
+	default:
+		f.Cause, f.Or = Offload, []Cause{WrongInterface}
 	}
-	f.Text = fmt.Sprintf("The %s queue%s saw %s of the %d kB that the WAN interface carried in %s of traffic, so it does not shape the line; "+
-		"likely %s", d, at, round(share), sum.wan/1000, ProofTime, causeWords[f.Cause])
-	for _, c := range f.Or {
-		f.Text += ", or " + causeWords[c]
-	}
-	f.Text += "."
-	return f
 }
 
 // like says whether a is within a tenth of b.
@@ -409,8 +479,8 @@ func (w *watch) keepsUp(d link.Direction, iv interval, notes []link.Note) []link
 		return notes
 	}
 	f := Finding{Direction: d, Cause: CPU, Share: share, Cap: rate, At: iv.at, Text: fmt.Sprintf(
-		"The %s queue stands, yet only %s of its rate (%s) was delivered for %s: the router's CPU, or a limit above the queue, is the "+
-			"limit; holding the rate at %s. A faster router, or fewer rules per packet, lifts it.", d, round(share), rate, long, rate)}
+		"The %s queue stands, yet only %s of its rate (%s) was delivered for %s: %s, or a limit above the queue, is the "+
+			"limit; holding the rate at %s. A faster router, or fewer rules per packet, lifts it.", d, round(share), rate, long, w.place.words(CPU), rate)}
 	if w.cpu == nil {
 		notes = append(notes, link.Note{Level: link.Alert, Key: "router_cpu", Text: f.Text})
 	}

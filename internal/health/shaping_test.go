@@ -33,7 +33,7 @@ type line struct {
 func newLine(carried link.Rates) *line {
 	return &line{
 		Every: time.Second, WAN: carried, Through: carried, Limit: link.Rates{Down: 100 * unit.Mbps, Up: 20 * unit.Mbps},
-		report: link.Report{At: unit.Time(time.Hour), Uptime: time.Hour}, shaping: NewShaping(), Parent: "bridge",
+		report: link.Report{At: unit.Time(time.Hour), Uptime: time.Hour}, shaping: NewShaping(RouterOS), Parent: "bridge",
 	}
 }
 
@@ -125,6 +125,60 @@ func TestProof(t *testing.T) {
 				t.Errorf("the text does not name the parent: %q", f.Text)
 			}
 		})
+	}
+}
+
+// On Linux other things keep packets from a queue, and none of RouterOS's is named.
+func TestProofOnLinux(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		wan, through link.Rates
+		want         []Finding
+	}{
+		{name: "all passes", wan: m(50, 5), through: m(50, 5)},
+		{name: "nothing is redirected", wan: m(50, 5), through: m(0, 5), want: []Finding{{Direction: link.Down, Cause: NotRedirected, Or: []Cause{WrongInterface, Offload}}}},
+		{name: "nothing is queued", wan: m(50, 5), through: m(50, 0), want: []Finding{{Direction: link.Up, Cause: Offload, Or: []Cause{WrongInterface}}}},
+		{name: "the upload at the wrong interface", wan: m(50, 5), through: m(50, 50), want: nil},
+		{name: "the download at the wrong interface", wan: m(50, 5), through: m(5, 5), want: []Finding{{Direction: link.Down, Cause: WrongInterface}}},
+	} {
+		l := newLine(c.wan)
+		l.shaping, l.Parent, l.Through = NewShaping(Linux), "", c.through
+		l.run(30 * time.Second)
+		if len(l.lastFindings) != len(c.want) {
+			t.Errorf("%s: findings %+v", c.name, l.lastFindings)
+			continue
+		}
+		for i, f := range l.lastFindings {
+			w := c.want[i]
+			if f.Direction != w.Direction || f.Cause != w.Cause || !cmp.Equal(f.Or, w.Or) {
+				t.Errorf("%s: %+v, want %+v", c.name, f, w)
+			}
+			for _, word := range []string{"FastTrack", "mangle", "bridge", "L3", "parent"} {
+				if strings.Contains(f.Text, word) {
+					t.Errorf("%s: the text speaks of %s: %s", c.name, word, f.Text)
+				}
+			}
+		}
+	}
+	l := newLine(m(50, 5))
+	l.shaping, l.Through, l.Queued = NewShaping(Linux), m(50, 5), link.Pair[unit.Bytes]{Down: 1000}
+	l.run(30 * time.Second)
+	if len(l.lastFindings) != 1 || !strings.Contains(l.lastFindings[0].Text, "this host's CPU") {
+		t.Errorf("this host is the limit: %+v", l.lastFindings)
+	}
+}
+
+// What the queue dropped has met it: a flood that does not yield is shaped all the same.
+func TestDropsAreProof(t *testing.T) {
+	l := newLine(m(50, 5))
+	l.shaping, l.Through = NewShaping(Linux), m(20, 5)
+	for range 60 { // 30 of 50 Mbit/s are dropped, in packets of 1250 bytes
+		l.report.Down.Packets += int64(l.Through.Down.Over(time.Second) / 1250)
+		l.report.Down.Dropped += int64((30 * unit.Mbps).Over(time.Second) / 1250)
+		l.run(time.Second)
+	}
+	if got := l.shaping.Verdicts(); got.Down != Proved || len(l.lastFindings) > 0 {
+		t.Errorf("verdict %s, findings %+v", got.Down, l.lastFindings)
 	}
 }
 

@@ -185,21 +185,22 @@ func (t *track) findOutages(s *scenario.Scenario, end float64) {
 
 // drain is how long the provider's full buffer takes to empty from an instant on, at most [DrainMaxS].
 func (l *lane) drain(from float64) float64 {
-	bits := float64(8 * l.path.Nominal.Over(l.path.FIFO))
-	// The buffer drains monotonously: halve until 1 ms is left.
-	lo, hi := 0.0, DrainMaxS
-	if l.capacity.integral(spans{{from, from + hi}}) < bits {
-		return DrainMaxS
-	}
-	for hi-lo > 0.001 {
-		mid := (lo + hi) / 2
-		if l.capacity.integral(spans{{from, from + mid}}) < bits {
-			lo = mid
-		} else {
-			hi = mid
+	bits, at := float64(8*l.path.Nominal.Over(l.path.FIFO)), from
+	for i, v := range l.capacity.value {
+		to := l.capacity.until(i)
+		if to <= from {
+			continue
 		}
+		at = max(at, l.capacity.at[i])
+		if float64((to-at)*v) >= bits && v > 0 {
+			return round(min(DrainMaxS, at-from+bits/v), 3)
+		}
+		if v > 0 {
+			bits -= float64((to - at) * v)
+		}
+		at = to
 	}
-	return round(hi, 3)
+	return DrainMaxS
 }
 
 // takeProbes sorts the probes of a link and finds base and added delays.

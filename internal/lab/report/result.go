@@ -17,9 +17,10 @@ const (
 	// TransientS is how long after a change of capacity by [StepShare], a fault's begin and a fault's end a window counts as
 	// transient, in seconds.
 	TransientS = 5.0
-	// OverMS and FarOverMS are the two limits of added delay that time is counted beyond: a call hears the first,
-	// everybody the second.
-	OverMS, FarOverMS unit.Millis = 30, 100
+	// OverMS is the limit of added delay that a call begins to hear.
+	OverMS unit.Millis = 30
+	// FarOverMS is the one that everybody feels.
+	FarOverMS unit.Millis = 100
 	// StepShare is the least change of capacity that is an event.
 	StepShare = 0.2
 	// HoldS is how long the new capacity has to stay within [StepShare] for the change to be an event, in seconds: before that
@@ -27,8 +28,10 @@ const (
 	HoldS = 2.0
 	// SettledShare of the probes of the rest of the phase are within [OverMS] once a direction has settled.
 	SettledShare = 0.95
-	// RegainedShare of the new capacity has to be delivered for RegainedForS seconds after a rise.
-	RegainedShare, RegainedForS = 0.8, 1.0
+	// RegainedShare of the new capacity has to be delivered for a direction to have regained it after a rise.
+	RegainedShare = 0.8
+	// RegainedForS is for how long it has to, in seconds.
+	RegainedForS = 1.0
 	// OutageRate is one packet of 1500 bytes per 100 ms. Below it for OutageS seconds or longer, nobody can shape the delay
 	// away: the line is out.
 	OutageRate unit.Rate = 1500 * 8 * 10

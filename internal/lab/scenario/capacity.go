@@ -131,9 +131,13 @@ func (p *parser) outages(s *Scenario, sec *section, steps []Step) []Step {
 			continue
 		}
 		from := c.dur("at")
-		p.inOrder(s, c, last, i == 0)
-		last = from + c.dur("for") - 1 // the next one may begin where this one ends
-		steps = silence(steps, from, from+c.dur("for"))
+		if i > 0 && from < last {
+			p.errorf(c.place("at"), join(c.path, "at"), "write them in order and apart", "%s is before the outage above ends at %s", short(from), short(last))
+			continue
+		}
+		p.inOrder(s, c, 0, true)
+		last = from + c.dur("for")
+		steps = silence(steps, from, last)
 	}
 	if sec.has("outages") && len(steps) > 0 && steps[0].Rate == 0 {
 		p.errorf(sec.place("outages"), join(sec.path, "outages"), "let the first one begin later", "the line has no capacity at its start")
@@ -193,6 +197,7 @@ func (p *parser) varying(s *Scenario, sec *section, stream uint64) (unit.Rate, [
 			p.errorf(here, join(sec.path, "trace"), "", "%v", err)
 			return 0, nil
 		}
+		s.Recordings = append(s.Recordings, tr.file)
 	case t != nil:
 		if s.Duration/t.bin > maxSteps {
 			p.errorf(here, join(sec.path, "twin.bin"), "make the bin larger", "%s makes more than %d steps", short(t.bin), maxSteps)

@@ -136,7 +136,7 @@ func mbps(f float64) unit.Rate {
 func (p *parser) linkOf(s *Scenario, sec *section) int {
 	if !sec.mentions("link") {
 		if len(s.Links) > 1 {
-			p.errorf(sec.at, join(sec.path, "link"), "there are "+linkNames(s), "is required with several links")
+			p.errorf(sec.at, join(sec.path, "link"), "the links are "+linkNames(s), "is required with several links")
 		}
 		return 0
 	}
@@ -150,7 +150,7 @@ func (p *parser) linkOf(s *Scenario, sec *section) int {
 		}
 	}
 	if len(s.Links) > 0 {
-		p.errorf(sec.place("link"), join(sec.path, "link"), "there is "+linkNames(s), "no link is called %q", want)
+		p.errorf(sec.place("link"), join(sec.path, "link"), "the links are "+linkNames(s), "no link is called %q", want)
 	}
 	return 0
 }

@@ -29,6 +29,8 @@ type Scenario struct {
 	CommandDelay time.Duration `json:"command_delay"`
 	// Untuned marks a scenario that no parameter may be chosen by.
 	Untuned bool `json:"untuned,omitempty"`
+	// Recordings are the traces that were read from files; where a twin stood in there is none.
+	Recordings []string `json:"recordings,omitempty"`
 }
 
 // Link is one WAN.

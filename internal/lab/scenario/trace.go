@@ -3,6 +3,7 @@ package scenario
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -281,7 +282,8 @@ func lines(r io.Reader, each func(text []byte) error) error {
 		}
 		src = z
 	}
-	limited := &io.LimitedReader{R: src, N: maxTraceBytes + 1}
+	noted := &notingReader{r: src}
+	limited := &io.LimitedReader{R: noted, N: maxTraceBytes + 1}
 	sc := bufio.NewScanner(limited)
 	sc.Buffer(make([]byte, 0, 4096), 4096)
 	line, kept := 0, 0
@@ -295,19 +297,39 @@ func lines(r io.Reader, each func(text []byte) error) error {
 			return fmt.Errorf("line %d: more than %d lines; cut the trace", line, maxTraceLines)
 		}
 		if err := each(text); err != nil {
+			if noted.err != nil {
+				break // what looks wrong is half a line
+			}
 			return fmt.Errorf("line %d: %w", line, err)
 		}
 	}
 	err := sc.Err()
+	if noted.err != nil {
+		err = noted.err
+	}
 	switch {
 	case limited.N <= 0:
 		return fmt.Errorf("line %d: the trace is larger than %d MiB; cut it", line, maxTraceBytes>>20)
 	case errors.Is(err, bufio.ErrTooLong):
 		return fmt.Errorf("line %d: is longer than 4096 bytes", line+1)
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader):
-		return fmt.Errorf("line %d: the gzip data is damaged or cut off (%w), copy the file again", line+1, err)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, new(flate.CorruptInputError)):
+		return fmt.Errorf("line %d: the gzip data is damaged or cut off (%w), copy the file again", max(line, 1), err)
 	case err != nil:
-		return fmt.Errorf("line %d: %w", line+1, err)
+		return fmt.Errorf("line %d: %w", max(line, 1), err)
 	}
 	return nil
+}
+
+// notingReader remembers why reading failed: a scanner hands out what came before as if it were a line.
+type notingReader struct {
+	r   io.Reader
+	err error
+}
+
+func (n *notingReader) Read(b []byte) (int, error) {
+	k, err := n.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n.err = err
+	}
+	return k, err
 }

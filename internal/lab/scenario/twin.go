@@ -37,7 +37,7 @@ type twinKind struct {
 // on a bad evening, and a line that only renegotiates.
 var kinds = []twinKind{
 	{"lte", 0.25, 1.9, 5 * time.Second, 12, 0.5, (*twin).walkSmooth},
-	{"starlink", 0.74, 1.39, 4 * time.Second, 8, 0.3, (*twin).walkSlots},
+	{"starlink", 0.74, 1.39, 10 * time.Second, 8, 0.3, (*twin).walkSlots},
 	{"docsis", 0.55, 1.25, 6 * time.Second, 3, 0, (*twin).walkNeighbours},
 	{"dsl", 0.9, 1.05, 20 * time.Second, 0.5, 0, (*twin).walkLevels},
 }
