@@ -411,6 +411,7 @@ func (w *world) feedPath() string {
 // measures fails unless the loop goes on measuring: the feed grows by at least n cycles.
 func (w *world) measures(n int64) {
 	w.t.Helper()
+	w.pings.cycles(w.t, 2) // the feed is this loop's, and not the one of the last process
 	before := w.feed().Seq
 	w.pings.cycles(w.t, n+1)
 	if after := w.feed(); after.Seq < before+uint64(n) || !after.Measured {
