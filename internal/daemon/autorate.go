@@ -325,57 +325,16 @@ func (a *Autorate) leave() error {
 		return nil
 	}
 	want := a.wan.ExitRates()
-	if err := setRates(a.router, want); err != nil {
-		keeps := "rates that were never read"
-		if is := a.wan.Applied(); is != (link.Rates{}) {
-			keeps = fmt.Sprintf("what was read last, DL=%s, UL=%s", is.Down, is.Up)
-		}
-		err = fmt.Errorf("exit: %w; the router keeps %s; set the queues to %s by hand, or run `wanctl release %s`",
-			err, keeps, ratesText(want), a.path)
+	has, err := setRates(a.router, want, a.wan.remains())
+	a.wan.Left(has)
+	if err != nil {
+		err = fmt.Errorf("exit: %w; the router has %s; set the queues to %s by hand, or run `wanctl release %s`",
+			err, &has, ratesText(has.lacks(want)), a.path)
 		a.log.Error(err.Error())
 		return err
 	}
-	a.wan.Left(want)
-	a.log.Info(fmt.Sprintf("exit: left DL=%s, UL=%s on the router", want.Down, want.Up))
+	a.log.Info(fmt.Sprintf("exit: left %s on the router", ratesText(want)))
 	return nil
-}
-
-// setRates puts rates on a router and verifies them. A write whose outcome is unknown is simply made again: it is the
-// same write.
-func setRates(router Shaper, want link.Rates) error {
-	return persist(func(ctx context.Context) error {
-		rep, err := router.Exchange(ctx, &want)
-		is := rep.Applied()
-		for _, d := range []link.Direction{link.Down, link.Up} {
-			if want.Get(d) == 0 { // left alone
-				is.Set(d, 0)
-			}
-		}
-		read := covers(err)
-		switch {
-		case err == nil && is != want:
-			return fmt.Errorf("the router reads back DL=%s, UL=%s instead of DL=%s, UL=%s",
-				rep.Down.MaxLimit, rep.Up.MaxLimit, want.Down, want.Up)
-		case err != nil && read.Down && read.Up && is == want:
-			return nil // something else about the answer was odd, but the rates are there
-		}
-		return err
-	})
-}
-
-// persist tries f until it succeeds, fails for good or a stop has taken long enough.
-func persist(f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), exitTime)
-	defer cancel()
-	for {
-		err := f(ctx)
-		if class, _ := classify(err); err == nil || class == actuate.Fatal || class == actuate.Misconfigured {
-			return err
-		}
-		if !pause(ctx, exitRetry) {
-			return err
-		}
-	}
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case, because the
