@@ -62,6 +62,7 @@ type Autorate struct {
 	published unit.Time
 	// stopPings ends the pinger in use and waits for it.
 	stopPings func()
+	way       pathProof
 }
 
 // shaperHand is a router with the patience for one operation.
@@ -78,7 +79,7 @@ func NewAutorate(c Common, path string, load Loader[*config.WAN]) (*Autorate, er
 	}
 	return &Autorate{
 		Common: c, progress: newProgress(c.Clock.Now(), cfg.Period), name: cfg.Name, path: path, load: load,
-		cfg: cfg, warns: ds, stopPings: func() {},
+		cfg: cfg, warns: ds, stopPings: func() {}, way: pathProof{Retry: pathRetry},
 	}, nil
 }
 
@@ -147,9 +148,6 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.feedOK = true
 	a.hello(found, handed)
 	checkProbes(ctx, a.pinger, a.log)
-	if a.cfg.Probe.Bound() {
-		a.log.Warn(notProved)
-	}
 	return undo.run, nil
 }
 
@@ -199,6 +197,10 @@ func (a *Autorate) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
+	if a.cfg.Probe.Bound() && !provable(a.cfg, a.router) {
+		a.log.Warn(notProved)
+	}
+	defer a.way.stop()
 	a.stopPings = startPings(a.pinger, a.log)
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
@@ -270,6 +272,7 @@ func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 		return
 	}
 	a.made(now)
+	a.provePath()
 	a.writeFeed()
 	rates, applied := a.wan.Decision().Rates, a.wan.Applied()
 	if a.saver.due(now, rates != a.rates || applied != a.applied) {
@@ -388,11 +391,13 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	if router != a.router {
 		old := a.router
 		a.router = router
+		a.way.stop()
 		a.wan.SetRouter()
 		_ = old.Close() // an operation under way there ends as any lost one
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
 	if pinger != a.pinger {
+		a.way.stop()
 		a.stopPings()
 		_ = a.pinger.Close()
 		a.pinger = pinger
@@ -413,6 +418,9 @@ func (a *Autorate) Once(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
+	if a.cfg.Probe.Bound() {
+		a.log.Warn(notProved)
+	}
 	replies, err := probeOnce(ctx, a.pinger, len(a.cfg.Reflectors()), a.cfg.PingCount, a.cfg.Timeouts.Ping)
 	if err != nil {
 		return err
@@ -460,8 +468,7 @@ func (g *gathered) Drain(dst []link.Reply) []link.Reply {
 	return dst
 }
 
-// notProved is said where probes are bound: what happens behind this host is the router's routing, and nothing here can
-// prove it.
+// notProved is said where probes are bound and the router cannot be asked what becomes of them.
 const notProved = "that the router sends these probes out through their WAN is not proved: look for this host's " +
 	"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on"
 
