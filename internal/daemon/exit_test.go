@@ -43,7 +43,7 @@ func TestPartlyFailedExit(t *testing.T) {
 			}
 			run = start(t, w.autorate())
 			w.untilLimits(floor)
-			if w.log.has("we had left it at") {
+			if w.log.has("was changed while we were away") {
 				t.Errorf("the next start took our own write for somebody else's:\n%s", w.log)
 			}
 			run.mustEnd()
