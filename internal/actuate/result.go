@@ -182,6 +182,8 @@ func (a *Actuator) read(op Op, r Result, covers link.Pair[bool], why string, jit
 	}
 	differs := false
 	ended := false
+	var moved link.Pair[bool] // by somebody else
+	last := a.applied
 	if op.Write {
 		a.wrote()
 	}
@@ -201,7 +203,7 @@ func (a *Actuator) read(op Op, r Result, covers link.Pair[bool], why string, jit
 		case wrote == 0 && got != 0 && got == a.maybe.Get(d): // the write whose answer was lost was carried out
 			a.wrote()
 		case wrote == 0 && a.strange(d, got):
-			a.difference(d, got, rebooted)
+			moved.Set(d, true)
 			differs = true
 			if a.refused.Get(d).readBack { // it moved, so our rate may be taken now
 				a.refused.Set(d, refusal{})
@@ -227,8 +229,15 @@ func (a *Actuator) read(op Op, r Result, covers link.Pair[bool], why string, jit
 	}
 	if differs {
 		a.watchUntil = a.now.Add(watchFor)
-		if a.met && !rebooted {
-			a.judgeForeign()
+		known := a.now < a.foreignUntil
+		declared := a.met && !rebooted && a.judgeForeign() // first: what becomes of a difference depends on it
+		for _, d := range both {
+			if moved.Get(d) {
+				a.difference(d, last.Get(d), rep.Get(d).MaxLimit, rebooted, known)
+			}
+		}
+		if declared {
+			a.accuse()
 		}
 	}
 	if !a.met {
@@ -250,32 +259,45 @@ func (a *Actuator) strange(d link.Direction, got unit.Rate) bool {
 	return !a.cfg.DryRun && a.seen.Get(d) && got != a.applied.Get(d)
 }
 
-// difference logs a rate that somebody else set. Its correction follows from the next plan.
-func (a *Actuator) difference(d link.Direction, got unit.Rate, rebooted bool) {
+// difference logs a rate that somebody else set, from last to got. Its correction follows from the next plan. muted says
+// that a foreign writer is known.
+func (a *Actuator) difference(d link.Direction, last, got unit.Rate, rebooted, muted bool) {
 	a.counts.differences++
-	last := a.applied.Get(d)
+	stays := a.now < a.foreignUntil && !over(got, a.want.Get(d))
 	switch {
 	case !a.met:
-		a.note(link.Info, "rate_differs", "The %s queue is at %s, we had left it at %s: it was changed while we were away.", d, say(got), say(last))
-	case rebooted:
+		a.note(link.Info, "rate_differs", "The %s queue is at %s, our last record says %s: it was changed while we were away, or we "+
+			"were ended before our last write was recorded.", d, say(got), say(last))
+	case rebooted && !stays:
 		a.note(link.Info, "rate_differs", "The %s queue is at %s after the restart, we had left it at %s; correcting it.", d, say(got), say(last))
-	case a.now < a.foreignUntil:
+	case rebooted:
+		a.note(link.Info, "rate_differs", "The %s queue is at %s after the restart, we had left it at %s.", d, say(got), say(last))
+	case muted:
 		a.muted++
+	case stays:
+		a.note(link.Warning, "rate_differs", "The %s queue is at %s, we had left it at %s: something else writes it; it stays there, because "+
+			"raising it again is what stops now.", d, say(got), say(last))
 	default:
 		a.note(link.Warning, "rate_differs", "The %s queue is at %s, we had left it at %s: something else writes it; correcting it "+
 			"and watching for a minute.", d, say(got), say(last))
 	}
 }
 
-// judgeForeign counts a reading with differences and declares a foreign writer at the third within a minute.
-func (a *Actuator) judgeForeign() {
+// judgeForeign counts a reading with differences and says whether it is the third within a minute, which makes a foreign
+// writer of whoever it is.
+func (a *Actuator) judgeForeign() bool {
 	copy(a.diffs[1:], a.diffs[:foreignAfter-1])
 	a.diffs[0] = a.now
 	first := a.diffs[foreignAfter-1]
 	if a.now < a.foreignUntil || first == 0 || a.now.Sub(first) > watchFor {
-		return
+		return false
 	}
 	a.foreignUntil = a.now.Add(foreignFor)
+	return true
+}
+
+// accuse says that raises stop.
+func (a *Actuator) accuse() {
 	a.note(link.Alert, "foreign_writer", "Something else keeps changing our queues: raises stop for %s, cuts and the ceiling are still "+
 		"enforced; find the script, scheduler or second controller that sets max-limit and stop it. The router may tell who it was: "+
 		"/system/history/print and its log.", foreignFor)

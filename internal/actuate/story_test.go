@@ -134,6 +134,24 @@ func TestStories(t *testing.T) {
 			b.run(10 * time.Minute)
 			return b
 		}},
+		{"foreign_cutter", func() *bench {
+			b := newBench(att(), mb(95, 18))
+			b.decide(mb(60, 12))
+			b.run(5 * time.Second)
+			for range 3 {
+				b.remark("a script sets 20/12")
+				b.Router.Rates = mb(20, 12)
+				b.run(10 * time.Second)
+			}
+			b.remark("a cut is still made; what is above the ceiling comes down")
+			b.decide(mb(15, 12))
+			b.run(2 * time.Second)
+			b.Router.Rates = mb(200, 12)
+			b.run(2 * time.Second)
+			b.decide(mb(60, 12))
+			b.run(10 * time.Minute)
+			return b
+		}},
 		{"overwriter", func() *bench {
 			b := newBench(att(), mb(95, 18))
 			b.run(3 * time.Second)

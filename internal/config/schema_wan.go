@@ -270,7 +270,8 @@ func directionKeys(at string, down bool) []key {
 		base,
 		{
 			path: at + ".step_up_mbps", typ: typeNumber, unit: "Mbit/s", def: pick("10", "1"), min: 0.1, max: 1000,
-			doc: "Growth per 2 s, from the fifth GREEN cycle on.",
+			doc: "Growth per 2 s, from the fifth GREEN cycle on. Where step_up_mbps / alpha_load, at the ms of delay that 1 Mbit/s too much " +
+				"costs this line, is more than warn_bloat_ms - target_bloat_ms, the rate can climb, be cut and climb again for ever: take a smaller step.",
 		},
 		{
 			path: at + ".factor_down", typ: typeNumber, def: pick("0.85", "0.90"), min: 0.1, max: 1,

@@ -64,6 +64,7 @@ type Autorate struct {
 	published unit.Time
 	// stopPings ends the pinger in use and waits for it.
 	stopPings func()
+	way       pathProof
 }
 
 // shaperHand is a router with the patience for one operation.
@@ -80,7 +81,7 @@ func NewAutorate(c Common, path string, load Loader[*config.WAN]) (*Autorate, er
 	}
 	return &Autorate{
 		Common: c, progress: newProgress(c.Clock.Now(), cfg.Period), name: cfg.Name, path: path, load: load,
-		cfg: cfg, warns: ds, stopPings: func() {},
+		cfg: cfg, warns: ds, stopPings: func() {}, way: pathProof{Retry: pathRetry},
 	}, nil
 }
 
@@ -149,9 +150,6 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.feedOK = true
 	a.hello(found, handed)
 	checkProbes(ctx, a.pinger, a.log)
-	if a.cfg.Probe.Bound() {
-		a.log.Warn(notProved)
-	}
 	return undo.run, nil
 }
 
@@ -201,6 +199,10 @@ func (a *Autorate) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
+	if a.cfg.Probe.Bound() && !provable(a.cfg, a.router) {
+		a.log.Warn(notProved)
+	}
+	defer a.way.stop()
 	a.stopPings = startPings(a.pinger, a.log)
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
@@ -272,6 +274,7 @@ func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 		return
 	}
 	a.made(now)
+	a.provePath()
 	a.writeFeed()
 	rates, applied := a.wan.Decision().Rates, a.wan.Applied()
 	if a.saver.due(now, rates != a.rates || applied != a.applied) {
@@ -327,60 +330,16 @@ func (a *Autorate) leave() error {
 		return nil
 	}
 	want := a.wan.ExitRates()
-	if err := setRates(a.router, want); err != nil {
-		keeps := "rates that were never read"
-		if is := a.wan.Applied(); is != (link.Rates{}) {
-			keeps = fmt.Sprintf("what was read last, DL=%s, UL=%s", is.Down, is.Up)
-		}
-		err = fmt.Errorf("exit: %w; the router keeps %s; set the queues to %s by hand, or run `wanctl release %s`",
-			err, keeps, ratesText(want), a.path)
+	has, err := setRates(a.router, want, a.wan.remains())
+	a.wan.Left(has)
+	if err != nil {
+		err = fmt.Errorf("exit: %w; the router has %s; set the queues to %s by hand, or run `wanctl release %s`",
+			err, &has, ratesText(has.lacks(want)), a.path)
 		a.log.Error(err.Error())
 		return err
 	}
-	a.wan.Left(want)
-	a.log.Info(fmt.Sprintf("exit: left DL=%s, UL=%s on the router", want.Down, want.Up))
+	a.log.Info(fmt.Sprintf("exit: left %s on the router", ratesText(want)))
 	return nil
-}
-
-// setRates puts rates on a router and verifies them. A write whose outcome is unknown is simply made again: it is the
-// same write.
-func setRates(router Shaper, want link.Rates) error {
-	return persist(func(ctx context.Context) error {
-		rep, err := router.Exchange(ctx, &want)
-		if err == nil && rep.Unwritten { // a new connection only reads first: this is the end, so whatever is there is replaced
-			rep, err = router.Exchange(ctx, &want)
-		}
-		is := rep.Applied()
-		for _, d := range []link.Direction{link.Down, link.Up} {
-			if want.Get(d) == 0 { // left alone
-				is.Set(d, 0)
-			}
-		}
-		read := covers(err)
-		switch {
-		case err == nil && is != want:
-			return fmt.Errorf("the router reads back DL=%s, UL=%s instead of DL=%s, UL=%s",
-				rep.Down.MaxLimit, rep.Up.MaxLimit, want.Down, want.Up)
-		case err != nil && read.Down && read.Up && is == want:
-			return nil // something else about the answer was odd, but the rates are there
-		}
-		return err
-	})
-}
-
-// persist tries f until it succeeds, fails for good or a stop has taken long enough.
-func persist(f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), exitTime)
-	defer cancel()
-	for {
-		err := f(ctx)
-		if class, _ := classify(err); err == nil || class == actuate.Fatal || class == actuate.Misconfigured {
-			return err
-		}
-		if !pause(ctx, exitRetry) {
-			return err
-		}
-	}
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case, because the
@@ -436,11 +395,13 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	if router != a.router {
 		old := a.router
 		a.router = router
+		a.way.stop()
 		a.wan.SetRouter()
 		_ = old.Close() // an operation under way there ends as any lost one
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
 	if pinger != a.pinger {
+		a.way.stop()
 		a.stopPings()
 		_ = a.pinger.Close()
 		a.pinger = pinger
@@ -461,6 +422,9 @@ func (a *Autorate) Once(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
+	if a.cfg.Probe.Bound() {
+		a.log.Warn(notProved)
+	}
 	replies, err := probeOnce(ctx, a.pinger, len(a.cfg.Reflectors()), a.cfg.PingCount, a.cfg.Timeouts.Ping)
 	if err != nil {
 		return err
@@ -508,8 +472,7 @@ func (g *gathered) Drain(dst []link.Reply) []link.Reply {
 	return dst
 }
 
-// notProved is said where probes are bound: what happens behind this host is the router's routing, and nothing here can
-// prove it.
+// notProved is said where probes are bound and the router cannot be asked what becomes of them.
 const notProved = "that the router sends these probes out through their WAN is not proved: look for this host's " +
 	"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on"
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,8 +103,17 @@ func (s *scripted) Once(_ context.Context, count int) (out []link.Reply, err err
 	return out, nil
 }
 func (s *scripted) Check(context.Context) []probe.Finding { return nil }
-func (s *scripted) Stats() []probe.TargetStats            { return make([]probe.TargetStats, 3) }
 func (s *scripted) Close() error                          { return nil }
+
+func (s *scripted) Stats() (out []probe.TargetStats) {
+	if o := s.seen.Load(); o != nil {
+		for _, t := range o.Targets {
+			a, _ := netip.ParseAddr(t)
+			out = append(out, probe.TargetStats{Target: t, Addr: a})
+		}
+	}
+	return out
+}
 
 func (s *scripted) next() <-chan struct{} {
 	s.mu.Lock()
@@ -411,6 +421,7 @@ func (w *world) feedPath() string {
 // measures fails unless the loop goes on measuring: the feed grows by at least n cycles.
 func (w *world) measures(n int64) {
 	w.t.Helper()
+	w.pings.cycles(w.t, 2) // the feed is this loop's, and not the one of the last process
 	before := w.feed().Seq
 	w.pings.cycles(w.t, n+1)
 	if after := w.feed(); after.Seq < before+uint64(n) || !after.Measured {

@@ -146,6 +146,47 @@ func TestRouterFaults(t *testing.T) {
 	}
 }
 
+// A router that is slow for less than the time-out: cycles go on being measured and decided, the limits wait, and when it
+// answers the newest decision goes there, over the same connection and without a complaint.
+func TestShortStall(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range someDialects {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, routerOf(dialect))
+			run := start(t, w.autorate())
+			w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
+			w.router.Stall()
+			w.pings.set(100)
+			decided := "ATT: [RED/RED] RTT=100.0ms"
+			w.pings.until(t, "a decision for the floor", func() bool {
+				return w.log.has(decided) && w.log.has("| DL=25M, UL=6M\n")
+			})
+			w.measures(10)
+			if f := w.feed(); f.Rates != floor || f.State.Down != link.Red {
+				t.Errorf("during the stall the feed has %v, %v", f.State.Down, f.Rates)
+			}
+			if w.limits() != ceiling || len(w.router.LimitHistory()) != 0 {
+				t.Errorf("during the stall the limits are %v", w.limits())
+			}
+			w.router.Unstall()
+			w.untilLimits(floor)
+			if n := w.router.Writes(attDown); n > 2 { // the one under way, and the newest
+				t.Errorf("%d writes after the stall: %+v", n, w.router.LimitHistory())
+			}
+			w.measures(3)
+			if w.router.Logins() != 1 || w.log.has("[WARNING] The router") || w.log.has("trying again") {
+				t.Errorf("%d logins, and the log says\n%s", w.router.Logins(), w.log)
+			}
+			run.mustEnd()
+			if w.limits() != base {
+				t.Errorf("a stop left %v, want the base", w.limits())
+			}
+			w.sane()
+		})
+	}
+}
+
 // cutNext cuts the next three commands: reads and writes alternate, so a write is among them.
 func cutNext(w *world, where rosim.Cut) {
 	w.pings.set(100)

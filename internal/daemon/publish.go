@@ -57,6 +57,9 @@ func (a *Autorate) publish(now unit.Time) {
 	if a.saver.failing.Load() {
 		why = append(why, "the state file "+a.cfg.StateFile+" cannot be written, so a restart would start from older state")
 	}
+	if wrong := a.way.wrong.Load(); wrong != nil {
+		why = append(why, *wrong)
+	}
 	st := a.head(now, a.String(), w.started, why)
 	st.WAN = s
 	a.status.Store(st)

@@ -71,26 +71,29 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		return "", fmt.Errorf("%s: %w", c.Name, err)
 	}
 	defer func() { _ = router.Close() }()
-	act := actuate.New(WANOptionsOf(c, false).Actuate)
-	want := act.Exit(exitMode(c.OnExit), c.Base)
+	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
+	var has remains
 	if c.OnExit == config.ExitLast {
 		// The last rate is the one on the router, unless that is none at all.
-		var is link.Rates
 		err := persist(func(ctx context.Context) error {
 			rep, err := router.Exchange(ctx, nil)
-			is = rep.Applied()
+			has.take(link.Rates{}, rep, err)
 			return err
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return "", fmt.Errorf("%s: %w", c.Name, err)
-		case is.Down > 0 && is.Up > 0:
-			return fmt.Sprintf("%s: on_exit is last: DL=%s, UL=%s stay on the router", c.Name, is.Down, is.Up), nil
 		}
-		want = act.Exit(actuate.ExitBase, c.Base)
+		for _, d := range bothWays {
+			if r := has.rates.Get(d); r > 0 {
+				want.Set(d, r)
+			}
+		}
+		if want == has.rates {
+			return fmt.Sprintf("%s: on_exit is last: DL=%s, UL=%s stay on the router", c.Name, want.Down, want.Up), nil
+		}
 	}
-	if err := setRates(router, want); err != nil {
-		return "", fmt.Errorf("%s: %w", c.Name, err)
+	if has, err := setRates(router, want, has); err != nil {
+		return "", fmt.Errorf("%s: %w; the router has %s", c.Name, err, &has)
 	}
 	return fmt.Sprintf("%s: DL=%s, UL=%s are on the router", c.Name, want.Down, want.Up), nil
 }

@@ -64,7 +64,8 @@ type WAN struct {
 	carried    link.Pair[[link.States]time.Duration] // time per state of earlier runs, from the state file
 	out        actuate.Output
 	wrote      link.Rates // what the router last took from us
-	left       link.Rates // what a stop left there; 0 before
+	left       remains    // what a stop left there
+	uplink     string     // what the upload queue hangs on
 	findings   []health.Finding
 	flight     uint64 // the operation under way, 0 when there is none
 	foreign    uint64 // one that went to a router that is not ours any more
@@ -133,7 +134,7 @@ func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 		w.foreign = 0
 		r = actuate.Result{Op: r.Op, Err: errOldRouter, Class: actuate.Transient}
 	case r.Err == nil, r.Read.Down && r.Read.Up:
-		notes = w.prove(r.Report)
+		notes, w.uplink = w.prove(r.Report), r.Report.Up.Parent
 	}
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		if want := r.Op.Want.Get(d); r.Op.Write && !r.Report.Unwritten && want > 0 && (r.Err == nil || r.Read.Get(d)) {
@@ -242,10 +243,14 @@ func (w *WAN) Feed() link.Feed {
 // State is what the durable file keeps.
 func (w *WAN) State(now unit.Time, bootID string, wall time.Time) state.WAN {
 	snap, act, applied := w.ctl.Snapshot(), w.act.Snapshot(), w.out.Applied
-	for _, d := range []link.Direction{link.Down, link.Up} {
-		if r := w.left.Get(d); r > 0 {
-			act.Applied.Set(d, r)
-			applied.Set(d, r)
+	for _, d := range bothWays {
+		switch {
+		case w.left.read.Get(d):
+			act.Applied.Set(d, w.left.rates.Get(d))
+			applied.Set(d, w.left.rates.Get(d))
+		case w.left.open.Get(d): // either rate would be a guess, and a wrong one accuses somebody of our own write
+			act.Applied.Set(d, 0)
+			applied.Set(d, 0)
 		}
 	}
 	return state.WAN{
@@ -271,8 +276,11 @@ func (w *WAN) StateShares() link.Pair[[link.States]unit.PPM] { return sharesOf(w
 // Applied are the rates last read back from the router.
 func (w *WAN) Applied() link.Rates { return w.out.Applied }
 
-// Left notes the rates that a stop left on the router, so that the next start is not surprised by them.
-func (w *WAN) Left(r link.Rates) { w.left = r }
+// remains is what the router has, as far as the operations of this loop tell.
+func (w *WAN) remains() remains { return remains{rates: w.out.Applied, known: w.out.Confirmed} }
+
+// Left notes what a stop left on the router, so that the next start is not surprised by it.
+func (w *WAN) Left(r remains) { w.left = r }
 
 // ExitRates is what a stop shall leave on the router.
 func (w *WAN) ExitRates() link.Rates { return w.act.Exit(w.opt.OnExit, w.opt.Base) }

@@ -311,7 +311,7 @@ func TestStateCarriesWhatWasLeft(t *testing.T) {
 	for range 5 {
 		p.cycle()
 	}
-	p.wan.Left(base)
+	p.wan.Left(remains{rates: base, read: link.Pair[bool]{Down: true, Up: true}})
 	s := p.wan.State(p.now, "b", time.Unix(1, 0))
 	if s.Applied != base || s.Actuator.Applied != base || s.EWMA.LoadRTT != p.wan.Decision().Load || s.BootID != "b" {
 		t.Errorf("the state is %+v", s)

@@ -2,6 +2,7 @@ package routeros
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,7 @@ func TestLines(t *testing.T) {
 		}},
 		{"enable the rule", func() (string, error) { return ruleLine(`50% "off" at $5`, "enable") }},
 		{"disable the rule", func() (string, error) { return ruleLine(`C:\wan`, "disable") }},
+		{"read where an address's echoes go", func() (string, error) { return pathLine(netip.MustParseAddr("192.168.88.5")) }},
 	}
 	var b strings.Builder
 	for _, l := range lines {
@@ -137,6 +139,7 @@ func TestNoRateMeansNoWrite(t *testing.T) {
 func TestGuardRefuses(t *testing.T) {
 	write := built(exchangeLine(att, &link.Rates{Down: 95 * unit.Mbps, Up: 18 * unit.Mbps}, downFirst))
 	rule := built(ruleLine("STEER", "enable"))
+	path := built(pathLine(netip.MustParseAddr("192.168.88.5")))
 	for name, line := range map[string]string{
 		"empty":                "",
 		"a command":            "/system/reset-configuration",
@@ -158,9 +161,14 @@ func TestGuardRefuses(t *testing.T) {
 		"write without check":  strings.Replace(write, ":if ([:len $d]=1) do={/queue", ":if (true) do={/queue", 1),
 		"three writes": strings.Replace(write, `:if ([:len $d]=1) do={/queue/tree set $d`,
 			`:if ([:len $d]=1) do={/queue/tree set $d max-limit=1;:put "wanctl|set|download|."};:if ([:len $d]=1) do={/queue/tree set $d`, 1),
-		"not UTF-8": strings.Replace(write, `WAN-Upload-ATT`, "\xff", 1),
+		"another pattern":    strings.Replace(path, `(:|\$)`, `.*`, 1),
+		"an open pattern":    strings.Replace(path, `"^192`, `"192`, 1),
+		"a dot for any byte": strings.Replace(path, `\\.`, `.`, 1),
+		"all connections":    strings.Replace(path, "protocol=icmp ", "", 1),
+		"a connection's end": strings.Replace(path, "connection get $i dst-address", "connection remove $i", 1),
+		"not UTF-8":          strings.Replace(write, `WAN-Upload-ATT`, "\xff", 1),
 	} {
-		if line == write || line == rule {
+		if line == write || line == rule || line == path {
 			t.Fatalf("%s: the line was not altered", name)
 		}
 		if guard(line) == nil {

@@ -13,7 +13,7 @@ import (
 // the code that builds the lines: a mistake there is caught here.
 //
 // ‹name› stands for a non-empty quoted string, ‹rate› for 1 to 999 999 999 999 without a leading zero, so that no
-// line can remove a limit; (… …)? is optional.
+// line can remove a limit; ‹from› for a pattern that is one IPv4 address, with a port or without; (… …)? is optional.
 var shapes = compileShapes(
 	// Exchange: find both queues, set at most one max-limit each, read back.
 	`{:local d [/queue/tree find where name=‹name›];:local u [/queue/tree find where name=‹name›];`+
@@ -36,6 +36,12 @@ var shapes = compileShapes(
 		` . [/ip/firewall/mangle get $r invalid] . "|" . [/ip/firewall/mangle get $r chain] . "|" . [/ip/firewall/mangle get $r action]`+
 		` . "|" . [:tostr [/ip/firewall/mangle get $r connection-state]] . "|" . [/ip/firewall/mangle get $r new-connection-mark]`+
 		` . "|" . [/ip/firewall/mangle get $r new-routing-mark] . "|.")};:put "wanctl|end|."}`,
+	// The tracked echoes of one address, and the router's own addresses; read only.
+	`{:local c [/ip/firewall/connection find where protocol=icmp src-address~‹from›];`+
+		`:foreach i in=[:pick $c 0 16] do={:put ("wanctl|echo|" . [/ip/firewall/connection get $i dst-address]`+
+		` . "|" . [/ip/firewall/connection get $i reply-dst-address] . "|.")};`+
+		`:foreach i in=[/ip/address find where disabled=no] do={:put ("wanctl|address|" . [/ip/address get $i address]`+
+		` . "|" . [/ip/address get $i interface] . "|.")};:put "wanctl|end|."}`,
 )
 
 // optional holds what a shape may contain in some places.
@@ -71,6 +77,7 @@ func compileShapes(texts ...string) []*regexp.Regexp {
 		}
 		expression = strings.ReplaceAll(expression, `‹name›`, `"(?:[^"\\$]|\\["\\$])+"`)
 		expression = strings.ReplaceAll(expression, `‹rate›`, `[1-9][0-9]{0,11}`)
+		expression = strings.ReplaceAll(expression, `‹from›`, `"\^[0-9]{1,3}(?:\\\\\.[0-9]{1,3}){3}\(:\|\\\$\)"`)
 		shapes = append(shapes, regexp.MustCompile(`\A`+expression+`\z`))
 	}
 	return shapes

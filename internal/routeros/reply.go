@@ -19,6 +19,7 @@ type reply struct {
 	wan    *[2]unit.Bytes // received, sent
 	uptime *time.Duration
 	rule   *Rule
+	path   Path
 	end    bool
 	// text is everything that is not ours: an error's text, or a notice.
 	text string
@@ -92,6 +93,14 @@ func (r *reply) take(f []string) error {
 	case word == "rule" && r.rule == nil && len(f) >= 9:
 		rule, err := parseRule(f[1:])
 		r.rule = rule
+		return err
+	case word == "echo" && len(f) == 3 && len(r.path.Echoes) < mostEchoes:
+		e, err := parseEcho(f[1:])
+		r.path.Echoes = append(r.path.Echoes, e)
+		return err
+	case word == "address" && len(f) >= 3:
+		a, err := parseOwn(f[1:])
+		r.path.Addresses = append(r.path.Addresses, a)
 		return err
 	case word == "end" && len(f) == 1:
 		r.end = true

@@ -1,6 +1,8 @@
 package routeros
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +79,12 @@ func TestParseReplyRefuses(t *testing.T) {
 		"rule disabled":       "wanctl|rule|*1|perhaps|false|prerouting|accept|new|m|n|.",
 		"rule disabled unset": "wanctl|rule|*1||false|prerouting|accept|new|m|n|.",
 		"rule invalid":        "wanctl|rule|*1|false|perhaps|prerouting|accept|new|m|n|.",
+		"echo to a name":      "wanctl|echo|one.one.one.one|203.0.113.2|.",
+		"echo as nobody":      "wanctl|echo|1.1.1.1||.",
+		"echo too long":       "wanctl|echo|1.1.1.1|203.0.113.2|yes|.",
+		"too many echoes":     strings.Repeat("wanctl|echo|1.1.1.1|203.0.113.2|.\n", 17),
+		"address of a name":   "wanctl|address|router.lan|ether1|.",
+		"address of nothing":  "wanctl|address|203.0.113.2/24|.",
 	} {
 		if r, err := parseReply(out); err == nil {
 			t.Errorf("%s: accepted as %+v", name, r)
@@ -89,6 +97,20 @@ func TestParseRule(t *testing.T) {
 	want := &Rule{ID: "*1F", Chain: "prerouting", Action: "mark-connection", ConnectionState: "new", NewConnectionMark: "c-wan2"}
 	if err != nil || cmp.Diff(want, got.rule) != "" {
 		t.Errorf("got %+v, %v", got.rule, err)
+	}
+}
+
+// Where one version prints a port behind an address, another does not.
+func TestParsePath(t *testing.T) {
+	got, err := parseReply("wanctl|echo|1.1.1.1|203.0.113.2|.\nwanctl|echo|8.8.8.8:0|203.0.113.2:771|.\n" +
+		"wanctl|address|203.0.113.2/24|pppoe|out|.\nwanctl|address|10.0.0.1|lo|.\n")
+	as := netip.MustParseAddr("203.0.113.2")
+	want := Path{
+		Echoes:    []Echo{{netip.MustParseAddr("1.1.1.1"), as}, {netip.MustParseAddr("8.8.8.8"), as}},
+		Addresses: []Address{{netip.MustParsePrefix("203.0.113.2/24"), "pppoe|out"}, {netip.MustParsePrefix("10.0.0.1/32"), "lo"}},
+	}
+	if err != nil || !slices.Equal(got.path.Echoes, want.Echoes) || !slices.Equal(got.path.Addresses, want.Addresses) {
+		t.Errorf("got %+v, %v", got.path, err)
 	}
 }
 

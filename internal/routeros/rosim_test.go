@@ -7,8 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -148,9 +150,7 @@ func TestEveryDialect(t *testing.T) {
 				t.Errorf("the decrease did not go first: %+v", history)
 			}
 			if _, err = b.client.Exchange(ctx, att, &link.Rates{Up: 9 * m}); err != nil {
-				if err != nil {
-					t.Fatal(err)
-				}
+				t.Fatal(err)
 			}
 			if got := b.limits(t); got != (link.Rates{Down: 95_500_001, Up: 9 * m}) {
 				t.Errorf("writing one direction left %v", got)
@@ -159,7 +159,7 @@ func TestEveryDialect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if dialect.ExitStatus != rosim.ExitMissing && queue.MaxLimit != 940*m {
+			if queue.MaxLimit != 940*m {
 				t.Errorf("read %+v", queue)
 			}
 
@@ -191,21 +191,64 @@ func TestEveryDialect(t *testing.T) {
 				t.Fatal(err)
 			}
 			report, err := b.client.Exchange(ctx, att, &link.Rates{Down: 50 * m, Up: 5 * m})
-			if dialect.ExitStatus != rosim.ExitMissing {
-				e := failed(t, err, routeros.NoSuchItem)
-				if !strings.Contains(e.Error(), att.Up) || strings.Contains(e.Error(), att.Down) {
-					t.Errorf("the wrong queue is named: %v", e)
-				}
+			e := failed(t, err, routeros.NoSuchItem)
+			if !strings.Contains(e.Error(), att.Up) || strings.Contains(e.Error(), att.Down) {
+				t.Errorf("the wrong queue is named: %v", e)
 			}
 			down, _ := b.router.MaxLimit(att.Down)
 			up, _ := b.router.MaxLimit("renamed")
-			var e *routeros.Error
-			if !errors.As(err, &e) || e.Read != (link.Pair[bool]{Down: true}) || report.Down.MaxLimit != 50*m || down != 50*m || up != 9*m {
+			if e.Read != (link.Pair[bool]{Down: true}) || report.Down.MaxLimit != 50*m || down != 50*m || up != 9*m {
 				t.Errorf("one queue missing: %v, report %+v, the router has %v and %v", err, report, down, up)
 			}
 			if b.router.Logins() != 1 {
 				t.Errorf("%d logins", b.router.Logins())
 			}
+		})
+	}
+}
+
+// TestPath reads where echoes go, on routers that show it and on those that do not.
+func TestPath(t *testing.T) {
+	for name, dialect := range rosim.Dialects() {
+		t.Run(name, func(t *testing.T) {
+			o := rosim.DefaultOptions()
+			o.Dialect = dialect
+			b := router(t, o)
+			for _, c := range [][3]string{
+				{"192.168.88.5", "1.1.1.1", "ether2"}, {"192.168.88.5", "8.8.8.8", ""}, {"192.168.88.50", "9.9.9.9", "ether1"},
+			} {
+				if err := b.router.Track(c[0], c[1], c[2]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			path, err := b.client.Path(t.Context(), netip.MustParseAddr("192.168.88.5"))
+			switch dialect.Tracking {
+			case rosim.TrackingAbsent:
+				failed(t, err, routeros.Syntax)
+				return
+			case rosim.TrackingDenied:
+				failed(t, err, routeros.Permission)
+				return
+			case rosim.TrackingOn, rosim.TrackingOff, "":
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (routeros.Address{Prefix: netip.MustParsePrefix("203.0.113.2/24"), Interface: "ether2"}); !slices.Contains(path.Addresses, want) {
+				t.Errorf("the router's addresses are %v", path.Addresses)
+			}
+			var want []routeros.Echo
+			if dialect.Tracking != rosim.TrackingOff {
+				want = []routeros.Echo{
+					{To: netip.MustParseAddr("1.1.1.1"), As: netip.MustParseAddr("203.0.113.2")},
+					{To: netip.MustParseAddr("8.8.8.8"), As: netip.MustParseAddr("192.168.88.5")},
+				}
+			}
+			if !slices.Equal(path.Echoes, want) {
+				t.Errorf("echoes %v, want %v", path.Echoes, want)
+			}
+			_, err = b.client.Path(t.Context(), netip.MustParseAddr("2001:db8::1"))
+			failed(t, err, routeros.Syntax)
 		})
 	}
 }

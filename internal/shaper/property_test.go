@@ -296,8 +296,14 @@ func (l line) play(k *drive, d time.Duration) link.Decision {
 // One configuration means the same at 50 ms and at 2 s: a shock of a given length takes the rate down as far (give or
 // take two cuts, since the slow loop may notice a cycle later or earlier), and under constant conditions both settle at
 // the same rates within 2 %. Before those begin both have been on their floors and have come back from below, because
-// where a rate is held in YELLOW depends on where it came from. The line's delay rises faster than the baseline can
-// follow: a creeping one is absorbed at any speed, and where it stops being absorbed is a knife's edge.
+// where a rate is held in YELLOW depends on where it came from.
+//
+// Constant conditions are a round trip that does not depend on the rate, for every step that a configuration may have;
+// or a line whose delay answers the rate, for steps that it can bear. A rate in GREEN rises by a step per 2 s, and the
+// average is 1/alpha_load of those behind: what GREEN ends at is exceeded by up to step / alpha_load · (ms per Mbit/s).
+// Where that is more than warn_bloat_ms − target_bloat_ms, YELLOW is passed through, the rate is cut or clamped and climbs
+// again: a limit cycle, at any speed, whose rates nobody can compare. The line's delay rises faster than the baseline can
+// follow: a creeping one is absorbed, and where it stops being absorbed is a knife's edge.
 func TestPropertySameRatesAtEverySpeed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := spectrum()
@@ -308,15 +314,26 @@ func TestPropertySameRatesAtEverySpeed(t *testing.T) {
 		c.Down.FourState = rapid.Bool().Draw(t, "four states")
 		c.Down.FactorDown = unit.PPM(rapid.Int64Range(700_000, 950_000).Draw(t, "factor"))
 		c.Down.FactorDownYellow = unit.PPM(rapid.SampledFrom([]int64{1_000_000, 1_000_000, 950_000}).Draw(t, "yellow factor"))
-		c.Down.StepUp = unit.Rate(rapid.Int64Range(1_000_000, 2_000_000).Draw(t, "step"))
 		shock := line{base: 24, extra: rapid.Float64Range(85, 300).Draw(t, "shock")}
 		length := time.Duration(rapid.IntRange(4, 40).Draw(t, "shock seconds")) * time.Second
-		after := line{base: 24, slope: rapid.Float64Range(0.3, 1.2).Draw(t, "slope"), capacity: rapid.Float64Range(700, 1000).Draw(t, "capacity")}
+		after := line{base: 24, capacity: rapid.Float64Range(700, 1000).Draw(t, "capacity")}
+		recovery := 3 * time.Minute
+		if rapid.Bool().Draw(t, "the delay answers the rate") {
+			recovery = 20 * time.Second // still under the capacity, which both then meet from below
+			c.Down.StepUp = unit.Rate(rapid.Int64Range(1_000_000, 10_000_000).Draw(t, "step"))
+			band := float64(c.Down.Warn - c.Down.Target)
+			after.slope = rapid.Float64Range(0.3, 0.8*band*c.AlphaLoad).Draw(t, "ms per step") / c.Down.StepUp.Mbps()
+		} else {
+			c.Down.StepUp = rapid.OneOf(
+				rapid.SampledFrom([]unit.Rate{100 * unit.Kbps, 10 * unit.Mbps, 1000 * unit.Mbps}), // the bounds and the default
+				rapid.Map(rapid.Int64Range(100_000, 1_000_000_000), func(n int64) unit.Rate { return unit.Rate(n) }),
+			).Draw(t, "any step")
+			after.extra = rapid.SampledFrom([]float64{0, 2, 30, 60, 120}).Draw(t, "lasting delay")
+		}
 		if c.Down.FactorDownYellow < unit.One {
 			// A decay in YELLOW never settles at a capacity, and what it leaves for SOFT_RED to hold is a transient.
 			after.capacity, c.SoftRed = 1000, Clamp
 		}
-		after.extra = rapid.SampledFrom([]float64{0, 0, 2, 30, 60, 120}).Draw(t, "lasting delay")
 
 		run := func(period time.Duration) (atShock link.Decision, settled link.Decision) {
 			f := c
@@ -325,8 +342,8 @@ func TestPropertySameRatesAtEverySpeed(t *testing.T) {
 			line{base: 24}.play(k, 20*time.Second)
 			atShock = shock.play(k, length)
 			line{base: 24, extra: 300}.play(k, 2*time.Minute)
-			line{base: 24}.play(k, 3*time.Minute)
-			return atShock, after.play(k, 12*time.Minute)
+			line{base: 24}.play(k, recovery)
+			return atShock, after.play(k, 15*time.Minute)
 		}
 		slowShock, slow := run(2 * time.Second)
 		fastShock, fast := run(50 * time.Millisecond)
@@ -344,4 +361,26 @@ func TestPropertySameRatesAtEverySpeed(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The other side of that bound, at the default step: what a line can bear settles, what it cannot makes a limit cycle.
+func TestStepThatALineCannotBear(t *testing.T) {
+	for _, period := range []time.Duration{2 * time.Second, 50 * time.Millisecond} {
+		for slope, settles := range map[float64]bool{0.5: true, 1.2: false} { // 25 and 60 ms, where the band is 30
+			c := spectrum()
+			c.Period = period
+			k := start(t, c)
+			line{base: 24, extra: 300}.play(k, 2*time.Minute)
+			l := line{base: 24, slope: slope, capacity: 800}
+			l.play(k, 15*time.Minute)
+			low, high := k.Rates().Down, k.Rates().Down
+			for range 150 {
+				r := l.play(k, 2*time.Second).Rates.Down
+				low, high = min(low, r), max(high, r)
+			}
+			if got := low == high; got != settles || !settles && low > high/2 {
+				t.Errorf("%g ms per Mbit/s at %s: between %s and %s", slope, period, low, high)
+			}
+		}
+	}
 }

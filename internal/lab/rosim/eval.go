@@ -157,7 +157,8 @@ func (c *call) exec(r *run) (value, error) {
 	if err := r.step(1); err != nil {
 		return value{}, err
 	}
-	if c.cmd.write && !r.write {
+	tracked := c.menu != nil && c.menu.path == connectionPath
+	if c.cmd.write && !r.write || tracked && r.router.dialect.Tracking == TrackingDenied {
 		return value{}, &problem{text: "not enough permissions (9)"}
 	}
 	return c.cmd.run(r, c)

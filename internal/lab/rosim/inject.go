@@ -155,6 +155,13 @@ var faultTable = []faultSpec{
 	{"rule-off", "rule-off=COMMENT", "somebody else disables the rule", textFault(func(r *Router, s string) error { return r.ForeignRule(s, false) })},
 	{"reset-counters", "reset-counters", "every counter starts from zero", plainFault((*Router).ResetCounters)},
 	{"foreign", "foreign=QUEUE=RATE", "somebody else changes a max-limit", rateFault((*Router).ForeignSet)},
+	{"track", "track=FROM,TO,INTERFACE", "connection tracking shows echoes leaving through an interface", func(arg string) (func(*Router) error, error) {
+		parts := strings.Split(arg, ",")
+		if len(parts) != 3 {
+			return nil, fmt.Errorf("wants FROM,TO,INTERFACE, got %q", arg)
+		}
+		return func(r *Router) error { return r.Track(parts[0], parts[1], parts[2]) }, nil
+	}},
 	{"offer", "offer=QUEUE=RATE", "changes the traffic that wants to pass", rateFault((*Router).SetOffered)},
 }
 

@@ -63,6 +63,21 @@ const (
 	TimeUnits TimeStyle = "units"
 )
 
+// Tracking is what a user sees of the router's connection tracking.
+type Tracking string
+
+// What is seen of connection tracking.
+const (
+	// TrackingOn shows the connections.
+	TrackingOn Tracking = "on"
+	// TrackingOff shows none: tracking is switched off, or an address is found in another form than ours.
+	TrackingOff Tracking = "off"
+	// TrackingAbsent has no such menu.
+	TrackingAbsent Tracking = "absent"
+	// TrackingDenied answers "not enough permissions (9)".
+	TrackingDenied Tracking = "denied"
+)
+
 // Dialect is everything that sources contradict each other on, that nobody has measured, or that differs between
 // versions: a client must work under every setting. The zero value of each field is the likeliest.
 type Dialect struct {
@@ -70,6 +85,7 @@ type Dialect struct {
 	EmptyFind     EmptyFind     // "" is expected-item-id
 	LimitReadback LimitReadback // "" is plain
 	TimeStyle     TimeStyle     // "" is clock
+	Tracking      Tracking      // "" is on
 	// ErrorCodes appends the internal code: "no such item (4)".
 	ErrorCodes bool
 	// GroupDigits groups digits with blanks in queue statistics too; interface and firewall statistics always do.
@@ -98,10 +114,10 @@ func Dialects() map[string]Dialect {
 			ExitStatus: ExitMissing, EmptyFind: EmptyFindSilent, TimeStyle: TimeUnits, CountDrops: true,
 			AllowPasswordWithKey: true, FlushOnChange: true,
 		},
-		"zero-silent":      {EmptyFind: EmptyFindSilent, LimitReadback: LimitSuffixed, ResetOnChange: true},
-		"zero-no-item":     {EmptyFind: EmptyFindNoSuchItem, ErrorCodes: true, LF: true, TimeStyle: TimeUnits},
+		"zero-silent":      {EmptyFind: EmptyFindSilent, LimitReadback: LimitSuffixed, ResetOnChange: true, Tracking: TrackingOff},
+		"zero-no-item":     {EmptyFind: EmptyFindNoSuchItem, ErrorCodes: true, LF: true, TimeStyle: TimeUnits, Tracking: TrackingAbsent},
 		"reflect-expected": {ExitStatus: ExitReflect},
-		"reflect-silent":   {ExitStatus: ExitReflect, EmptyFind: EmptyFindSilent},
+		"reflect-silent":   {ExitStatus: ExitReflect, EmptyFind: EmptyFindSilent, Tracking: TrackingDenied},
 		"missing-expected": {ExitStatus: ExitMissing, LF: true},
 	}
 }
@@ -128,6 +144,7 @@ func (d *Dialect) fill() error {
 		def((*string)(&d.EmptyFind), string(EmptyFindExpected), string(EmptyFindNoSuchItem), string(EmptyFindSilent)),
 		def((*string)(&d.LimitReadback), string(LimitPlain), string(LimitSuffixed)),
 		def((*string)(&d.TimeStyle), string(TimeClock), string(TimeUnits)),
+		def((*string)(&d.Tracking), string(TrackingOn), string(TrackingOff), string(TrackingAbsent), string(TrackingDenied)),
 	)
 }
 
@@ -182,6 +199,9 @@ type Rule struct {
 	Matchers               map[string]string
 }
 
+// Address is an entry of /ip/address: an address with its prefix, such as 203.0.113.2/24.
+type Address struct{ Address, Interface string }
+
 // Options describe a router. The zero value is an empty router; start from [DefaultOptions] for one with two WANs.
 type Options struct {
 	Dialect
@@ -191,6 +211,7 @@ type Options struct {
 
 	Users        []User
 	Interfaces   []Interface
+	Addresses    []Address
 	QueueTypes   []QueueType
 	Queues       []Queue
 	SimpleQueues []SimpleQueue

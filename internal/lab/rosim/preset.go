@@ -34,6 +34,11 @@ func DefaultOptions() Options {
 		Interfaces: []Interface{
 			{Name: "ether1", Comment: "Spectrum"}, {Name: "ether2", Comment: "ATT"}, {Name: "ether3"}, {Name: "bridge", Type: "bridge"},
 		},
+		Addresses: []Address{
+			{Address: "198.51.100.2/24", Interface: "ether1"},
+			{Address: "203.0.113.2/24", Interface: "ether2"},
+			{Address: "192.168.88.1/24", Interface: "bridge"},
+		},
 		QueueTypes: []QueueType{
 			{Name: "cake-download", Kind: "cake", Settings: map[string]string{
 				"cake-flowmode": "dual-dsthost", "cake-diffserv": "diffserv4", "cake-nat": "no", "cake-rtt": "100ms",

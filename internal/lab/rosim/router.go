@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -73,6 +75,10 @@ func NewRouter(o Options) (*Router, error) {
 		hostKeys: o.HostKeys, random: rand.New(rand.NewPCG(o.Seed, 0x726f73)), writes: map[string]int{},
 		changed: make(chan struct{}), conns: map[*gate]struct{}{}, ready: make(chan struct{}),
 	}
+	if o.Tracking == TrackingAbsent {
+		firewall := r.root.at("/ip/firewall")
+		firewall.subs = slices.DeleteFunc(firewall.subs, func(m *menu) bool { return m.path == connectionPath })
+	}
 	if len(r.hostKeys) == 0 {
 		k, err := newHostKey(o.HostKeyType)
 		if err != nil {
@@ -123,6 +129,14 @@ func (r *Router) populate() error {
 			"mac-address": fmt.Sprintf("02:00:5E:10:00:%02X", i+1),
 		})
 		it.traffic = &traffic{}
+	}
+	for _, a := range r.opt.Addresses {
+		p, err := netip.ParsePrefix(a.Address)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("rosim: address %q: %w", a.Address, err))
+			continue
+		}
+		add(r.root.at("/ip/address"), map[string]string{"address": a.Address, "network": p.Masked().Addr().String(), "interface": a.Interface})
 	}
 	types := r.root.at("/queue/type")
 	add(types, map[string]string{"name": "default-small", "kind": "pfifo", "default": "yes"})

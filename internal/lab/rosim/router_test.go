@@ -358,13 +358,13 @@ func TestDialectsCoverEverySwitch(t *testing.T) {
 		for k, v := range map[string]any{
 			"exit": d.ExitStatus, "find": d.EmptyFind, "limit": d.LimitReadback, "time": d.TimeStyle, "codes": d.ErrorCodes,
 			"group": d.GroupDigits, "lf": d.LF, "reset": d.ResetOnChange, "flush": d.FlushOnChange, "drops": d.CountDrops,
-			"password": d.AllowPasswordWithKey,
+			"password": d.AllowPasswordWithKey, "tracking": d.Tracking,
 		} {
 			seen[fmt.Sprint(k, v)] = true
 		}
 	}
-	if len(seen) != 3+3+2+2+7*2 {
-		t.Errorf("%d of %d settings are covered: %v", len(seen), 3+3+2+2+7*2, seen)
+	if len(seen) != 3+3+2+2+4+7*2 {
+		t.Errorf("%d of %d settings are covered: %v", len(seen), 3+3+2+2+4+7*2, seen)
 	}
 }
 

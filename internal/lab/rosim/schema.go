@@ -312,6 +312,33 @@ func resourceProps() []prop {
 	}
 }
 
+func connectionProps() []prop {
+	return []prop{
+		{name: "protocol"},
+		{name: "src-address"},
+		{name: "dst-address"},
+		{name: "reply-src-address"},
+		{name: "reply-dst-address"},
+		{name: "connection-mark"},
+		{name: "timeout", kind: propTime},
+		{name: "seen-reply", kind: propBool, flag: true, def: truth(false)},
+		{name: "assured", kind: propBool, flag: true, def: truth(false)},
+		{name: "confirmed", kind: propBool, flag: true, def: truth(false)},
+		{name: "srcnat", kind: propBool, flag: true, def: truth(false)},
+	}
+}
+
+func addressProps() []prop {
+	return []prop{
+		{name: "address"},
+		{name: "network"},
+		{name: "interface"},
+		{name: "comment", quoted: true},
+		{name: "disabled", kind: propBool, flag: true, def: truth(false)},
+		{name: "dynamic", kind: propBool, flag: true, def: truth(false)},
+	}
+}
+
 func userProps() []prop {
 	return []prop{
 		{name: "name", quoted: true},
@@ -373,10 +400,23 @@ func newTree() *menu {
 	}
 	user.cmds = user.readable(append(list, "brief"))
 
+	connection := &menu{
+		path: "/ip/firewall/connection", props: connectionProps(), style: styleTable,
+		legend: "Flags: S - SEEN-REPLY, A - ASSURED, C - CONFIRMED, s - SRCNAT",
+		flags:  [][]letter{{{'S', "seen-reply"}}, {{'A', "assured"}}, {{'C', "confirmed"}}, {{'s', "srcnat"}}},
+		brief:  []string{"protocol", "src-address", "dst-address", "reply-dst-address", "timeout"},
+	}
+	connection.cmds = connection.readable(append(list, "brief"))
+	address := &menu{
+		path: "/ip/address", props: addressProps(), style: styleTable, legend: "Flags: X - DISABLED, D - DYNAMIC",
+		flags: [][]letter{{{'X', "disabled"}}, {{'D', "dynamic"}}}, brief: []string{"address", "network", "interface"},
+	}
+	address.cmds = address.readable(append(list, "brief"))
+
 	root := &menu{path: "/", subs: []*menu{
 		{path: "/queue", subs: []*menu{simple, tree, types}},
 		iface,
-		{path: "/ip", subs: []*menu{{path: "/ip/firewall", subs: []*menu{mangle}}}},
+		{path: "/ip", subs: []*menu{address, {path: "/ip/firewall", subs: []*menu{connection, mangle}}}},
 		{path: "/system", subs: []*menu{identity, resource}},
 		user,
 	}}
