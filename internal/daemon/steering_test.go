@@ -75,15 +75,19 @@ func (p lineProber) Drain(dst []link.Reply) []link.Reply {
 // steerBench drives a Steering by hand: its time is virtual, its router is asked over real SSH.
 type steerBench struct {
 	*world
-	line  line
-	loop  *Steering
-	hand  Switch
-	now   unit.Time
-	lines []string
-	notes []link.Note
-	ops   []SteerOp
+	line line
+	loop *Steering
+	// options are the loop's.
+	options SteeringOptions
+	hand    Switch
+	now     unit.Time
+	lines   []string
+	notes   []link.Note
+	ops     []SteerOp
 	// Slow is how long the router takes for an operation, on the virtual clock.
 	Slow time.Duration
+	// Before, when not nil, is called before each operation.
+	Before func(SteerOp)
 	// pending is the result of the operation under way, which comes at due.
 	pending *SteerResult
 	due     unit.Time
@@ -97,8 +101,16 @@ func newSteerBench(t *testing.T, o rosim.Options, dry bool) *steerBench {
 // newSteerBenchOf is one with more of a configuration.
 func newSteerBenchOf(t *testing.T, o rosim.Options, dry bool, more string) *steerBench {
 	t.Helper()
+	return newSteerBenchWith(t, o, dry, func(text string) string {
+		return strings.Replace(text, "thresholds: {green_samples_required: 3}\n", more, 1)
+	})
+}
+
+// newSteerBenchWith is one whose configuration is edited.
+func newSteerBenchWith(t *testing.T, o rosim.Options, dry bool, edit func(string) string) *steerBench {
+	t.Helper()
 	w := newWorld(t, o)
-	w.text = strings.Replace(w.steerText(), "thresholds: {green_samples_required: 3}\n", more, 1)
+	w.text = edit(w.steerText())
 	cfg, ds := w.loadSteer()
 	if err := ds.Err(); err != nil {
 		t.Fatal(err)
@@ -112,7 +124,8 @@ func newSteerBenchOf(t *testing.T, o rosim.Options, dry bool, more string) *stee
 	t.Cleanup(func() { _ = hand.Close() })
 	b.hand = hand
 	prober := lineProber{&b.line, func() unit.Time { return b.now }}
-	if b.loop, err = NewSteering(SteeringOptionsOf(cfg, dry), prober, nil, &b.line, nil, nil); err != nil {
+	b.options = SteeringOptionsOf(cfg, dry)
+	if b.loop, err = NewSteering(b.options, prober, nil, &b.line, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -132,7 +145,10 @@ func (b *steerBench) cycle() {
 				b.t.Fatal("two operations at once")
 			}
 			b.ops = append(b.ops, *o.Op)
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			if b.Before != nil {
+				b.Before(*o.Op)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
 			r := SteerExchange(ctx, b.hand, *o.Op, func() unit.Time { return b.now })
 			cancel()
 			b.pending, b.due = &r, b.now.Add(b.Slow+time.Millisecond)

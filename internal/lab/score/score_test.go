@@ -187,3 +187,28 @@ func BenchmarkDay(b *testing.B) {
 	}
 	b.ReportMetric(day.Duration.Seconds()*float64(b.N)/b.Elapsed().Seconds(), "times-real-time")
 }
+
+// One reflector at a time is slow, dead or rate-limited: with three of them no line leaves GREEN, no rate is changed after the
+// first, and the calls notice nothing.
+func TestALyingReflectorMovesNothing(t *testing.T) {
+	r := play(t, setup(t, "reflector-lies", Loop))
+	for _, l := range r.Lines {
+		for _, d := range []link.Direction{link.Down, link.Up} {
+			if s := l.States.Get(d); s[link.Green] != 1_000_000 {
+				t.Errorf("%s, %v: the shares of the states are %v, want GREEN alone", l.Name, d, s)
+			}
+		}
+		if l.Writes > 1 {
+			t.Errorf("%s: %d writes", l.Name, l.Writes)
+		}
+		if l.Line.Max > 1 {
+			t.Errorf("%s: a delay of %s was added", l.Name, l.Line.Max)
+		}
+	}
+	want := []link.Rates{{Down: 940 * unit.Mbps, Up: 38 * unit.Mbps}, {Down: 95 * unit.Mbps, Up: 18 * unit.Mbps}}
+	for i, l := range r.Lines {
+		if l.Final != want[i] {
+			t.Errorf("%s ends at %v, want the ceiling", l.Name, l.Final)
+		}
+	}
+}
