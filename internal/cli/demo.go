@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -62,8 +65,16 @@ func (c demoCmd) Run(app *App) error {
 	}
 	ctx, cancel := app.context()
 	defer cancel()
+	// A reader that has seen enough (`wanctl demo | head`) ends the showing; it must not leave the demo's keys behind.
+	signal.Ignore(syscall.SIGPIPE)
+	out := &readersEnd{w: app.Stdout, end: cancel}
+	shown := *app
+	shown.Stdout, app = out, &shown
 	d := demo{app: app, site: site, live: app.Terminal && !c.Headless && !c.JSON, speed: c.Speed, quiet: c.JSON}
 	without, with, err := d.play(ctx, c.Seed, c.Duration)
+	if out.gone {
+		return errors.Join(exitCode(exitFailed), err)
+	}
 	if err != nil {
 		return err
 	}
@@ -76,6 +87,22 @@ func (c demoCmd) Run(app *App) error {
 		}{without, with})
 	}
 	return compare(app.Stdout, without, with)
+}
+
+// readersEnd passes on what is written, and calls end when nobody reads it any more.
+type readersEnd struct {
+	w    io.Writer
+	end  func()
+	gone bool
+}
+
+func (r *readersEnd) Write(b []byte) (int, error) {
+	n, err := r.w.Write(b)
+	if errors.Is(err, syscall.EPIPE) && !r.gone {
+		r.gone = true
+		r.end()
+	}
+	return n, err
 }
 
 // demo is one showing.
