@@ -256,8 +256,7 @@ func TestLabAgreesWithTC(t *testing.T) {
 		send(t, router, "[2001:db8::2]:9", 40, 200)
 		var diff []string
 		for range 20 { // packets leave between the two readings
-			var ours tcQdisc
-			ours = asTC(read(t, c, "wan"))
+			ours := asTC(read(t, c, "wan"))
 			if diff = differences(ours, tcShow(t, "wan")); len(diff) == 0 {
 				break
 			}
