@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -180,14 +181,14 @@ func (a *App) context() (context.Context, context.CancelFunc) {
 			}
 		}
 	}()
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		stopKeys()
 		if ctx.Err() == nil { // else the process is about to end, by its own exit code
 			stopTerm()
 		}
 		cancel()
 		close(over)
-	}
+	})
 }
 
 // dirs are the directories for files that no configuration names.

@@ -33,6 +33,7 @@ type emulateCmd struct {
 	Fault      []string      `placeholder:"TIME:FAULT" sep:"none" help:"A fault that happens by itself, e.g. 60s:reboot=30s; \"list\" lists them."`
 	Apply      []string      `placeholder:"QUEUE=SPEC" sep:"none" help:"Let a queue's max-limit set a real CAKE qdisc, NAME=dev:IF,cake[,netns:NAME], or HTB class, NAME=dev:IF,class:1:1[,netns:NAME]."`
 	ApplyIface []string      `name:"apply-iface" placeholder:"NAME=SPEC" sep:"none" help:"Let an interface show a real one's counters: NAME=dev:IF[,netns:NAME]."`
+	ApplyRule  string        `name:"apply-rule" placeholder:"SPEC" help:"Carry the steering rule out with nftables: table:T,chain:C,mark:N[,netns:NAME]."`
 	Journal    string        `placeholder:"FILE" help:"Write every request and every change of a limit or rule there, one JSON object a line."`
 	RuleFor    string        `name:"rule" placeholder:"COMMENT" help:"Comment of the steering rule, instead of the example's."`
 	Queues     []string      `name:"queue" placeholder:"NAME=MBPS" sep:"none" help:"A further queue tree entry with its max-limit in Mbit/s."`
@@ -81,6 +82,16 @@ func (c emulateCmd) Run(app *App) error {
 	applier, err := newApplier(c.Apply, c.ApplyIface)
 	if err != nil {
 		return err
+	}
+	if c.ApplyRule != "" {
+		rule, err := newKernelRule(c.ApplyRule, c.comment())
+		if err != nil {
+			return fmt.Errorf("--apply-rule %q: %w", c.ApplyRule, err)
+		}
+		if applier == nil {
+			applier = &kernelApplier{}
+		}
+		applier = ruledApplier{applier, rule}
 	}
 	if applier != nil {
 		defer func() {
@@ -149,6 +160,14 @@ func putFile(path, content string) error {
 		return fmt.Errorf("put %s in place: %w", path, err)
 	}
 	return nil
+}
+
+// comment is the steering rule's.
+func (c emulateCmd) comment() string {
+	if c.RuleFor != "" {
+		return c.RuleFor
+	}
+	return rosim.SteeringComment
 }
 
 func (c emulateCmd) options(password string) (rosim.Options, error) {

@@ -83,6 +83,7 @@ func TestSignalsAreGivenBack(t *testing.T) {
 		var k keyboard
 		_, done := (&App{Notify: k.Notify}).context()
 		done()
+		done() // as a context's cancel function, it may be called again
 		if len(k.regs) != 0 {
 			t.Errorf("%d registrations are left", len(k.regs))
 		}

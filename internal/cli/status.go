@@ -95,10 +95,7 @@ func printStatus(w io.Writer, s daemon.Status) {
 }
 
 func printWAN(w io.Writer, s *daemon.WANStatus) {
-	age := "no reply yet"
-	if s.AgeS >= 0 {
-		age = fmt.Sprintf("measured %.1f s ago", s.AgeS)
-	}
+	age := ageText(s.AgeS, "no reply yet", "measured %.1f s ago")
 	fmt.Fprintf(w, "  state:     %s/%s (download/upload), %s\n", s.State.Down, s.State.Up, age)
 	fmt.Fprintf(w, "  delay:     RTT %s, load %s, baseline %s, delta %s\n", s.RTT, s.Load, s.Baseline, s.Delta)
 	fmt.Fprintf(w, "  rates:     decided %s, applied %s, read back %s\n", rates(s.Decided), rates(s.Applied), rates(s.ReadBack))
@@ -121,6 +118,14 @@ func printWAN(w io.Writer, s *daemon.WANStatus) {
 	if len(s.Probes) > 0 {
 		fmt.Fprintf(w, "  probes:    %s\n", probeText(s.Probes))
 	}
+}
+
+// ageText says how old a figure is, or that there is none.
+func ageText(age float64, none, some string) string {
+	if age < 0 {
+		return none
+	}
+	return fmt.Sprintf(some, age)
 }
 
 // queueText is what a CAKE queue does now.
@@ -191,8 +196,9 @@ func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	if s.Averaged {
 		average = s.EWMA.String()
 	}
-	fmt.Fprintf(w, "  delay:     delta %s, averaged %s\n", delta, average)
-	fmt.Fprintf(w, "  rule:      %s on %s%s\n", s.Rule, s.Router, dryText(s.DryRun))
+	fmt.Fprintf(w, "  delay:     delta %s, averaged %s, %s\n", delta, average, ageText(s.AgeS, "no reply yet", "measured %.1f s ago"))
+	fmt.Fprintf(w, "  queue:     %s\n", ageText(s.QueueAgeS, "not read", fmt.Sprintf("%d packets, read %%.1f s ago", s.Queue)))
+	fmt.Fprintf(w, "  rule:      %s on %s%s%s\n", s.Rule, s.Router, ageText(s.RuleAgeS, "", ", read %.1f s ago"), dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
 	}

@@ -72,14 +72,28 @@ func TestPrintStatus(t *testing.T) {
 			"steering",
 			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, UptimeS: 60, Steer: &daemon.SteeringStatus{
 				State: "SPECTRUM_DEGRADED", Congestion: "RED", Delta: 41.5, EWMA: 38, Rule: "enabled", Router: "r", SharePPM: 12_345, DryRun: true, Measured: true, Averaged: true,
+				AgeS: 0.44, Queue: 12, QueueAgeS: 1.5, RuleAgeS: 20,
 				LastErr: "1s ago: slow", Transitions: []daemon.TransitionStatus{{Text: "GOOD → DEGRADED, 3s ago: drops"}},
 			}},
 			`steering: healthy, up 1m0s, process 7, wanctl 1.2
   state:     SPECTRUM_DEGRADED, congestion RED, active 1.23% of the time
-  delay:     delta 41.5ms, averaged 38.0ms
-  rule:      enabled on r, nothing is written (dry run)
+  delay:     delta 41.5ms, averaged 38.0ms, measured 0.4 s ago
+  queue:     12 packets, read 1.5 s ago
+  rule:      enabled on r, read 20.0 s ago, nothing is written (dry run)
   error:     1s ago: slow
   change:    GOOD → DEGRADED, 3s ago: drops
+`,
+		},
+		{
+			"steering that has seen nothing yet",
+			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, Steer: &daemon.SteeringStatus{
+				State: "SPECTRUM_GOOD", Congestion: "UNKNOWN", Rule: "not read yet", Router: "r", AgeS: -1, QueueAgeS: -1, RuleAgeS: -1,
+			}},
+			`steering: healthy, up 0s, process 7, wanctl 1.2
+  state:     SPECTRUM_GOOD, congestion UNKNOWN, active 0.00% of the time
+  delay:     delta ?, averaged ?, no reply yet
+  queue:     not read
+  rule:      not read yet on r
 `,
 		},
 	} {

@@ -85,6 +85,10 @@ func TestAStatusGrowsOld(t *testing.T) {
 	if now := s.asOf(unit.Time(103*time.Second), p); !now.Healthy || now.WAN.AgeS != 3.5 || now.WAN.ReadAgeS != unknownAge || now.UptimeS != 3 {
 		t.Errorf("3 s later: %+v %+v", now, now.WAN)
 	}
+	st := &Status{at: s.at, Steer: &SteeringStatus{AgeS: 0.5, QueueAgeS: 1, RuleAgeS: unknownAge}}
+	if now := st.asOf(unit.Time(103*time.Second), p).Steer; now.AgeS != 3.5 || now.QueueAgeS != 4 || now.RuleAgeS != unknownAge {
+		t.Errorf("steering 3 s later: %+v", now)
+	}
 	now := s.asOf(unit.Time(130*time.Second), p)
 	if now.Healthy || len(now.Why) != 1 || !strings.Contains(now.Why[0], "no cycle for 30s") {
 		t.Errorf("30 s later: %+v", now)

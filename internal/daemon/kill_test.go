@@ -147,9 +147,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if whole == 0 && round > 3 {
 			t.Errorf("round %d (seed %d): neither the state nor its backup can be read", round, seed)
 		}
-		for _, q := range []string{attDown, attUp} {
-			if r, ok := w.router.MaxLimit(q); !ok || r <= 0 || r > ceiling.Down {
-				t.Fatalf("round %d (seed %d): %s is at %v", round, seed, q, r)
+		for q, top := range map[string]unit.Rate{attDown: ceiling.Down, attUp: ceiling.Up} {
+			if r, ok := w.router.MaxLimit(q); !ok || r <= 0 || r > top {
+				t.Fatalf("round %d (seed %d): %s is at %v, its ceiling is %v", round, seed, q, r, top)
 			}
 		}
 		if strings.Contains(stderr.String(), "panic") || strings.Contains(stderr.String(), "DATA RACE") {

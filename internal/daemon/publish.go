@@ -87,6 +87,15 @@ func (s *Status) asOf(now unit.Time, p *progress) Status {
 		}
 		out.WAN = &w
 	}
+	if s.Steer != nil {
+		t := *s.Steer
+		for _, age := range []*float64{&t.AgeS, &t.QueueAgeS, &t.RuleAgeS} {
+			if *age >= 0 {
+				*age += late
+			}
+		}
+		out.Steer = &t
+	}
 	if last, stale := p.Progress(); now.Sub(last) > stale {
 		out.Healthy = false
 		out.Why = append([]string{fmt.Sprintf("its loop has made no cycle for %s", now.Sub(last).Round(time.Second))}, s.Why...)
@@ -154,7 +163,8 @@ func (s *Steer) publish(now unit.Time) {
 	d := m.last
 	st := &SteeringStatus{
 		State: d.Name, Congestion: d.Congestion.String(), Measured: d.Measured, Averaged: d.Averaged, Delta: d.Delta, EWMA: d.EWMA,
-		Rule: "not read yet", Router: fmt.Sprint(s.router), DryRun: s.DryRun,
+		AgeS: ageSeconds(now, m.answered), Queue: m.queue.QueuedPackets, QueueAgeS: ageSeconds(now, m.queue.At),
+		Rule: "not read yet", RuleAgeS: ageSeconds(now, m.ruleAt), Router: fmt.Sprint(s.router), DryRun: s.DryRun,
 	}
 	if m.rule.Known {
 		st.Rule = "disabled"

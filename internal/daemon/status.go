@@ -81,11 +81,17 @@ type SteeringStatus struct {
 	State      string `json:"state"`
 	Congestion string `json:"congestion"`
 	// Measured says that Delta was known in the newest cycle, Averaged that EWMA ever was; else they mean nothing.
-	Measured    bool               `json:"measured"`
-	Averaged    bool               `json:"averaged"`
-	Delta       unit.Millis        `json:"delta_ms"`
-	EWMA        unit.Millis        `json:"delta_ewma_ms"`
+	Measured bool        `json:"measured"`
+	Averaged bool        `json:"averaged"`
+	Delta    unit.Millis `json:"delta_ms"`
+	EWMA     unit.Millis `json:"delta_ewma_ms"`
+	// AgeS is the age of the newest reply to steering's own probes in seconds, QueueAgeS that of the queue's figures and
+	// RuleAgeS that of the rule's reading; -1 when there was none.
+	AgeS        float64            `json:"age_s"`
+	Queue       int64              `json:"queue_packets"`
+	QueueAgeS   float64            `json:"queue_age_s"`
 	Rule        string             `json:"rule"`
+	RuleAgeS    float64            `json:"rule_age_s"`
 	Router      string             `json:"router"`
 	LastErr     string             `json:"last_error,omitempty"`
 	DryRun      bool               `json:"dry_run"`

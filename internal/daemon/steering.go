@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"wanctl/internal/actuate"
@@ -75,11 +76,14 @@ type Steering struct {
 	notes   []link.Note
 	queue   steer.QueueReading
 	rule    steer.Rule
-	last    steer.Decision
-	left    *steer.State // what a stop left the rule at
-	ops     uint64
-	busy    bool
-	foreign uint64 // the operation under way when the router was changed: its result counts no more
+	// ruleAt is when the rule was read last, answered when the newest reply to the primary's probes came.
+	ruleAt   unit.Time
+	answered unit.Time
+	last     steer.Decision
+	left     *steer.State // what a stop left the rule at
+	ops      uint64
+	busy     bool
+	foreign  uint64 // the operation under way when the router was changed: its result counts no more
 	// counters says that this cycle's counters are still to be asked for; wish is what the last decision wants of the
 	// rule and no operation was begun for.
 	counters bool
@@ -265,10 +269,10 @@ func (s *Steering) learn(now unit.Time, r SteerResult) {
 		if of.by == OpReadRule { // a rule that can be read may still refuse to be set: only a write ends that
 			s.over(of, "the rule can be read again")
 		}
-		s.rule = readingOf(s.pretended(r.Rule), s.rule.Seq+1)
+		s.rule, s.ruleAt = readingOf(s.pretended(r.Rule), s.rule.Seq+1), r.At
 	case OpSetRule:
 		s.over(of, "the rule can be set again")
-		s.rule = readingOf(r.Rule, s.rule.Seq+1)
+		s.rule, s.ruleAt = readingOf(r.Rule, s.rule.Seq+1), r.At
 	}
 }
 
@@ -309,6 +313,9 @@ func (s *Steering) over(t *trouble, text string) {
 func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	s.stepAt, s.counters = 0, false
 	in := steer.Input{Now: now, RTT: s.fuse(0, s.primary, now), Queue: s.queue, Rule: s.rule}
+	if in.RTT.OK {
+		s.answered = in.RTT.At
+	}
 	in.Autorate = s.feed(0, now)
 	in.Alternate = steer.Alternate{
 		Configured: s.opt.Steer.AlternateCheck.Configured, RTT: s.fuse(1, s.alt, now), Autorate: s.feed(1, now),
@@ -398,6 +405,33 @@ const feedPatience = 5 * time.Second
 
 // Decision is the newest one.
 func (s *Steering) Decision() steer.Decision { return s.last }
+
+// Detail is the debug line of a cycle: what each signal says, how far the streaks are, and what is wanted of the rule.
+func (s *Steering) Detail(now unit.Time) string {
+	d := s.last
+	r := d.Reason
+	var b strings.Builder
+	age := func(at unit.Time) string {
+		if at == 0 {
+			return "never"
+		}
+		return now.Sub(at).Round(time.Millisecond).String() + " ago"
+	}
+	fmt.Fprintf(&b, "answered %s, delay over %t, drops %s, queue %s, controller %s, queue read %s", age(s.answered), r.Delay,
+		r.Drops, r.Queue, r.Controller, age(s.queue.At))
+	fmt.Fprintf(&b, ", %d RED, %d GREEN, not RED for %s, alternate %s (averaged %s)", r.Red, r.Green, r.NotRed.Round(time.Second),
+		r.Alternate, r.AlternateEWMA)
+	if r.Threshold > 0 {
+		fmt.Fprintf(&b, ", score %d of %d", r.Score, r.Threshold)
+	}
+	word := map[bool]string{true: "enabled", false: "disabled"}
+	is := "unknown"
+	if s.rule.Known {
+		is = word[s.rule.Enabled]
+	}
+	fmt.Fprintf(&b, ", rule %s, read %s, wanted %s", is, age(s.ruleAt), word[d.Rule.Wanted])
+	return b.String()
+}
 
 // State is what the durable file keeps.
 func (s *Steering) State(now unit.Time, bootID string, wall time.Time) state.Steering {

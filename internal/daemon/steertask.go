@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"sync/atomic"
@@ -234,7 +235,26 @@ func (s *Steer) do(ctx context.Context, op SteerOp) SteerResult {
 	h := s.hand.Load()
 	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
-	return SteerExchange(ctx, h.Switch, op, s.Clock.Now)
+	began := s.Clock.Now()
+	r := SteerExchange(ctx, h.Switch, op, s.Clock.Now)
+	if s.log.Enabled(ctx, slog.LevelDebug) {
+		s.log.Debug(fmt.Sprintf("router operation %d: %s, took %s, error: %v", op.ID, r.text(),
+			s.Clock.Now().Sub(began).Round(time.Millisecond), r.Err))
+	}
+	return r
+}
+
+// text is what was asked and answered.
+func (r SteerResult) text() string {
+	switch r.Op.Kind {
+	case OpReadQueue:
+		return fmt.Sprintf("read the queue: %d packets, %d dropped, %d queued", r.Queue.Packets, r.Queue.Dropped, r.Queue.QueuedPackets)
+	case OpReadRule:
+		return fmt.Sprintf("read the rule: enabled %t", r.Rule)
+	case OpSetRule:
+		return fmt.Sprintf("set the rule to enabled %t: reads back enabled %t", r.Op.Enable, r.Rule)
+	}
+	return "nothing"
 }
 
 // SteerExchange is one operation on steering's router.
@@ -264,6 +284,9 @@ func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
 	}
 	if o.Line == "" {
 		return
+	}
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug(s.machine.Detail(now))
 	}
 	// A transition is saved at once: a restart must find the rule it left.
 	if s.saver.due(now, false) || d.State != s.state {

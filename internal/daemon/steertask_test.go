@@ -294,3 +294,33 @@ func TestSteeringOnceDry(t *testing.T) {
 		t.Errorf("without the rule a dry run returned %v", err)
 	}
 }
+
+// --debug tells per cycle what each signal says, and each operation on the router; the status has an age for each figure.
+func TestSteeringDebug(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	c := s.common()
+	c.OpenLog = func(name, main, debug string) (*Log, error) {
+		return OpenLog(LogOptions{Name: name, Main: main, Debug: debug, Stderr: s.log, Verbose: true})
+	}
+	task, err := NewSteer(c, "steer.yaml", s.loadSteer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := start(t, task)
+	for _, want := range []string{
+		"[DEBUG] router operation 1: read the queue: ", ": read the rule: enabled false, took ", "[DEBUG] answered ",
+		"drops quiet, queue quiet, controller quiet, queue read ", ", rule disabled, read ", ", wanted disabled",
+	} {
+		s.pings.until(t, want, func() bool { return s.log.has(want) })
+	}
+	s.pings.cycles(t, 2)
+	all, _, err := ReadStatus(s.dir)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	if st := all[0].Steer; st.AgeS < 0 || st.QueueAgeS < 0 || st.RuleAgeS < 0 {
+		t.Errorf("ages are %v, %v, %v", st.AgeS, st.QueueAgeS, st.RuleAgeS)
+	}
+	run.mustEnd()
+}

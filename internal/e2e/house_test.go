@@ -57,6 +57,8 @@ type house struct {
 	server         string
 	buffer         time.Duration // of each bottleneck, at the nominal rate
 
+	rulePlace string // where the emulated steering rule is carried out; empty: nowhere
+
 	received counter // payload that bulk flows delivered
 	kernel   struct{ client, router, server *cake.Conn }
 	events   *events
@@ -162,9 +164,16 @@ func shaperLines(dev string, n int, mbps float64) []string {
 // filterLines put what is sparse into the sparse leaf of class 1:N, and the rest into its bulk leaf: ICMP, UDP of less
 // than 256 bytes, and TCP of less than 128, which is acknowledgements without data (CAKE, too, lets those pass, as
 // flows of their own). also restricts both.
-func filterLines(dev string, n int, also string) []string {
+func filterLines(dev string, n int, also string) []string { return filtersAt(dev, "1:", n, also) }
+
+// classFilterLines are the same for packets that are in class 1:N already.
+func classFilterLines(dev string, n int) []string {
+	return filtersAt(dev, fmt.Sprintf("1:%d", n), n, "")
+}
+
+func filtersAt(dev, parent string, n int, also string) []string {
 	line := func(prio int, match string, leaf int) string {
-		return fmt.Sprintf("filter add dev %s parent 1: protocol ip prio %d u32 %s %s flowid 1:%d%d", dev, prio, match, also, n, leaf)
+		return fmt.Sprintf("filter add dev %s parent %s protocol ip prio %d u32 %s %s flowid 1:%d%d", dev, parent, prio, match, also, n, leaf)
 	}
 	return []string{
 		line(4*n-3, "match ip protocol 1 0xff", 10),
@@ -240,6 +249,9 @@ func (h *house) emulate() {
 			"--apply", fmt.Sprintf("WAN-Download-%s=dev:lan,class:1:%d,netns:%s", wanNames[w], w+1, h.router),
 			"--apply", fmt.Sprintf("WAN-Upload-%s=dev:wan%d,class:1:1,netns:%s", wanNames[w], w, h.router),
 			"--apply-iface", fmt.Sprintf("ether%d=dev:wan%d,netns:%s", w+1, w, h.router))
+	}
+	if h.rulePlace != "" {
+		args = append(args, "--apply-rule", h.rulePlace)
 	}
 	p, out := start(h.t, h.client, h.dir, "emulate", args...)
 	h.await("the emulator listens", 10*time.Second, func() bool {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"wanctl/internal/link"
+	"wanctl/internal/unit"
 )
 
 // rule is the comment of the emulated router's steering rule.
@@ -74,20 +75,16 @@ func (h *house) steer() *process {
 // call is a small TCP connection that talks all the time: 160 bytes every 20 ms, echoed by the server.
 type call struct {
 	net.Conn
-	wan    int
+	name   string
 	echoed atomic.Int64
 }
 
-// place opens a call as the router of these tests would: new connections go where the rule says at that moment, and
-// stay there, because the router sends each source address through its own WAN.
-func (h *house) place() *call {
+// place opens a call. Which WAN it takes is the router's business.
+func (h *house) place(name string) *call {
 	h.t.Helper()
-	c := &call{}
-	if r := h.events.of("rule", rule); len(r) > 0 && r[len(r)-1].Enabled {
-		c.wan = 1
-	}
+	c := &call{name: name}
 	var err error
-	if c.Conn, err = dialTCP(h.client, sources[c.wan], net.JoinHostPort(reflectors[0], echoPort), nil); err != nil {
+	if c.Conn, err = dialTCP(h.client, "", net.JoinHostPort(reflectors[0], echoPort), nil); err != nil {
 		h.t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -125,28 +122,51 @@ func (h *house) talk(n int64, calls ...*call) {
 	h.t.Helper()
 	for _, c := range calls {
 		from := c.echoed.Load()
-		h.await("the call on WAN "+wanNames[c.wan]+" goes on", 20*time.Second, func() bool { return c.echoed.Load() >= from+n })
+		h.await("the call "+c.name+" goes on", 20*time.Second, func() bool { return c.echoed.Load() >= from+n })
 	}
 }
 
+// said is what a call must have had echoed before it is judged where its bytes went: its payload alone is twice that.
+const said = 32_000
+
+// span is what both WANs carried for a while.
+type span struct {
+	took time.Duration
+	wan  [2]unit.Bytes
+}
+
+// during says what the WANs carried while f ran.
+func (h *house) during(f func()) span {
+	h.t.Helper()
+	begin, before := time.Now(), [2]unit.Bytes{h.wanBytes(0), h.wanBytes(1)}
+	f()
+	return span{time.Since(begin), [2]unit.Bytes{h.wanBytes(0) - before[0], h.wanBytes(1) - before[1]}}
+}
+
 // TestSteeringMovesNewConnectionsOnly shrinks the primary line far below the floor of its controller: congestion that
-// shaping cannot cure. The rule is enabled once, read back, and disabled after the line has recovered; what was
-// connected stays where it was.
+// shaping cannot cure. The rule is enabled once, read back, and disabled after the line has recovered. Connections are
+// tracked: what was connected stays where it was by its mark alone, since all of them have the same address, and the bytes
+// that each WAN carries tell.
 func TestSteeringMovesNewConnectionsOnly(t *testing.T) {
 	requireKernel(t)
 	const shrunk = nominalDown / 10 // half of the red floor
 	h := newHouse(t, 2, fifo/10)    // so that the shrunk line has the 400 ms
+	h.track()
 	listenTCP(t, h.server, ":"+echoPort, nil, echo)
 	h.emulate()
 	h.autorate(fast, 0, 1)
-	bulk(t, h, link.Down, sources[0], bulkFlows)
+	bulk(t, h, link.Down, "", bulkFlows)
 	st := h.steer()
 	h.await("steering has assessed the line", 10*time.Second, func() bool { return len(h.logLines("steering.log", "[SPECTRUM_GOOD]", "GREEN")) > 0 })
 
-	before := h.place()
-	h.talk(1600, before)
-	if before.wan != 0 {
-		t.Fatalf("a call before the congestion is on WAN %s", wanNames[before.wan])
+	before := h.place("before")
+	quiet := h.during(func() { h.talk(said, before) })
+	// The alternate carries probes alone; a call on it would be heard over them.
+	probes := func(d time.Duration) unit.Bytes {
+		return unit.Bytes(1.5 * float64(quiet.wan[1]) * d.Seconds() / quiet.took.Seconds())
+	}
+	if quiet.wan[1] >= said {
+		t.Fatalf("before the congestion the alternate carries %d bytes in %v: the call, or too many probes to tell", quiet.wan[1], quiet.took)
 	}
 	shrunkAt := time.Now()
 	h.setLine(0, link.Down, shrunk)
@@ -157,26 +177,27 @@ func TestSteeringMovesNewConnectionsOnly(t *testing.T) {
 	t.Logf("the rule was enabled %.1f s after the line shrank to %.0f Mbit/s", time.Since(shrunkAt).Seconds(), shrunk)
 	h.await("the state follows the rule", 5*time.Second, func() bool { return len(h.logLines("steering.log", "[SPECTRUM_DEGRADED]")) > 0 })
 
-	during := h.place()
-	if during.wan != 1 {
-		t.Fatalf("a call during the congestion is on WAN %s", wanNames[during.wan])
+	// The established call and bulk talk on, and nothing of it is on the alternate.
+	s := h.during(func() { h.talk(said, before); time.Sleep(2 * time.Second) })
+	t.Logf("while steered, with what was established: %s carries %.2f Mbit/s, %s %.3f", wanNames[0],
+		s.wan[0].Per(s.took).Mbps(), wanNames[1], s.wan[1].Per(s.took).Mbps())
+	if moved := s.wan[1] - probes(s.took); moved >= said {
+		t.Errorf("%d bytes on the alternate beside probes: established connections changed their WAN", moved)
 	}
-	h.talk(1600, during)
-	w0, w1, from := h.wanBytes(0), h.wanBytes(1), time.Now()
-	h.talk(8000, during, before)
-	time.Sleep(2*time.Second - time.Since(from))
-	span := time.Since(from)
-	on0, on1 := (h.wanBytes(0) - w0).Per(span), (h.wanBytes(1) - w1).Per(span)
-	t.Logf("while steered: WAN %s carries %.2f Mbit/s (its %d bulk flows and a call), WAN %s %.2f (a call and probes)",
-		wanNames[0], on0.Mbps(), bulkFlows, wanNames[1], on1.Mbps())
-	if on0.Mbps() < shrunk/2 {
-		t.Errorf("established connections carry %.2f Mbit/s on their WAN, want the %.0f it has", on0.Mbps(), shrunk)
+	if on := s.wan[0].Per(s.took).Mbps(); on < shrunk/2 {
+		t.Errorf("established connections carry %.2f Mbit/s on their WAN, want the %.0f it has", on, shrunk)
 	}
-	if on1.Mbps() > 1 {
-		t.Errorf("%.2f Mbit/s on the alternate: more than the one new call", on1.Mbps())
+
+	// A new call takes the alternate: all of it, and nothing else with it.
+	during := h.place("during")
+	s = h.during(func() { h.talk(said, during, before); time.Sleep(time.Second) })
+	t.Logf("while steered, with a new call: %s carries %.2f Mbit/s, %s %.3f", wanNames[0],
+		s.wan[0].Per(s.took).Mbps(), wanNames[1], s.wan[1].Per(s.took).Mbps())
+	if s.wan[1] < 2*said {
+		t.Errorf("%d bytes on the alternate: the new call, which had %d echoed, is not there", s.wan[1], said)
 	}
-	if w1 == h.wanBytes(1) {
-		t.Error("the new call did not use the alternate")
+	if on := s.wan[1].Per(s.took).Mbps(); on > 1 {
+		t.Errorf("%.2f Mbit/s on the alternate: more than the one new call", on)
 	}
 
 	recovered := time.Now()
@@ -187,14 +208,15 @@ func TestSteeringMovesNewConnectionsOnly(t *testing.T) {
 		l := h.logLines("steering.log", "congestion=")
 		return strings.Contains(l[len(l)-1], "[SPECTRUM_GOOD]")
 	})
-	after := h.place()
-	w1 = h.wanBytes(1)
-	h.talk(8000, before, during, after)
-	if after.wan != 0 {
-		t.Errorf("a call after the recovery is on WAN %s", wanNames[after.wan])
+	// The call of the congestion stays on the alternate, although the rule is disabled.
+	if s = h.during(func() { h.talk(said, during) }); s.wan[1] < 2*said {
+		t.Errorf("%d bytes on the alternate: the call placed during the congestion, which had %d echoed, left its WAN", s.wan[1], said)
 	}
-	if moved := h.wanBytes(1) - w1; moved < 2*8000 {
-		t.Errorf("the call placed during the congestion moved %d bytes on its WAN after the recovery, want at least %d", moved, 2*8000)
+	during.Close()
+	after := h.place("after")
+	s = h.during(func() { h.talk(said, before, after) })
+	if moved := s.wan[1] - probes(s.took); moved >= said {
+		t.Errorf("%d bytes on the alternate beside probes: a call placed after the recovery is there", moved)
 	}
 
 	changes := h.events.of("rule", rule)

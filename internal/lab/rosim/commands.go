@@ -409,6 +409,11 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		r.recordLimit(it, unit.Rate(limit.num), by)
 	}
 	if dis, ok := vals["disabled"]; ok && it.menu.path == "/ip/firewall/mangle" {
+		if a, ok := r.opt.Applier.(RuleApplier); ok {
+			if err := a.ApplyRule(it.text("comment"), dis.num == 0); err != nil {
+				return problemf("failure: %v", err)
+			}
+		}
 		r.recordRule(it, dis.num == 0, by)
 	}
 	old := it.vals["max-limit"]

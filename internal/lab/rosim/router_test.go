@@ -82,8 +82,16 @@ func TestDisabledQueueDoesNotShape(t *testing.T) {
 type plant struct {
 	limits map[string]unit.Rate
 	queues map[string]link.Queue
+	rules  map[string]bool
 	rx, tx unit.Bytes
 	fail   error
+}
+
+func (p *plant) ApplyRule(comment string, enabled bool) error {
+	if p.fail == nil && p.rules != nil {
+		p.rules[comment] = enabled
+	}
+	return p.fail
 }
 
 func (p *plant) Apply(queue string, limit unit.Rate) error {
@@ -97,6 +105,22 @@ func (p *plant) Queue(name string) (link.Queue, bool) { q, ok := p.queues[name];
 
 func (p *plant) Interface(name string) (rx, tx unit.Bytes, ok bool) {
 	return p.rx, p.tx, name == "ether2"
+}
+
+// What stands behind the router carries the rule out before the router says it is set, and may refuse.
+func TestRuleApplier(t *testing.T) {
+	p := &plant{limits: map[string]unit.Rate{}, rules: map[string]bool{}}
+	r, _ := steady(t, func(o *Options) { o.Applier = p })
+	if err := r.ForeignRule(SteeringComment, true); err != nil || !p.rules[SteeringComment] {
+		t.Errorf("enabled: %v, carried out %t", err, p.rules[SteeringComment])
+	}
+	p.fail = errors.New("no such chain")
+	if err := r.ForeignRule(SteeringComment, false); err == nil || !strings.Contains(err.Error(), "no such chain") {
+		t.Errorf("a refusal: %v", err)
+	}
+	if on, _ := r.RuleEnabled(SteeringComment); !on || !p.rules[SteeringComment] {
+		t.Errorf("after the refusal the rule is %t, carried out %t", on, p.rules[SteeringComment])
+	}
 }
 
 func TestApplier(t *testing.T) {

@@ -19,6 +19,13 @@ type Applier interface {
 	Interface(name string) (rx, tx unit.Bytes, ok bool)
 }
 
+// RuleApplier is an Applier that also carries out the mangle rules' being enabled and disabled.
+type RuleApplier interface {
+	// ApplyRule is called with the rule's comment before its state changes. An error is shown to the client as a failure
+	// and leaves the rule as it was.
+	ApplyRule(comment string, enabled bool) error
+}
+
 // The built-in traffic model.
 const (
 	// standingQueue is what a loaded CAKE leaf reports as queued-bytes on RouterOS: about 2 MB.
