@@ -241,3 +241,58 @@ func record(t *testing.T) {
 		}
 	}
 }
+
+// A root that is not CAKE is named on every kernel, and reading it twenty times a second allocates nothing.
+func TestOtherRootsOnTheKernel(t *testing.T) {
+	c := open(t, space(t))
+	var e *Error
+	var q Cake
+	if err := c.ReadCake("wanctl0", &q); !errors.As(err, &e) || e.Kind != NotCake || !strings.Contains(err.Error(), "somebody's htb (handle 1:)") {
+		t.Errorf("htb: %v", err)
+	}
+	if _, err := c.SetBandwidth("wanctl0", unit.Mbps); !errors.As(err, &e) || e.Kind != NotCake {
+		t.Errorf("htb: %v", err)
+	}
+	if err := c.ReadCake("wanctl9", &q); !errors.As(err, &e) || e.Kind != NoSuchInterface {
+		t.Errorf("no interface: %v", err)
+	}
+	f, err := c.Look("wanctl0", "wanctl9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := PlanApply(Setup{Upload: "wanctl0", Download: "wanctl9"}, f); !f.Upload.HasRoot || len(p.Problems) != 1 || !strings.Contains(p.Problems[0], "somebody's own htb") {
+		t.Errorf("%+v", p)
+	}
+	var i Interface
+	if n := testing.AllocsPerRun(100, func() {
+		if err := c.ReadInterface("wanctl0", &i); err != nil {
+			t.Fatal(err)
+		}
+		var found [2]seen
+		if err := c.readCakes([2]int32{i.Index}, [2]*Cake{&q}, &found); err != nil || !found[0].root {
+			t.Fatal(err, found)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkReading is what one exchange asks: two interfaces and the list of qdiscs.
+func BenchmarkReading(b *testing.B) {
+	c, err := Open(Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	var i Interface
+	var q Cake
+	b.ReportAllocs()
+	for b.Loop() {
+		var found [2]seen
+		if err := errors.Join(
+			c.ReadInterface("lo", &i), c.readLink("lo", &i, false), c.readCakes([2]int32{i.Index}, [2]*Cake{&q}, &found),
+		); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -222,9 +222,7 @@ func FuzzDecodeCake(f *testing.F) {
 			t.Errorf("interface: %v", err)
 		}
 		// The same bytes as a whole answer: it ends, whatever they are.
-		x := newExchange(nil)
-		x.begin(unix.RTM_GETQDISC, 0)
-		x.got = b
+		x := exchange{seq: 1, got: b}
 		for len(x.got) > 0 && !x.done {
 			if _, ok := x.message(); !ok {
 				break

@@ -30,7 +30,7 @@ type autorateCmd struct {
 
 // Help says what the command does to a router.
 func (autorateCmd) Help() string {
-	return `Sets the max-limit of the two queues each file names, and nothing else. A stop (SIGTERM) leaves base_mbps or the
+	return `Sets the max-limit of the two queues each file names, on Linux the rate of CAKE at the two interfaces, and nothing else. A stop (SIGTERM) leaves base_mbps or the
 ceiling on the router (on_exit); SIGHUP reads the files again.
 
 Example:

@@ -205,7 +205,7 @@ func newBench() (*bench, error) {
 		return nil, fmt.Errorf("make a directory for the demo's keys: %w", err)
 	}
 	b := &bench{dir: dir, ended: make(chan error, 1), stop: func() { close(make(chan struct{})) }}
-	if b.host, b.client, err = emulatorKeys(dir); err != nil {
+	if b.host, b.client, err = emulatorKeys(dir, "ed25519"); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if b.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {

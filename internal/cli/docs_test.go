@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/internal/lab/rosim"
+	"wanctl/internal/lab/scenario"
 	"wanctl/internal/state"
 )
 
@@ -98,9 +99,13 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				}
 			case "routeros":
 				paste(t, f)
+			case "yaml":
+				if _, err := scenario.Parse(name, strings.NewReader(strings.Join(f.lines, "\n")), scenario.Options{}); err != nil {
+					t.Errorf("%s: %v", f.where, err)
+				}
 			case "text", "json lock", "json feed", "json handover":
 			default:
-				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros or text", f.where, f.info)
+				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario) or text", f.where, f.info)
 			}
 		}
 	}
@@ -307,7 +312,9 @@ func commandPage(root *kong.Node) string {
 // commands are all there are, each before those below it.
 func commands(n *kong.Node) (all []*kong.Node) {
 	for _, c := range n.Children {
-		all = append(append(all, c), commands(c)...)
+		if !c.Hidden {
+			all = append(append(all, c), commands(c)...)
+		}
 	}
 	return all
 }

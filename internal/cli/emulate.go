@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -27,10 +29,17 @@ type emulateCmd struct {
 	User       string        `default:"wanctl" help:"Account that the client key logs in to."`
 	ReadOnly   bool          `help:"That account lacks the write policy."`
 	Dialect    string        `default:"usual" help:"How the router behaves where sources differ: ${dialects}."`
+	Set        []string      `placeholder:"NAME=VALUE" sep:"none" help:"Change one switch of the dialect, e.g. exit-status=missing; \"list\" lists them."`
 	Version_   string        `name:"routeros-version" default:"7.22.3" help:"RouterOS version it claims to be."` //nolint:revive // Version is kong's
 	Latency    time.Duration `help:"Time that each command takes."`
 	Jitter     time.Duration `help:"Random time on top of it."`
 	Fault      []string      `placeholder:"TIME:FAULT" sep:"none" help:"A fault that happens by itself, e.g. 60s:reboot=30s; \"list\" lists them."`
+	FastTrack  bool          `name:"fasttrack" help:"Traffic bypasses the queues: interfaces count it, queues do not."`
+	DummyRule  bool          `help:"The dynamic FastTrack counter rule stands before every other mangle rule."`
+	ClampAfter int           `placeholder:"N" help:"After N commands without a pause of 5 s each takes 20 ms more; 0 is never."`
+	MaxSess    int           `name:"max-sessions" default:"20" help:"Connections served at once."`
+	MaxChan    int           `name:"max-channels" default:"10" help:"Channels that one connection may have open."`
+	KeyType    string        `name:"host-key-type" default:"ed25519" enum:"ed25519,rsa" help:"Type of the host key: ed25519 or rsa."`
 	Apply      []string      `placeholder:"QUEUE=SPEC" sep:"none" help:"Let a queue's max-limit set a real CAKE qdisc, NAME=dev:IF,cake[,netns:NAME], or HTB class, NAME=dev:IF,class:1:1[,netns:NAME]."`
 	ApplyIface []string      `name:"apply-iface" placeholder:"NAME=SPEC" sep:"none" help:"Let an interface show a real one's counters: NAME=dev:IF[,netns:NAME]."`
 	ApplyRule  string        `name:"apply-rule" placeholder:"SPEC" help:"Carry the steering rule out with nftables: table:T,chain:C,mark:N[,netns:NAME]."`
@@ -44,17 +53,29 @@ type emulateCmd struct {
 func (emulateCmd) Help() string {
 	return `A router in memory behind a real SSH server, with the queues and the rule of the shipped examples. Into its directory
 it writes a client key, a known_hosts file and, once it listens, router.yaml: the router section of a configuration
-file that uses them. WANCTL_EMULATE_PASSWORD in the environment sets a password, too.
+file that uses them. WANCTL_EMULATE_PASSWORD in the environment sets a password, too; it logs in beside the key with
+--set allow-password-with-key.
 
-Example:
+A dialect is a set of switches: how this router does what sources contradict each other on. --set changes one more. A
+fault is something that happens: now with 0s, later with a longer time.
 
-    wanctl emulate --latency 150ms --fault 60s:reboot=30s`
+Examples:
+
+    wanctl emulate --latency 150ms --fault 60s:reboot=30s
+    wanctl emulate --dialect reflect --set exit-status=missing --set empty-find=silent
+    wanctl emulate --fault 30s:wrong-password=wanctl --fault 30s:disconnect`
 }
 
 // Run serves until it is stopped.
 func (c emulateCmd) Run(app *App) error {
 	if len(c.Fault) == 1 && c.Fault[0] == "list" {
 		for _, l := range rosim.FaultNames() {
+			fmt.Fprintln(app.Stdout, l)
+		}
+		return nil
+	}
+	if len(c.Set) == 1 && c.Set[0] == "list" {
+		for _, l := range rosim.SwitchNames() {
 			fmt.Fprintln(app.Stdout, l)
 		}
 		return nil
@@ -70,7 +91,7 @@ func (c emulateCmd) Run(app *App) error {
 	if dir, err = filepath.Abs(dir); err != nil { // the snippet is used from anywhere
 		return fmt.Errorf("find the emulator's directory: %w", err)
 	}
-	host, client, err := emulatorKeys(dir)
+	host, client, err := emulatorKeys(dir, c.KeyType)
 	if err != nil {
 		return err
 	}
@@ -176,8 +197,20 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 	if !ok {
 		return o, fmt.Errorf("no dialect %q; there are %s", c.Dialect, dialectNames())
 	}
+	for _, setting := range c.Set {
+		if err := d.Set(setting); err != nil {
+			return o, fmt.Errorf("--set: %w (\"--set list\" explains them)", err)
+		}
+	}
 	o.Dialect = d
 	o.Version, o.Latency, o.Jitter = c.Version_, c.Latency, c.Jitter
+	o.FastTrack, o.DummyRule, o.ClampAfter = c.FastTrack, c.DummyRule, c.ClampAfter
+	o.MaxSessions, o.MaxChannels = c.MaxSess, c.MaxChan
+	for flag, n := range map[string]int{"--max-sessions": c.MaxSess, "--max-channels": c.MaxChan} {
+		if n < 1 {
+			return o, fmt.Errorf("%s %d: at least 1 is needed", flag, n)
+		}
+	}
 	if c.RuleFor != "" {
 		for i := range o.Rules {
 			if o.Rules[i].Comment == rosim.SteeringComment {
@@ -215,21 +248,25 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 }
 
 // emulatorKeys reads, or makes, the emulator's host key and the key its client uses.
-func emulatorKeys(dir string) (host, client ssh.Signer, err error) {
+func emulatorKeys(dir, kind string) (host, client ssh.Signer, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the emulator's directory: %w", err)
 	}
-	if host, err = keyAt(filepath.Join(dir, "host_key")); err != nil {
+	name := "host_key"
+	if kind != "ed25519" {
+		name += "_" + kind
+	}
+	if host, err = keyAt(filepath.Join(dir, name), kind); err != nil {
 		return nil, nil, err
 	}
-	client, err = keyAt(filepath.Join(dir, "client_key"))
+	client, err = keyAt(filepath.Join(dir, "client_key"), "ed25519")
 	return host, client, err
 }
 
-func keyAt(path string) (ssh.Signer, error) {
+func keyAt(path, kind string) (ssh.Signer, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if b, err = newKey(); err == nil {
+		if b, err = newKey(kind); err == nil {
 			err = os.WriteFile(path, b, 0o600)
 		}
 	}
@@ -243,9 +280,15 @@ func keyAt(path string) (ssh.Signer, error) {
 	return s, nil
 }
 
-// newKey makes an Ed25519 key in OpenSSH's form.
-func newKey() ([]byte, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+// newKey makes a key in OpenSSH's form.
+func newKey(kind string) ([]byte, error) {
+	var key crypto.PrivateKey
+	var err error
+	if kind == "rsa" {
+		key, err = rsa.GenerateKey(rand.Reader, 2048)
+	} else {
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}

@@ -85,6 +85,15 @@ func (c labImageCmd) Run(app *App) error {
 
 type labListCmd struct{}
 
+// Help says what the names are for.
+func (labListCmd) Help() string {
+	return `Names for "wanctl lab run".
+
+Example:
+
+    wanctl lab list`
+}
+
 // Run lists what there is to play.
 func (labListCmd) Run(app *App) error {
 	t := tabwriter.NewWriter(app.Stdout, 0, 0, 2, ' ', 0)
@@ -107,6 +116,15 @@ type labShowCmd struct {
 	Scenario string `arg:"" help:"Name of a shipped scenario."`
 }
 
+// Help says how to begin with a scenario of one's own.
+func (labShowCmd) Help() string {
+	return `Every key is explained in docs/scenarios.md.
+
+Example:
+
+    wanctl lab show drop`
+}
+
 // Run prints the file.
 func (c labShowCmd) Run(app *App) error {
 	b, err := scenario.Source(c.Scenario)
@@ -122,13 +140,14 @@ type labRunCmd struct {
 	Scenarios   []string      `arg:"" name:"scenario" help:"Names of shipped scenarios, files, or \"all\"."`
 	Controllers []string      `name:"controller" short:"c" sep:"none" default:"none,static,wanctl" placeholder:"NAME" help:"Who sets the rates; may be repeated. \"wanctl lab list\" lists them."`
 	Out         string        `short:"o" default:"lab-results" placeholder:"DIR" help:"Where the runs' directories and the report go."`
-	Traces      string        `placeholder:"DIR" type:"existingdir" help:"Recordings of real links; without them, scenarios play synthetic twins."`
+	Traces      string        `placeholder:"DIR" help:"Recordings of real links; without them, scenarios play synthetic twins."`
 	Seed        uint64        `help:"Decides what the scenario draws; 0 is the file's own."`
 	Runs        int           `default:"1" help:"How often each is played; the report has the median."`
 	Jobs        int           `short:"j" help:"How many are played at once; 0 is one per processor. They do not disturb each other in virtual time."`
 	Timeout     time.Duration `default:"20m" help:"How long one may take outside."`
 	RealTime    bool          `name:"real-time" help:"Let the machine's clock run with this host's: CPU time is counted, and figures depend on the host."`
-	Files       string        `placeholder:"DIR" type:"existingdir" help:"A foreign controller's files; the machine has them in /lab/files."`
+	Files       string        `placeholder:"DIR" help:"A foreign controller's files; the machine has them in /lab/files."`
+	Docs        string        `placeholder:"DIR" help:"Also write a page with the table and the plots."`
 	JSON        bool          `help:"Print the figures as JSON."`
 }
 
@@ -175,6 +194,11 @@ func (c labRunCmd) Run(app *App) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
+	for flag, dir := range map[string]string{"--traces": c.Traces, "--files": c.Files} {
+		if i, err := os.Stat(dir); dir != "" && (err != nil || !i.IsDir()) {
+			return fmt.Errorf("%s %s is not a directory", flag, dir)
+		}
+	}
 	var jobs []job
 	for _, s := range scenarios {
 		for _, name := range c.Controllers {
@@ -184,8 +208,12 @@ func (c labRunCmd) Run(app *App) error {
 		}
 	}
 	results, err := app.play(ctx, lab, jobs, c.Jobs)
-	if len(results) > 0 {
-		err = errors.Join(err, writeSet(c.Out, results), printSet(app, results, c.JSON))
+	if len(results) == 0 {
+		return err
+	}
+	err = errors.Join(err, writeComparison(c.Out, results), printSet(app, results, c.JSON))
+	if c.Docs != "" {
+		err = errors.Join(err, writeLabPage(c.Docs, c.Out, scenarios, results))
 	}
 	return err
 }
@@ -395,27 +423,11 @@ func readResult(path string) (*report.Result, error) {
 	return r, nil
 }
 
-func writeSet(string, []*report.Result) error { return nil }
-
+// printSet prints the figures side by side.
 func printSet(app *App, results []*report.Result, asJSON bool) error {
-	for _, r := range results {
-		fmt.Fprintln(app.Stdout, r.Scenario, r.Controller, r.Valid, r.Invalid, r.Notes)
-		for _, l := range r.Links {
-			for _, w := range append([]report.Window{l.Loaded}, l.Phases...) {
-				fmt.Fprintf(app.Stdout, "  %s %s: ", l.Name, w.Name)
-				for _, d := range []report.Delays{w.UDP.Down, w.UDP.Up, w.RoundTrip, w.ICMP} {
-					if d.Added != nil {
-						fmt.Fprintf(app.Stdout, " %.1f/%.1f/%.1f (lost %d)", d.Added.P50, d.Added.P95, d.Added.P99, d.Lost)
-					}
-				}
-				for _, tr := range []*report.Traffic{w.Traffic.Down, w.Traffic.Up} {
-					if tr != nil && tr.Share != nil {
-						fmt.Fprintf(app.Stdout, " use %.1f%%", *tr.Share*100)
-					}
-				}
-				fmt.Fprintln(app.Stdout)
-			}
-		}
+	c := report.Compare(results)
+	if asJSON {
+		return c.WriteJSON(app.Stdout)
 	}
-	return nil
+	return c.WriteText(app.Stdout)
 }

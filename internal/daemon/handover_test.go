@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
+	"wanctl/internal/probe"
 	"wanctl/internal/unit"
 )
 
@@ -107,12 +109,10 @@ func TestAFailedSuccessorDoesNotKeepTheNote(t *testing.T) {
 	if err := WriteHandover(w.dir, "ATT", boot, w.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
-	good := w.text
-	w.set("wan_name: ATT", "wan_name: ATT\nlogging: {main_log: /proc/nowhere/att.log}")
-	if err := w.autorate().Run(t.Context()); err == nil || !strings.Contains(err.Error(), "att.log") {
-		t.Fatalf("a log in /proc: %v", err)
+	w.hands.Probe = func(probe.Options) (Pinger, error) { return nil, errors.New("no socket today") }
+	if err := w.autorate().Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no socket today") {
+		t.Fatalf("a successor without a socket: %v", err)
 	}
-	w.text = good
 	f, _ := w.parse(w.text)
 	rel := Releaser{Clock: w.clock, Dirs: w.dirs(), Hands: w.hands, IfNotHandedOver: true}
 	if _, err := rel.Release(f); err != nil {

@@ -19,8 +19,9 @@ type Plot struct {
 	Title, Alt string
 	// SVG is a complete document.
 	SVG []byte
-	// link is an index.
-	link int
+	// Link is an index in the scenario, Dir the direction that is drawn.
+	Link int
+	Dir  link.Direction
 }
 
 // Plots draws every direction of every link: capacity, shaper rate and throughput; added delay; the controller's state;
@@ -33,7 +34,7 @@ func Plots(raw *Raw, res *Result) ([]Plot, error) {
 	var out []Plot
 	for _, t := range newTracks(raw, end) {
 		for _, d := range directions {
-			p := Plot{link: t.index, Name: fmt.Sprintf("link%d-%s.svg", t.index, d), Title: fmt.Sprintf("%s, %s", t.link.Name, d)}
+			p := Plot{Link: t.index, Dir: d, Name: fmt.Sprintf("link%d-%s.svg", t.index, d), Title: fmt.Sprintf("%s, %s", t.link.Name, d)}
 			p.Alt = alt(&p, res, t.index, d)
 			p.SVG = t.plot(&raw.Meta.Scenario, d, p.Title, p.Alt)
 			out = append(out, p)

@@ -39,7 +39,7 @@ func WriteMarkdown(w io.Writer, res *Result, plots []Plot, prefix string) error 
 		l := &res.Links[i]
 		fmt.Fprintf(&b, "## Link %s\n\n%s\n\n", markdown(l.Name), markdown(l.baseLine()))
 		for _, p := range plots {
-			if p.link == i {
+			if p.Link == i {
 				fmt.Fprintf(&b, "![%s](%s)\n\n", markdown(p.Alt), prefix+p.Name)
 			}
 		}
@@ -93,7 +93,7 @@ func WriteHTML(w io.Writer, res *Result, plots []Plot) error {
 		l := &res.Links[i]
 		s := section{Name: l.Name, Base: l.baseLine(), Sheets: l.sheets()}
 		for _, p := range plots {
-			if p.link == i {
+			if p.Link == i {
 				s.Plots = append(s.Plots, template.HTML(p.inline()))
 			}
 		}

@@ -167,6 +167,18 @@ func (r *Router) SetPassword(user, password string) error {
 	return nil
 }
 
+// SetLocked refuses a user's password and keys, or accepts them again, from the next login on.
+func (r *Router) SetLocked(user string, on bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.users[user]
+	if u == nil {
+		return fmt.Errorf("rosim: no user %q", user)
+	}
+	u.Locked = on
+	return nil
+}
+
 // RevokeKeys takes all keys from a user.
 func (r *Router) RevokeKeys(user string) error {
 	r.mu.Lock()

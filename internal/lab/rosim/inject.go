@@ -145,6 +145,8 @@ var faultTable = []faultSpec{
 		}
 		return func(r *Router) error { _, err := r.RotateHostKey(); return err }, nil
 	}},
+	{"wrong-password", "wrong-password=USER", "refuses a user's password and keys from the next login on", textFault(func(r *Router, s string) error { return r.SetLocked(s, true) })},
+	{"right-password", "right-password=USER", "accepts them again", textFault(func(r *Router, s string) error { return r.SetLocked(s, false) })},
 	{"read-only", "read-only=USER", "takes the write policy from a user", textFault(func(r *Router, s string) error { return r.SetReadOnly(s, true) })},
 	{"read-write", "read-write=USER", "gives the write policy back", textFault(func(r *Router, s string) error { return r.SetReadOnly(s, false) })},
 	{"rename", "rename=QUEUE=NAME", "renames a queue", pairFault((*Router).RenameQueue)},

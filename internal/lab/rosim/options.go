@@ -157,6 +157,8 @@ type User struct {
 	Open bool
 	// ReadOnly lacks the write policy: every change answers "not enough permissions (9)".
 	ReadOnly bool
+	// Locked refuses both.
+	Locked bool
 	// Keys log in; once there is one the password does not, unless the dialect says so.
 	Keys []ssh.PublicKey
 }

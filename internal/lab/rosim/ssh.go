@@ -236,7 +236,7 @@ func (r *Router) serverConfig() *ssh.ServerConfig {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		u := r.users[user]
-		if u == nil || len(u.Keys) > 0 && !r.dialect.AllowPasswordWithKey {
+		if u == nil || u.Locked || len(u.Keys) > 0 && !r.dialect.AllowPasswordWithKey {
 			return refuse
 		}
 		if u.Open && len(given) == 0 {
@@ -267,7 +267,7 @@ func (r *Router) serverConfig() *ssh.ServerConfig {
 		PublicKeyCallback: func(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			if u := r.users[m.User()]; u != nil {
+			if u := r.users[m.User()]; u != nil && !u.Locked {
 				for _, k := range u.Keys {
 					if subtle.ConstantTimeCompare(k.Marshal(), key.Marshal()) == 1 {
 						return nil, nil
