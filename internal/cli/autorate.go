@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"wanctl/internal/config"
@@ -55,11 +54,6 @@ const (
 func (a *App) run(paths []string, f runFlags, want kinds) error {
 	// A reader of our stderr that went away must not kill us before the router has its exit rates.
 	signal.Ignore(syscall.SIGPIPE)
-	// The loops use a few percent of one core, in many short turns. On one processor a turn follows the other; on several
-	// each would wake a thread, which costs more than the turn.
-	if a.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1)
-	}
 	tasks, err := a.tasks(paths, f, want)
 	if err != nil {
 		return err
