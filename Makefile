@@ -43,9 +43,10 @@ lab-image: build ## the lab's machine: about 7 minutes, once
 	$(BIN) lab image
 
 # TRACES=DIR plays recordings of real links instead of their synthetic twins.
-lab: lab-image ## every scenario on a real kernel; writes docs/lab
+lab: lab-image ## every scenario on a real kernel, about an hour on 2 cores; writes docs/lab
 	$(BIN) lab run all --controller none --controller static --controller wanctl --controller wanctl-2s \
-		--out lab-results --docs docs/lab $(if $(TRACES),--traces $(TRACES))
+		--out lab-results $(if $(TRACES),--traces $(TRACES))
+	$(BIN) lab compare --docs docs/lab lab-results/*/
 
 clean:
 	rm -rf bin

@@ -116,7 +116,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 
 // makes are the targets of the Makefile that a document may name, and what runs of each here; nothing for what would
 // run this test in itself.
-var makes = map[string]string{"demo": "wanctl demo --headless", "test": "", "build": ""}
+var makes = map[string]string{"demo": "wanctl demo --headless", "test": "", "build": "", "lab": ""}
 
 func runExample(t *testing.T, where, line string) {
 	t.Helper()

@@ -147,7 +147,6 @@ type labRunCmd struct {
 	Timeout     time.Duration `default:"20m" help:"How long one may take outside."`
 	RealTime    bool          `name:"real-time" help:"Let the machine's clock run with this host's: CPU time is counted, and figures depend on the host."`
 	Files       string        `placeholder:"DIR" help:"A foreign controller's files; the machine has them in /lab/files."`
-	Docs        string        `placeholder:"DIR" help:"Also write a page with the table and the plots."`
 	JSON        bool          `help:"Print the figures as JSON."`
 }
 
@@ -211,11 +210,7 @@ func (c labRunCmd) Run(app *App) error {
 	if len(results) == 0 {
 		return err
 	}
-	err = errors.Join(err, writeComparison(c.Out, results), printSet(app, results, c.JSON))
-	if c.Docs != "" {
-		err = errors.Join(err, writeLabPage(c.Docs, c.Out, scenarios, results))
-	}
-	return err
+	return errors.Join(err, writeComparison(c.Out, results), printSet(app, results, c.JSON))
 }
 
 // splitControllers takes the default apart, which is several; a command may hold commas.
@@ -377,6 +372,7 @@ func (c labGuestCmd) Run(app *App) error {
 
 type labCompareCmd struct {
 	Runs []string `arg:"" name:"run" help:"Directories of runs, or their result.json."`
+	Docs string   `placeholder:"DIR" help:"Write a page with the table and plots there, and print nothing."`
 	JSON bool     `help:"Print JSON."`
 }
 
@@ -403,6 +399,9 @@ func (c labCompareCmd) Run(app *App) error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if c.Docs != "" {
+		return writeLabPage(c.Docs, c.Runs, results)
 	}
 	return printSet(app, results, c.JSON)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"wanctl/internal/lab/kernel"
 	"wanctl/internal/lab/report"
@@ -31,9 +32,9 @@ func writeComparison(dir string, results []*report.Result) error {
 // pictured is the controller whose runs a page shows.
 const pictured = kernel.Fast
 
-// writeLabPage writes the page for one version of the program: the table of all runs, and for each scenario what
-// happened under the controller.
-func writeLabPage(dir, runs string, scenarios []*scenario.Scenario, results []*report.Result) error {
+// writeLabPage writes the page for one version of the program: the table of all runs, and what happened in those under
+// the controller. runs are the results' directories.
+func writeLabPage(dir string, runs []string, results []*report.Result) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("--docs: %w", err)
 	}
@@ -47,21 +48,25 @@ func writeLabPage(dir, runs string, scenarios []*scenario.Scenario, results []*r
 		}
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# The lab's figures for wanctl %s\n\n", version())
-	b.WriteString("Every shipped scenario on a real kernel with real CAKE and TCP, in virtual time. `make lab` plays them again and writes this page.\n" +
+	fmt.Fprintf(&b, "# The lab's figures for wanctl %s\n\n", results[0].Version)
+	b.WriteString("Scenarios on a real kernel with real CAKE and TCP, in virtual time. `make lab` plays all of them again and writes this page.\n" +
 		"How to read the figures: [lab-figures.md](../lab-figures.md). What is played: [scenarios.md](../scenarios.md).\n\n")
-	if i := slices.IndexFunc(results, func(r *report.Result) bool { return !r.Valid }); i >= 0 {
-		b.WriteString("Runs that failed a check of their own soundness are marked as not valid.\n\n")
+	for _, r := range results {
+		if !r.Valid {
+			fmt.Fprintf(&b, "- %s under %s is not valid: %s\n", r.Scenario, r.Controller, strings.Join(r.Invalid, " "))
+		}
 	}
+	b.WriteByte('\n')
 	if err := report.Compare(results).WriteMarkdown(&b); err != nil {
 		return err
 	}
-	for _, s := range scenarios {
-		run := filepath.Join(runs, kernel.DirName(s, pictured, 1))
-		if _, err := os.Stat(filepath.Join(run, report.ResultFile)); err != nil {
-			continue // it did not come to its end, which was told
+	shown := map[string]bool{} // of several runs, the first
+	for i, r := range results {
+		if r.Controller != pictured || shown[r.Scenario] {
+			continue
 		}
-		if err := picture(&b, dir, run, s); err != nil {
+		shown[r.Scenario] = true
+		if err := picture(&b, dir, runs[i]); err != nil {
 			return err
 		}
 	}
@@ -69,7 +74,10 @@ func writeLabPage(dir, runs string, scenarios []*scenario.Scenario, results []*r
 }
 
 // picture puts a run's plots of the directions that carry flows on the page.
-func picture(b *bytes.Buffer, dir, run string, s *scenario.Scenario) error {
+func picture(b *bytes.Buffer, dir, run string) error {
+	if i, err := os.Stat(run); err == nil && !i.IsDir() {
+		run = filepath.Dir(run)
+	}
 	raw, err := report.Load(run)
 	if err != nil {
 		return err
@@ -82,6 +90,7 @@ func picture(b *bytes.Buffer, dir, run string, s *scenario.Scenario) error {
 	if err != nil {
 		return err
 	}
+	s := &raw.Meta.Scenario
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", s.Name, s.About)
 	for _, p := range plots {
 		name := s.Name + "-" + p.Name

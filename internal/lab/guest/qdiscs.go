@@ -152,5 +152,3 @@ func marks(b []byte) (n int64) {
 	})
 	return n
 }
-
-func (q *qdiscs) close() { unix.Close(q.fd) }

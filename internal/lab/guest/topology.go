@@ -252,7 +252,7 @@ func (w *world) linkDown(i int, down bool) error {
 		// What arrives at the provider on either side is dropped there.
 		if dev := wire(i, d); down {
 			lines = append(lines, fmt.Sprintf("qdisc add dev %s handle ffff: ingress", dev),
-				fmt.Sprintf("filter add dev %s parent ffff: protocol all matchall action drop", dev))
+				fmt.Sprintf("filter add dev %s parent ffff: protocol all matchall action police rate 1mbit burst 10k conform-exceed drop/drop", dev))
 		} else {
 			lines = append(lines, fmt.Sprintf("qdisc del dev %s handle ffff: ingress", dev))
 		}

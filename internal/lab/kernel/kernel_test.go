@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -166,11 +165,11 @@ func TestTheLoopHelps(t *testing.T) {
 			t.Errorf("%s %s: only %.1f %% of the line is used", name, d, *share*100)
 		}
 	}
-	ratchet(t, slices.Collect(maps.Values(results)))
+	ratchet(t, []*report.Result{results[Static], results[Fast]})
 }
 
 // ratchet fails when a figure is more than a tenth worse, as a ratio to the fixed rate's in the same run, than it has
-// been.
+// been. testdata/best.json holds what several runs reach, and no figure that differs by more than a tenth between them.
 func ratchet(t *testing.T, results []*report.Result) {
 	t.Helper()
 	const path = "testdata/best.json"
@@ -209,13 +208,14 @@ func short(t *testing.T, body string) *scenario.Scenario {
 	return s
 }
 
-// The same scenario gives the same figures, medians of three held against medians of three.
+// The same scenario gives the same figures, medians of three held against medians of three. It is played with a fixed
+// rate: a controller multiplies the kernel's own chance, by up to a tenth in transients.
 func TestRunsAgree(t *testing.T) {
 	machine(t)
 	sc := short(t, `
 about: A small line whose download halves.
-duration: 20s
-links: [{name: wan1, delay: 20ms, down: {mbps: 16, steps: [{at: 9s, mbps: 8}]}, up: 4}]
+duration: 15s
+links: [{name: wan1, delay: 20ms, down: {mbps: 16, steps: [{at: 7s, mbps: 8}]}, up: 4}]
 flows: [{dir: down, count: 2, from: 2s}]
 `)
 	sets := make([][]*report.Result, 2)
@@ -224,7 +224,7 @@ flows: [{dir: down, count: 2, from: 2s}]
 		for n := range 6 {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				t.Parallel()
-				r := play(t, session(t, sc, Fast))
+				r := play(t, session(t, sc, Static))
 				mu.Lock()
 				defer mu.Unlock()
 				sets[n%2] = append(sets[n%2], r)
@@ -267,11 +267,11 @@ links: [{name: a, delay: 20ms, down: 40, up: 8}, {name: b, delay: 33ms, down: 90
 func TestThroughRouterOS(t *testing.T) {
 	sc := short(t, `
 about: A line whose download halves, behind a router that takes 50 ms for a command.
-duration: 25s
+duration: 16s
 command_delay: 50ms
-links: [{name: wan1, delay: 20ms, fifo: 400ms, down: {mbps: 20, steps: [{at: 10s, mbps: 10}]}, up: 8}]
-flows: [{dir: down, count: 2, from: 2s}]
-phases: {halved: 10s-25s}
+links: [{name: wan1, delay: 20ms, fifo: 400ms, down: {mbps: 12, steps: [{at: 6s, mbps: 6}]}, up: 8}]
+flows: [{dir: down, count: 2, from: 1s}]
+phases: {halved: 6s-16s}
 `)
 	results := all(t, sc, Static, RouterOS)
 	was, is := results[Static].Links[0].Phase("halved"), results[RouterOS].Links[0].Phase("halved")
@@ -286,15 +286,15 @@ phases: {halved: 10s-25s}
 // its rates again, and a link that is down changes nothing.
 func TestFaultsAreSurvived(t *testing.T) {
 	const line = `
-duration: 30s
-links: [{name: wan1, delay: 20ms, fifo: 400ms, down: {mbps: 20, steps: [{at: 6s, mbps: 10}]}, up: 8}]
-flows: [{dir: down, count: 2, from: 2s}]
-phases: {after: 18s-30s}
+duration: 18s
+links: [{name: wan1, delay: 20ms, fifo: 400ms, down: {mbps: 12, steps: [{at: 3s, mbps: 6}]}, up: 8}]
+flows: [{dir: down, count: 2, from: 1s}]
+phases: {after: 12s-18s}
 `
 	for fault, body := range map[string]string{
-		"killed": line + "faults: [{kind: kill-controller, at: 10s, for: 2s}]\n",
-		"gone":   line + "faults: [{kind: qdisc-gone, at: 10s, for: 2s, link: wan1}]\n",
-		"down":   line + "faults: [{kind: link-down, at: 10s, for: 2s, link: wan1}]\n",
+		"killed": line + "faults: [{kind: kill-controller, at: 5s, for: 2s}]\n",
+		"gone":   line + "faults: [{kind: qdisc-gone, at: 5s, for: 2s, link: wan1}]\n",
+		"down":   line + "faults: [{kind: link-down, at: 5s, for: 2s, link: wan1}]\n",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			machine(t)

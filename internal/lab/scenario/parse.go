@@ -235,8 +235,8 @@ func (p *parser) reflectors(s *Scenario, f *section) []Reflector {
 	if !f.mentions("reflectors") {
 		var out []Reflector
 		// Their distances differ so that a controller that mixes them up is found out.
-		for _, ms := range []time.Duration{0, 2, 5, 10, 15} {
-			out = append(out, Reflector{Extra: ms * time.Millisecond})
+		for _, ms := range []int{0, 2, 5, 10, 15} {
+			out = append(out, Reflector{Extra: time.Duration(ms) * time.Millisecond})
 		}
 		return out
 	}

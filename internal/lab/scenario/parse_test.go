@@ -160,7 +160,7 @@ func TestThePrototypesNumbers(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		link  int
-		delay time.Duration
+		delay int    // ms
 		want  string // fifo; down; up
 	}{
 		{"drop", 0, 20, "400ms; 0s 40M, 20s 20M, 40s 40M; 0s 8M"},
@@ -181,8 +181,8 @@ func TestThePrototypesNumbers(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := s.Links[c.link]
-		if got := l.Down.FIFO.String() + "; " + steps(l.Down) + "; " + steps(l.Up); got != c.want || l.Delay != c.delay*time.Millisecond {
-			t.Errorf("%s: %v, %s; want %v, %s", c.name, l.Delay, got, c.delay, c.want)
+		if got := l.Down.FIFO.String() + "; " + steps(l.Down) + "; " + steps(l.Up); got != c.want || l.Delay != time.Duration(c.delay)*time.Millisecond {
+			t.Errorf("%s: %v, %s; want %d ms, %s", c.name, l.Delay, got, c.delay, c.want)
 		}
 	}
 	for name, nominal := range map[string][2]float64{

@@ -152,7 +152,7 @@ func TestTwinProperties(t *testing.T) {
 			correlation: time.Duration(rapid.Int64Range(1e8, 60e9).Draw(t, "correlation")),
 			jitter:      rapid.Float64Range(0, 0.3).Draw(t, "jitter"),
 			outage:      rapid.Float64Range(0, 0.02).Draw(t, "outage"),
-			bin:         rapid.SampledFrom([]time.Duration{20, 40, 100}).Draw(t, "bin") * time.Millisecond,
+			bin:         time.Duration(rapid.SampledFrom([]int{20, 40, 100}).Draw(t, "bin")) * time.Millisecond,
 		}
 		tw.p5, tw.p95 = k.p5*tw.mean, k.p95*tw.mean
 		if m := tw.median(); m < tw.p5 || m > tw.p95 {
