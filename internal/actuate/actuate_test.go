@@ -117,6 +117,7 @@ func TestLoad(t *testing.T) {
 		{"a counter went down", []link.Report{report(1*s, 9*s, 900, true), report(2*s, 10*s, 100, true)}, link.Load{At: unit.Time(2 * s)}},
 		{"and the next interval is known", []link.Report{report(1*s, 9*s, 900, true), report(2*s, 10*s, 100, true), report(3*s, 11*s, 1100, true)}, known(3*s, 16000, 8000)},
 		{"the router restarted", []link.Report{report(1*s, 9*s, 0, true), report(2*s, 1*s, 900, true)}, link.Load{At: unit.Time(2 * s)}},
+		{"a report without an uptime is no restart", []link.Report{report(1*s, 9*s, 0, true), report(2*s, 0, 1000, true)}, known(2*s, 16000, 8000)},
 		{"too soon: the older base stays", []link.Report{report(1*s, 9*s, 0, true), report(1*s+s/10, 9*s, 900, true), report(2*s, 10*s, 1000, true)}, known(2*s, 16000, 8000)},
 		{"at 0.2 s it counts", []link.Report{report(1*s, 9*s, 0, true), report(1*s+s/5, 9*s, 100, true)}, known(1*s+s/5, 8000, 4000)},
 		{"too long ago", []link.Report{report(1*s, 9*s, 0, true), report(12*s, 20*s, 100, true)}, link.Load{At: unit.Time(12 * s)}},

@@ -32,8 +32,12 @@ type meter struct {
 	load    link.Load
 }
 
-// rebooted says whether the router's uptime went down since it was last asked. After that the load begins anew.
+// rebooted says whether the router's uptime went down since it was last asked. After that the load begins anew. A report
+// that was cut before the uptime says nothing of it.
 func (m *meter) rebooted(r link.Report) bool {
+	if r.Uptime <= 0 {
+		return false
+	}
 	down := r.Uptime < m.uptime
 	m.uptime = r.Uptime
 	m.have = m.have && !down

@@ -58,7 +58,7 @@ func (a *Autorate) provePath() {
 	a.way.begun = true
 	facts := health.PathFacts{Source: a.cfg.Probe.Source, WAN: a.cfg.Interfaces.WAN}
 	if facts.WAN == "" {
-		facts.WAN = a.wan.uplink
+		facts.WAN = a.wan.report.Up.Parent
 	}
 	for _, t := range a.pinger.Stats() {
 		if t.Addr.IsValid() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wanctl/internal/config"
+	"wanctl/internal/routeros"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
@@ -324,10 +325,18 @@ func (s *Steer) leave() error {
 	return nil
 }
 
-// disableRule disables the rule and verifies it, trying again for as long as a stop may take.
+// disableRule disables the rule and verifies it, trying again for as long as a stop may take. A rule that is disabled
+// already is read, not written: RouterOS saves every write to flash.
 func disableRule(r Switch) error {
 	return persist(func(ctx context.Context) error {
-		is, err := r.SetRule(ctx, false)
+		is, err := r.Rule(ctx)
+		switch {
+		case !is && routeros.IsForm(err): // of whatever form: disabled it does nothing
+			return nil
+		case err != nil || !is:
+			return err
+		}
+		is, err = r.SetRule(ctx, false)
 		if err == nil && is {
 			err = errors.New("the router reads the rule back as enabled")
 		}

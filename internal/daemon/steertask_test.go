@@ -120,9 +120,16 @@ func TestSteeringLife(t *testing.T) {
 		t.Errorf("a stop left the rule at %t, the state %v", s.enabled(), s.saved().Machine.State)
 	}
 	s.congested.Store(false)
+	writes = s.router.Writes(rosim.SteeringComment)
 	run = start(t, s.task())
 	s.pings.cycles(t, 3)
 	run.mustEnd()
+	if _, err := (Releaser{Clock: s.clock, Dirs: s.dirs(), Hands: s.hands}).Release(f); err != nil {
+		t.Error(err)
+	}
+	if n := s.router.Writes(rosim.SteeringComment); n != writes {
+		t.Errorf("a rule that was disabled was disabled %d times more", n-writes)
+	}
 	for _, c := range s.router.RuleHistory()[2:] {
 		if c.To {
 			t.Error("a start after a stop enabled the rule")

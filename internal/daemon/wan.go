@@ -65,7 +65,6 @@ type WAN struct {
 	out        actuate.Output
 	wrote      link.Rates // what the router last took from us
 	left       remains    // what a stop left there
-	uplink     string     // what the upload queue hangs on
 	findings   []health.Finding
 	flight     uint64 // the operation under way, 0 when there is none
 	foreign    uint64 // one that went to a router that is not ours any more
@@ -134,10 +133,12 @@ func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 		w.foreign = 0
 		r = actuate.Result{Op: r.Op, Err: errOldRouter, Class: actuate.Transient}
 	case r.Err == nil, r.Read.Down && r.Read.Up:
-		notes, w.uplink = w.prove(r.Report), r.Report.Up.Parent
+		notes = w.prove(r.Report)
 	}
 	for _, d := range []link.Direction{link.Down, link.Up} {
-		if want := r.Op.Want.Get(d); r.Op.Write && !r.Report.Unwritten && want > 0 && (r.Err == nil || r.Read.Get(d)) {
+		// What reads back as another rate was not taken.
+		if want := r.Op.Want.Get(d); r.Op.Write && !r.Report.Unwritten && want > 0 && (r.Err == nil || r.Read.Get(d)) &&
+			r.Report.Get(d).MaxLimit == want {
 			w.wrote.Set(d, want)
 		}
 	}

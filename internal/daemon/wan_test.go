@@ -40,6 +40,8 @@ type pure struct {
 	// Mute keeps results back: the operation stays under way.
 	Mute bool
 	held *actuate.Op
+	// Deaf answers every write, and keeps the limits.
+	Deaf bool
 	// Fail, when not nil, is every operation's error.
 	Fail  error
 	Class actuate.ErrClass
@@ -74,7 +76,7 @@ func (p *pure) answer(op actuate.Op) {
 	r := actuate.Result{Op: op, Err: p.Fail, Class: p.Class}
 	if p.Fail == nil {
 		for _, d := range []link.Direction{link.Down, link.Up} {
-			if w := op.Want.Get(d); op.Write && w > 0 {
+			if w := op.Want.Get(d); op.Write && w > 0 && !p.Deaf {
 				p.limit.Set(d, w)
 			}
 		}
@@ -302,6 +304,25 @@ func TestReconfigure(t *testing.T) {
 	bad.Shaper.Down.Ceiling = 0
 	if err := p.wan.Reconfigure(bad); err == nil {
 		t.Error("a ceiling of 0 was taken over")
+	}
+}
+
+// What the router last took from us is not what it answered to and did not take.
+func TestWhatWasNotTaken(t *testing.T) {
+	p := newPure(t, attText)
+	p.Deaf, p.rtt = true, 100
+	for range 5 {
+		p.cycle()
+	}
+	if p.writes() == 0 || p.wan.wrote != (link.Rates{}) {
+		t.Errorf("after %d writes that were not taken the last taken is %v", p.writes(), p.wan.wrote)
+	}
+	p.Deaf = false
+	for range 10 {
+		p.cycle()
+	}
+	if p.wan.wrote != p.limit {
+		t.Errorf("the last taken is %v, the router has %v", p.wan.wrote, p.limit)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -142,14 +143,17 @@ func memoryDir(dir string) string {
 // noexec is ST_NOEXEC of statvfs(3).
 const noexec = 8
 
-// lastLines is the end of a file, for people.
+// lastLines is the end of a console or log, for people.
 func lastLines(path string, n int) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if len(lines) > n {
+	// A panic's cause comes before its stack.
+	if at := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, "Kernel panic") }); at >= 0 {
+		lines = lines[at:min(len(lines), at+n)]
+	} else if len(lines) > n {
 		lines = lines[len(lines)-n:]
 	}
 	for i := range lines {
