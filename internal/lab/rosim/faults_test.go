@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -369,4 +370,21 @@ func TestServeReportsABrokenListener(t *testing.T) {
 	if err := <-r.Reboot(time.Hour); err == nil {
 		t.Error("a router that has ended boots again")
 	}
+}
+
+// An address that somebody still holds for a moment is waited for; one that stays taken is an error in bounded time.
+func TestListenAgain(t *testing.T) {
+	held, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listenAgain(held.Addr()); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a taken address: %v", err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { _ = held.Close() })
+	ln, err := listenAgain(held.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
 }

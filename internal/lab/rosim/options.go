@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -328,10 +329,22 @@ func (o *Options) fill() (version, error) {
 		o.Sleep = sleep
 	}
 	if o.Listen == nil {
-		o.Listen = func(a net.Addr) (net.Listener, error) { return net.Listen(a.Network(), a.String()) }
+		o.Listen = listenAgain
 	}
 	v, err := parseVersion(o.Version)
 	return v, errors.Join(err, o.fillNames())
+}
+
+// listenAgain opens a listener on an address that was listened on a moment ago. A process that is being started by this
+// one holds a copy of the closed listener until it runs its own program, so an address in use is tried for a while.
+func listenAgain(a net.Addr) (ln net.Listener, err error) {
+	for range 100 {
+		if ln, err = net.Listen(a.Network(), a.String()); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return ln, err
 }
 
 // fillNames refuses names that occur twice: the router would.
