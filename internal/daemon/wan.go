@@ -98,7 +98,10 @@ func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	for i := range w.replies {
 		r := &w.replies[i]
 		// One that came in since this cycle's instant was taken is not from the future: it would void its window.
+		// Nor is it one with contradicting times where the cycle's instant was taken before the probe left: on a busy
+		// host that would leave the slowest reflector alone in the window.
 		r.Received = min(r.Received, now)
+		r.Sent = min(r.Sent, r.Received)
 		w.win.Add(*r)
 	}
 	rtt := w.win.Fuse(now)
