@@ -107,17 +107,17 @@ func (f *flow) received(c *net.TCPConn) func() {
 }
 
 // listen opens the server's end, before the scenario starts.
-func (f *flow) listen(ctx context.Context, failed func(error)) (io.Closer, error) {
+func (f *flow) listen(ctx context.Context, failed func(error)) error {
 	addr := &net.TCPAddr{IP: net.ParseIP(serverAddr), Port: flowPort + f.index}
 	if f.spec.Kind == scenario.Call || f.spec.Kind == scenario.Steady {
-		return io.NopCloser(nil), nil // UDP: each pair has its sockets
+		return nil // UDP: each pair has its sockets
 	}
 	var l *net.TCPListener
 	if err := within(net0, func() (err error) {
 		l, err = net.ListenTCP("tcp4", addr)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("flow %d: %w", f.index, err)
+		return fmt.Errorf("flow %d: %w", f.index, err)
 	}
 	go func() {
 		for {
@@ -128,7 +128,7 @@ func (f *flow) listen(ctx context.Context, failed func(error)) (io.Closer, error
 			go func() { f.end(f.serve(ctx, c), failed) }()
 		}
 	}()
-	return l, nil
+	return nil
 }
 
 // end tells of an error that the scenario did not cause.
@@ -211,7 +211,7 @@ func (f *flow) move(ctx context.Context, c *net.TCPConn, sender bool) error {
 	if !sender {
 		if f.spec.Kind == scenario.Bulk {
 			defer f.received(c)()
-			return drain(c, f.lowWater())
+			return drain(c)
 		}
 		_, err := io.Copy(countTo{&f.got[f.spec.Dir]}, onlyReader{c})
 		return err
@@ -272,12 +272,12 @@ func (c countTo) Write(b []byte) (int, error) {
 // onlyReader hides what would let io.Copy splice.
 type onlyReader struct{ io.Reader }
 
-// lowWater is how much a bulk receiver lets come together before it wakes: 128 KiB, since a user-mode kernel pays dearly
-// for each call.
-func (f *flow) lowWater() int { return 128 << 10 }
+// lowWater is how many bytes a bulk receiver lets come together before it wakes: a user-mode kernel pays dearly for each
+// call.
+const lowWater = 128 << 10
 
 // drain throws away what comes, in the kernel.
-func drain(c *net.TCPConn, low int) error {
+func drain(c *net.TCPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
@@ -287,7 +287,7 @@ func drain(c *net.TCPConn, low int) error {
 		// SO_RCVLOWAT also clamps the receive window to its value, and only ever raises it: first Linux' default
 		// maximum, then the wake-up threshold.
 		serr = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, 6<<20),
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, low))
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, lowWater))
 	}); err != nil || serr != nil {
 		return errors.Join(err, serr)
 	}

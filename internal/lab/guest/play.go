@@ -113,7 +113,7 @@ func (p *play) prepare(ctx context.Context) error {
 	}
 	for k, f := range sc.Flows {
 		fl := &flow{index: k, spec: f}
-		if _, err := fl.listen(ctx, p.failed); err != nil {
+		if err := fl.listen(ctx, p.failed); err != nil {
 			return err
 		}
 		p.flows = append(p.flows, fl)

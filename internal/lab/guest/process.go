@@ -30,14 +30,13 @@ type supervised struct {
 	dir   string
 	start time.Time // of the scenario; zero before it
 
-	mu     sync.Mutex
-	cmd    *exec.Cmd
-	done   chan struct{}
-	asked  bool // its end was asked for
-	exits  []report.ControllerExit
-	cpuS   float64
-	rss    unit.Bytes
-	output io.WriteCloser
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	done  chan struct{}
+	asked bool // its end was asked for
+	exits []report.ControllerExit
+	cpuS  float64
+	rss   unit.Bytes
 }
 
 // run starts the process and waits until it is ready.
@@ -60,7 +59,7 @@ func (s *supervised) run() error {
 	}
 	done := make(chan struct{})
 	s.mu.Lock()
-	s.cmd, s.done, s.asked, s.output = cmd, done, false, out
+	s.cmd, s.done, s.asked = cmd, done, false
 	s.mu.Unlock()
 	go func() {
 		defer close(done)

@@ -30,10 +30,9 @@ type world struct {
 
 // wireState is what propagation adds on a link now.
 type wireState struct {
-	loaded  [2]time.Duration // by direction
-	extra   []time.Duration  // by reflector
-	dead    []bool
-	upDelay bool // there is a netem for the upload
+	loaded [2]time.Duration // by direction
+	extra  []time.Duration  // by reflector
+	dead   []bool
 }
 
 // htb is a class's rate as tc writes it. The burst is half a millisecond, at least two packets: the bottleneck is a
@@ -150,7 +149,6 @@ func (w *world) link(i int) error {
 		st.extra = append(st.extra, r.Extra)
 	}
 	st.dead = make([]bool, len(w.sc.Reflectors))
-	st.upDelay = l.Up.Loss > 0 || l.Up.LoadedDelay > 0
 	var errs []error
 	do := func(err error) { errs = append(errs, err) }
 	do(batch("ip", "", fmt.Sprintf("link add w%d netns rtr type veth peer name a%d netns %s", n, n, isp(i)),
@@ -190,7 +188,7 @@ func (w *world) link(i int) error {
 		prop = append(prop, w.netemLine("add", i, b),
 			fmt.Sprintf("filter add dev n%d parent 1: prio %d protocol ip u32 match ip src %s/32 flowid 1:%x%s", n, b, addr, b, police))
 	}
-	if st.upDelay {
+	if l.Up.Loss > 0 || l.Up.LoadedDelay > 0 {
 		do(batch("ip", net0, fmt.Sprintf("link add ifb-n%d type ifb", n), fmt.Sprintf("link set ifb-n%d up", n)))
 		prop = append(prop, fmt.Sprintf("qdisc add dev n%d handle ffff: ingress", n),
 			fmt.Sprintf("filter add dev n%d parent ffff: protocol all matchall action mirred egress redirect dev ifb-n%d", n, n),
