@@ -110,6 +110,26 @@ type Reply struct {
 	Sent, Received unit.Time
 	// RTT is the round trip; kernel queueing on our own host is already taken out.
 	RTT unit.Millis
+	// OneWay says that Delay is known: the reflector answered with its own clock.
+	OneWay bool
+	// Delay is how long the probe took up and its reply down, by two clocks: each holds their unknown offset, with
+	// opposite signs, and may be negative. Only changes of it mean anything.
+	Delay Pair[unit.Millis]
+}
+
+// Probe is a probe that left.
+type Probe struct {
+	// Host is the index of its target in the configured list of reflectors.
+	Host int
+	Sent unit.Time
+}
+
+// Counters is one reading of what crossed a line's bottleneck, as seen on our side of it: counted since the interface
+// was made, and starting from zero again with it.
+type Counters struct {
+	At unit.Time
+	// Rx came in on the WAN before the download's shaper, Tx left on it after the upload's.
+	Rx, Tx unit.Bytes
 }
 
 // RTT is a fused round-trip time: what the believed reflectors say together.
