@@ -31,7 +31,8 @@ type Conn struct {
 	nl  *netlink.Conn
 	raw *exchange // the same socket, without allocation
 
-	links [2]Interface // what Exchange reads into, so that it allocates nothing
+	links   [2]Interface // what Exchange reads into, so that it allocates nothing
+	counted Interface    // and what Counters does
 	cakes [2]Cake
 }
 

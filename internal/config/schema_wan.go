@@ -45,7 +45,7 @@ var wanKeys = slices.Concat(
 		},
 		{
 			path: cm + ".policy", typ: typeWord, def: "steps", words: []string{"steps", "tracking"},
-			doc: "The law that moves the rates. steps: four states with a floor each. tracking is not built yet and refused.",
+			doc: "The law that moves the rates. tracking: measures what the line carries and keeps just under it. steps: four states with a floor each.",
 		},
 		{
 			path: cm + ".interval_ms", typ: typeInteger, unit: "ms", def: "2000", min: 50, max: 60_000,
