@@ -29,7 +29,7 @@ type Policy struct {
 
 // Policies returns what the bench compares, in the order of its tables.
 func Policies() []Policy {
-	return []Policy{
+	return append(trackingPolicies(), []Policy{
 		{Name: "none", About: "no shaper"},
 		{
 			Name: "static", About: "a rate that never changes, chosen by who knew the whole story: 95 % of the 25th percentile of the capacity's seconds",
@@ -40,8 +40,6 @@ func Policies() []Policy {
 			drive: static(func(l *benchLine, d link.Direction) unit.Rate { return l.nominal.Get(d).Scale(staticShare) }),
 		},
 		{Name: "steps", About: "wanctl's policy of four states, every 50 ms", lines: loops(stepsFile)},
-		// A policy of the daemon's is one more entry with its own configuration file:
-		//   {Name: "tracking", About: "wanctl's estimate of the capacity", lines: loops(trackingFile)},
 		{Name: "reference", About: "reference model: a rate that walks, by half round trips", drive: reference(ReferenceDefaults())},
 		{Name: "reference-owd", About: "reference model, by one-way delays", drive: reference(tuned(30, true))},
 		{Name: "reference-15", About: "reference model, late above 15 ms", drive: reference(tuned(15, false))},
@@ -57,7 +55,7 @@ func Policies() []Policy {
 			Name: "sensor", About: "oracle: a perfect sensor, 50 ms of the past, 60 ms late", Oracle: true,
 			drive: oracle(-110*time.Millisecond, -60*time.Millisecond),
 		},
-	}
+	}...)
 }
 
 const (

@@ -50,6 +50,8 @@ type Line struct {
 	Config *config.WAN
 	// Router is the hand of a Loop; nil is a router in virtual time without faults.
 	Router daemon.Shaper
+	// OneWay lets the reflectors tell their own clock to a Loop that tracks capacity.
+	OneWay bool
 }
 
 // Steering says how new connections are placed.
@@ -154,6 +156,7 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	opt := daemon.WANOptionsOf(l.Config, false)
 	po := r.prober(i, len(l.Config.Reflectors()), l.Config.Period, l.Config.PingCount)
 	if l.Config.Tracking != nil {
+		po.OneWay = l.OneWay
 		ln.track(&opt, &po)
 	}
 	prober, err := r.net.NewProber(po)
