@@ -33,7 +33,7 @@ type Conn struct {
 
 	links   [2]Interface // what Exchange reads into, so that it allocates nothing
 	counted Interface    // and what Counters does
-	cakes [2]Cake
+	cakes   [2]Cake
 }
 
 // namedNetNS is where `ip netns` keeps its names (ip-netns(8)).

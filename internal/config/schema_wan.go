@@ -106,6 +106,10 @@ var wanKeys = slices.Concat(
 			doc: "What policy tracking favours. No effect under steps.",
 		},
 		{
+			path: cm + ".one_way", typ: typeBool, def: "true", off: true,
+			doc: "Policy tracking: ask the reflectors for their clock (ICMP timestamps), which tells which way the delay is. Needs CAP_NET_RAW; round trips do without.",
+		},
+		{
 			path: cm + ".soft_red_action", typ: typeWord, def: "clamp", words: []string{"clamp", "hold"},
 			doc: "Sustained SOFT_RED: clamp the rate to its floor and hold, or only hold, as the earlier system did.",
 		},

@@ -86,6 +86,8 @@ type WAN struct {
 	Policy, Profile string
 	// Tracking is the ready configuration of the policy "tracking", nil under steps. Shaper then gives the states only.
 	Tracking *tracking.Config
+	// OneWay asks reflectors for one-way delays, under tracking.
+	OneWay bool
 	// Period is the controller's, 50 ms to 60 s.
 	Period time.Duration
 	OnExit OnExit
@@ -148,7 +150,7 @@ func (p *parser) wan() *WAN {
 	}
 	w.Shaper = p.shaper(w.Period)
 	if !steps {
-		w.Tracking = p.tracking(w)
+		w.Tracking, w.OneWay = p.tracking(w), p.flag(cm+".one_way")
 	}
 	for d, key := range map[link.Direction]string{link.Down: cm + ".download", link.Up: cm + ".upload"} {
 		base := w.Shaper.Down.Ceiling
@@ -238,8 +240,10 @@ func (p *parser) control(steps bool) {
 		p.floors(down, true)
 		p.floors(up, false)
 		p.require(down+".ceiling_mbps", up+".ceiling_mbps", th+"target_bloat_ms", th+"warn_bloat_ms")
-		if p.has(cm + ".profile") {
-			p.warnf(p.at(cm+".profile"), cm+".profile", "remove it", "has no effect under policy steps")
+		for _, k := range []string{cm + ".profile", cm + ".one_way"} {
+			if p.has(k) {
+				p.warnf(p.at(k), k, "remove it", "has no effect under policy steps")
+			}
 		}
 	}
 	for _, d := range []string{down, up} {

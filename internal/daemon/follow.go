@@ -49,7 +49,7 @@ func newTracked(opt WANOptions) (*tracked, error) {
 	}
 	o := opt.Observed
 	if o == nil {
-		o = &Observed{}
+		o = NewObserved(nil)
 	}
 	return &tracked{law: law, sensor: reflector.NewSensor(opt.Reflector.Hosts), observed: o}, nil
 }
@@ -84,6 +84,7 @@ func (t *tracked) reported(r link.Report) {
 
 // follow steps the law of a line that tracks its capacity, between its cycles as in them.
 func (w *WAN) follow(now unit.Time) {
+	w.track.observed.Count()
 	w.replies = w.prober.Drain(w.replies[:0])
 	w.heard(now)
 	var applied link.Rates

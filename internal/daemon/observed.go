@@ -17,12 +17,21 @@ const mostObserved = 512
 // Observed collects, between two steps of a line that tracks its capacity, which probes left and what had been counted
 // then. Its methods may be called from any goroutine.
 type Observed struct {
-	// Counter may be nil: counters then come with the router's reports alone.
-	Counter Counter
-
-	mu       sync.Mutex
+	mu sync.Mutex
+	// counter may be nil: counters then come with the router's reports alone.
+	counter  Counter
 	probes   []link.Probe
 	counters []link.Counters
+}
+
+// NewObserved returns one that reads this counter beside each probe and reply; nil reads none.
+func NewObserved(c Counter) *Observed { return &Observed{counter: c} }
+
+// SetCounter replaces the counter.
+func (o *Observed) SetCounter(c Counter) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.counter = c
 }
 
 // Sent books a probe that left now.
@@ -45,11 +54,14 @@ func (o *Observed) Count() {
 }
 
 func (o *Observed) read() (link.Counters, bool) {
-	if o.Counter == nil {
+	o.mu.Lock()
+	from := o.counter
+	o.mu.Unlock()
+	if from == nil {
 		return link.Counters{}, false
 	}
 	// A failure shows in the next operation on the queues, which tells it and what to do.
-	c, err := o.Counter.Counters()
+	c, err := from.Counters()
 	return c, err == nil
 }
 

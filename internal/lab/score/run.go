@@ -182,16 +182,13 @@ const (
 // track lets every probe and reply reach the loop as it happens.
 func (l *line) track(opt *daemon.WANOptions, po *netsim.ProberOptions) {
 	net := l.run.net
-	opt.Observed = &daemon.Observed{}
+	opt.Observed = daemon.NewObserved(nil)
 	if l.run.setup.Latency < latencyOfOwnQueues {
-		opt.Observed.Counter = netCounter{net, l.index}
+		opt.Observed.SetCounter(netCounter{net, l.index})
 	}
 	po.Interval = max(time.Second/hostPerSecond, time.Duration(len(po.Hosts))*time.Second/linePerSecond)
 	po.OnSend = opt.Observed.Sent
-	po.OnReply = func(link.Reply) {
-		opt.Observed.Count()
-		l.handle(l.wan.Wake(net.Now()))
-	}
+	po.OnReply = func(link.Reply) { l.handle(l.wan.Wake(net.Now())) }
 }
 
 // latencyOfOwnQueues is below what a router's command takes: then the queues are this host's, and their counters with them.
