@@ -206,9 +206,9 @@ func steerRouterDiffers(old, c *config.Steering) bool {
 		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router
 }
 
-// probesDiffer compares the options that make a pinger, its clock and log apart.
+// probesDiffer compares the options that make a pinger, its clock, log and listener apart.
 func probesDiffer(a, b probe.Options) bool {
-	a.Now, b.Now, a.Log, b.Log = nil, nil, nil, nil
+	a.Now, b.Now, a.Log, b.Log, a.OnSend, b.OnSend = nil, nil, nil, nil, nil, nil
 	return !reflect.DeepEqual(a, b)
 }
 

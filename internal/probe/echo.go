@@ -61,6 +61,7 @@ func (p *Pinger) probe(host int) {
 		p.unsent(host, seq, at, c, err)
 		return
 	}
+	p.o.OnSend(link.Probe{Host: host, Sent: at})
 	p.mu.Lock()
 	back := t.failing
 	t.failing, t.lastErr = false, nil

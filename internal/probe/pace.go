@@ -22,6 +22,7 @@ type gait struct {
 	hosts, host int
 	step, gap   time.Duration // between two echoes: the plan, and the least ever
 	due         time.Time
+	last        time.Time // the newest turn; zero before the first
 }
 
 // newGait starts at now with the first host.
@@ -43,7 +44,7 @@ func (g *gait) next(now time.Time) (host int, then time.Time) {
 	if now.Sub(g.due) > g.step {
 		g.due = now
 	}
-	g.due = g.due.Add(g.step)
+	g.due, g.last = g.due.Add(g.step), now
 	then = g.due
 	if least := now.Add(g.gap); then.Before(least) {
 		then = least
@@ -51,15 +52,34 @@ func (g *gait) next(now time.Time) (host int, then time.Time) {
 	return host, then
 }
 
-// pace calls send for each host in turn until ctx ends or count turns were made (0: no end). Send must not block.
-func pace(ctx context.Context, g *gait, count int, send func(host int)) {
+// change sets another interval at now and returns the instant of the following turn: what is left of the new step since
+// the newest turn, so that neither a change nor any number of them makes two turns come too close or puts one off for ever.
+func (g *gait) change(interval time.Duration, now time.Time) (then time.Time) {
+	g.step = legalInterval(g.hosts, interval) / time.Duration(g.hosts)
+	if g.last.IsZero() {
+		return g.due // the first turn waits for nothing
+	}
+	if g.due = g.last.Add(max(g.step, g.gap)); g.due.Before(now) {
+		g.due = now
+	}
+	return g.due
+}
+
+// pace calls send for each host in turn until ctx ends or count turns were made (0: no end). A signal on changed ends
+// the wait in progress and takes over the interval that asked returns. Send must not block.
+func pace(ctx context.Context, g *gait, count int, changed <-chan struct{}, asked func() time.Duration, send func(host int)) {
 	timer := time.NewTimer(time.Until(g.due))
 	defer timer.Stop()
 	for i := 1; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				timer.Reset(time.Until(g.change(asked(), time.Now())))
+			case <-timer.C:
+				waiting = false
+			}
 		}
 		if ctx.Err() != nil {
 			return

@@ -44,6 +44,9 @@ type Options struct {
 	// Interval is the time between two echoes to one host. It is stretched so that no host gets more than 5 echoes/s and
 	// all together no more than 20. 0 is [DefaultInterval].
 	Interval time.Duration
+	// OnSend is called after each probe that left, on the goroutine that sends, so that counters can be read at that
+	// instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it. No lock is held.
+	OnSend func(link.Probe)
 	// Timeout is how long a reply counts; a later one is only counted as late. At most [MaxTimeout]; 0 is [DefaultTimeout].
 	Timeout time.Duration
 	// Now is the clock of all times handed up; nil is the time since boot (CLOCK_BOOTTIME). Round trips do not depend on it.
@@ -98,6 +101,9 @@ func (o *Options) complete() error {
 	}
 	if o.Log == nil {
 		o.Log = func(link.Note) {}
+	}
+	if o.OnSend == nil {
+		o.OnSend = func(link.Probe) {}
 	}
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
@@ -182,6 +188,7 @@ type Pinger struct {
 	totals  Totals
 	conns   [families]*conn
 	retryAt [families]unit.Time
+	asked   time.Duration  // between two echoes to one host, before the bounds
 	down    [families]bool // noted as failed, not yet as open again
 	running bool
 	closed  bool
@@ -190,6 +197,7 @@ type Pinger struct {
 	wg      sync.WaitGroup
 	echo    [echoLen]byte // of the sending goroutine
 	arrived chan struct{} // a reply was accepted
+	changed chan struct{} // asked has changed
 }
 
 // Open checks the options and opens the sockets. It fails when the options are wrong, when neither sort of ICMP socket
@@ -199,7 +207,10 @@ func Open(o Options) (*Pinger, error) {
 	err := o.complete()
 	var id [2]byte
 	_, _ = rand.Read(id[:]) // never fails since Go 1.24
-	p := &Pinger{o: o, id: binary.BigEndian.Uint16(id[:]), arrived: make(chan struct{}, 1)}
+	p := &Pinger{
+		o: o, id: binary.BigEndian.Uint16(id[:]), asked: o.Interval,
+		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+	}
 	p.quiet.log = p.o.Log
 	p.targets = make([]target, len(o.Targets))
 	for i, name := range o.Targets {
@@ -279,7 +290,38 @@ func (p *Pinger) point(t *target, a netip.Addr) {
 }
 
 // Interval returns the time between two echoes to one host after the bounds were applied.
-func (p *Pinger) Interval() time.Duration { return legalInterval(len(p.targets), p.o.Interval) }
+func (p *Pinger) Interval() time.Duration { return legalInterval(len(p.targets), p.interval()) }
+
+// interval returns the interval asked for.
+func (p *Pinger) interval() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// SetInterval changes the time between two echoes to one host, within the bounds of [Options.Interval]; 0 and less is
+// [DefaultInterval]. Run takes it over at once, also in the middle of a long wait: the next echo leaves when the new
+// interval has passed since the last one.
+func (p *Pinger) SetInterval(d time.Duration) {
+	if d <= 0 {
+		d = DefaultInterval
+	}
+	p.mu.Lock()
+	same := p.asked == d
+	p.asked = d
+	p.mu.Unlock()
+	if same {
+		return
+	}
+	select {
+	case p.changed <- struct{}{}:
+	default: // the pacer has yet to see an earlier change and will find this one
+	}
+}
+
+// Arrived returns a channel that is signalled when a reply was accepted: Drain has something to hand over. One signal may
+// stand for many replies, and one may be left over from replies drained already. There is one channel, so one listener.
+func (p *Pinger) Arrived() <-chan struct{} { return p.arrived }
 
 // Run probes until ctx ends or Close is called, and then returns nil. It fails at once with [ErrClosed] or [ErrRunning].
 // Failures to send, to read or to resolve are counted, noted and survived. The sockets are closed when it returns.
@@ -294,7 +336,7 @@ func (p *Pinger) Run(ctx context.Context) error {
 			p.wg.Go(func() { p.resolveLoop(ctx, i) })
 		}
 	}
-	pace(ctx, newGait(len(p.targets), p.o.Interval, time.Now()), 0, p.probe)
+	pace(ctx, newGait(len(p.targets), p.interval(), time.Now()), 0, p.changed, p.interval, p.probe)
 	return nil
 }
 

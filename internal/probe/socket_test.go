@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,11 @@ func everySocket(t *testing.T, run func(t *testing.T, kind socketKind, f family,
 func TestRunMeasures(t *testing.T) {
 	everySocket(t, func(t *testing.T, kind socketKind, _ family, a, b string) {
 		start := bootTime()
-		p := open(t, Options{Targets: []string{a, b}, Source: netip.MustParseAddr(a), Interval: 1, kind: kind})
+		var left []link.Probe
+		p := open(t, Options{
+			Targets: []string{a, b}, Source: netip.MustParseAddr(a), Interval: 1, kind: kind,
+			OnSend: func(s link.Probe) { left = append(left, s) },
+		})
 		if got := p.Interval(); got != minInterval {
 			t.Errorf("a nanosecond was asked for and %v is used", got)
 		}
@@ -39,7 +44,7 @@ func TestRunMeasures(t *testing.T) {
 		go func() { ended <- p.Run(ctx) }()
 		var got []link.Reply
 		for hosts := [2]int{}; hosts[0] < 2 || hosts[1] < 2; {
-			<-p.arrived
+			<-p.Arrived()
 			n := len(got)
 			got = p.Drain(got)
 			for _, r := range got[n:] {
@@ -54,7 +59,13 @@ func TestRunMeasures(t *testing.T) {
 			t.Error(err)
 		}
 		now := bootTime()
+		if s := p.Stats(); uint64(len(left)) != s[0].Sent+s[1].Sent {
+			t.Errorf("told of %d probes that left, and %d + %d did", len(left), s[0].Sent, s[1].Sent)
+		}
 		for _, r := range got {
+			if !slices.Contains(left, link.Probe{Host: r.Host, Sent: r.Sent}) {
+				t.Errorf("reply %+v answers none of the probes that left, %+v", r, left)
+			}
 			if r.Sent < start || r.Received < r.Sent || r.Received > now || r.RTT <= 0 || r.RTT > 1000 {
 				t.Errorf("implausible reply %+v", r)
 			}
@@ -209,7 +220,11 @@ func TestOneDead(t *testing.T) {
 	ip(t, "route replace blackhole 203.0.113.1")
 	t.Cleanup(func() { ip(t, "route delete blackhole 203.0.113.1") })
 	book := newNotebook()
-	p := open(t, Options{Targets: []string{"127.0.0.1", "203.0.113.1", "127.0.0.3"}, Log: book.log})
+	p := open(t, Options{Targets: []string{"127.0.0.1", "203.0.113.1", "127.0.0.3"}, Log: book.log, OnSend: func(s link.Probe) {
+		if s.Host == 1 {
+			t.Error("told that a probe left which the kernel refused")
+		}
+	}})
 	replies, err := p.Once(t.Context(), 2)
 	if err != nil || len(replies) != 4 {
 		t.Errorf("got %v, %v; want 4 replies", replies, err)
