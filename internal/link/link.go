@@ -115,6 +115,9 @@ type Reply struct {
 	// Delay is how long the probe took up and its reply down, by two clocks: each holds their unknown offset, with
 	// opposite signs, and may be negative. Only changes of it mean anything.
 	Delay Pair[unit.Millis]
+	// Clock changes when the offset may have: when the host's clock was set, and learnt anew. Delays compare only within
+	// one. It is 0 without OneWay.
+	Clock uint32
 }
 
 // Probe is a probe that left.

@@ -1,4 +1,5 @@
-// Package probe measures delay and loss to a line's reflectors with ICMP echoes that leave through that line.
+// Package probe measures delay and loss to a line's reflectors with ICMP echoes and timestamp requests that leave
+// through that line.
 package probe
 
 import (
@@ -44,6 +45,14 @@ type Options struct {
 	// Interval is the time between two echoes to one host. It is stretched so that no host gets more than 5 echoes/s and
 	// all together no more than 20. 0 is [DefaultInterval].
 	Interval time.Duration
+	// Timestamps asks IPv4 targets for ICMP timestamps (RFC 792), which split the round trip into its ways up and down.
+	// It needs a raw socket, so CAP_NET_RAW; without it a note says so and all probes are echoes. A target gets echoes and
+	// timestamp requests in turn until its clock has proved to run with ours, from then on timestamp requests only; one
+	// that ignores them gets echoes. The target's stamps are whole milliseconds, so the way up is measured up to 1 ms too
+	// short and the way down as much too long. Two clocks part by some ms in a minute when one of them is not disciplined,
+	// and one that is set by less than a round trip is not noticed: as no way can grow by more than its round trip does,
+	// whoever follows Delay bounds its growth by that of RTT.
+	Timestamps bool
 	// OnSend is called after each probe that left, on the goroutine that sends, so that counters can be read at that
 	// instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it. No lock is held.
 	OnSend func(link.Probe)
@@ -130,6 +139,7 @@ type target struct {
 	addr    netip.Addr // invalid until the name is resolved
 	to      unix.Sockaddr
 	failing bool
+	clock   remoteClock
 
 	sent, received, late, forged, wrongSource, duplicates, sendErrors uint64
 
@@ -144,17 +154,19 @@ type TargetStats struct {
 	// Target is as configured; Addr is what it resolved to, invalid while unknown.
 	Target string
 	Addr   netip.Addr
-	// Sent counts echoes that left, Received those answered in time.
+	// OneWay says that the target's clock is believed: its replies carry the delay of each way.
+	OneWay bool
+	// Sent counts probes that left, Received those answered in time.
 	Sent, Received uint64
-	// Late counts answers after the timeout, Duplicates further answers to the same echo.
+	// Late counts answers after the timeout, Duplicates further answers to the same probe.
 	Late, Duplicates uint64
-	// Forged counts replies without the echo's secret, WrongSource those with it but from another address.
+	// Forged counts replies without the probe's secret, WrongSource those with it but from another address.
 	Forged, WrongSource uint64
-	// SendErrors counts echoes that were due but could not leave, for want of an address or a socket too.
+	// SendErrors counts probes that were due but could not leave, for want of an address or a socket too.
 	SendErrors uint64
 	// LastReply is when the newest valid reply reached the kernel; 0 is never.
 	LastReply unit.Time
-	// Unanswered is when the oldest echo left that is younger than the newest answered one; 0 when there is none.
+	// Unanswered is when the oldest probe left that is younger than the newest answered one; 0 when there is none.
 	// Now minus Unanswered is how long the target has been silent.
 	Unanswered unit.Time
 	// Err is the last failure to send or to resolve since the last success; nil when all is well.
@@ -165,7 +177,7 @@ type TargetStats struct {
 type Totals struct {
 	// Stray counts replies to nothing we remember: older than the table, or never sent.
 	Stray uint64
-	// Malformed counts packets that are no echo reply.
+	// Malformed counts packets that are no reply of a sort that we ask for.
 	Malformed uint64
 	// Dropped counts replies lost because Drain was not called in time.
 	Dropped uint64
@@ -194,7 +206,12 @@ type Pinger struct {
 	closed  bool
 	cancel  context.CancelFunc
 
-	wg      sync.WaitGroup
+	wg sync.WaitGroup
+	// Our time of day when the pinger was opened. It is the only look at the wall clock: from there the monotonic clock
+	// counts on, so that setting the wall clock moves no one-way delay.
+	opened time.Time
+	ofDay  time.Duration
+
 	echo    [echoLen]byte // of the sending goroutine
 	arrived chan struct{} // a reply was accepted
 	changed chan struct{} // asked has changed
@@ -207,7 +224,9 @@ func Open(o Options) (*Pinger, error) {
 	err := o.complete()
 	var id [2]byte
 	_, _ = rand.Read(id[:]) // never fails since Go 1.24
+	now := time.Now()
 	p := &Pinger{
+		opened: now, ofDay: time.Duration(now.UnixNano()) % day,
 		o: o, id: binary.BigEndian.Uint16(id[:]), asked: o.Interval,
 		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
@@ -246,7 +265,7 @@ func Open(o Options) (*Pinger, error) {
 // openAll opens the sockets of the families in use. Only failures that cannot heal are returned.
 func (p *Pinger) openAll() error {
 	for _, f := range p.families() {
-		c, err := openConn(p.o.binding(), f, p.o.kind, p.id)
+		c, err := p.openSocket(f)
 		if err == nil {
 			p.conns[f] = c
 			continue
@@ -258,6 +277,37 @@ func (p *Pinger) openAll() error {
 	}
 	return nil
 }
+
+// noTimestamps is the finding, and the note, that there will be no one-way delays, and what that costs.
+const noTimestamps = "One-way delays are not measured: ICMP timestamps need a raw socket, and the program lacks CAP_NET_RAW. " +
+	"Only round trips tell upload and download delay apart, later and not always rightly; give it CAP_NET_RAW, or ask for no timestamps."
+
+// openSocket opens a family's socket and notes when it cannot ask for timestamps as wanted.
+func (p *Pinger) openSocket(f family) (*conn, error) {
+	c, err := p.openAsAsked(f)
+	if err == nil && p.lacksTimestamps(f, c) {
+		p.note(link.Info, "probe_no_timestamps", f.String(), func() string { return noTimestamps })
+	}
+	return c, err
+}
+
+// openAsAsked opens a family's socket: a raw one where timestamps are wanted and that is allowed.
+func (p *Pinger) openAsAsked(f family) (*conn, error) {
+	if p.o.Timestamps && f == v4 && p.o.kind == anyKind {
+		if c, err := openConn(p.o.binding(), f, rawKind, p.id); err == nil || kindOf(err) != KindPermission {
+			return c, err
+		}
+	}
+	return openConn(p.o.binding(), f, p.o.kind, p.id)
+}
+
+// lacksTimestamps says that an open socket cannot ask for the timestamps that are wanted.
+func (p *Pinger) lacksTimestamps(f family, c *conn) bool {
+	return p.o.Timestamps && f == v4 && c.kind != rawKind
+}
+
+// timeOfDay returns our time of day at t, which may exceed a day.
+func (p *Pinger) timeOfDay(t time.Time) time.Duration { return p.ofDay + t.Sub(p.opened) }
 
 // families returns the families of the known addresses; before any name is resolved, that of the source, or IPv4.
 func (p *Pinger) families() []family {
@@ -417,7 +467,7 @@ func (p *Pinger) Stats() []TargetStats {
 	for i := range p.targets {
 		t := &p.targets[i]
 		out[i] = TargetStats{
-			Target: t.name, Addr: t.addr, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
+			Target: t.name, Addr: t.addr, OneWay: t.clock.proven, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
 			Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
 			LastReply: t.lastReply, Unanswered: t.unanswered, Err: errors.Join(t.lastErr, t.dnsEr),
 		}
