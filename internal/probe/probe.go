@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -139,6 +141,7 @@ type target struct {
 	addr    netip.Addr // invalid until the name is resolved
 	to      unix.Sockaddr
 	failing bool
+	idle    bool // not in use: not waited for
 	clock   remoteClock
 
 	sent, received, late, forged, wrongSource, duplicates, sendErrors uint64
@@ -166,7 +169,8 @@ type TargetStats struct {
 	SendErrors uint64
 	// LastReply is when the newest valid reply reached the kernel; 0 is never.
 	LastReply unit.Time
-	// Unanswered is when the oldest probe left that is younger than the newest answered one; 0 when there is none.
+	// Unanswered is when the oldest probe left that is younger than the newest answered one; 0 when there is none, and
+	// for a target that is not in use.
 	// Now minus Unanswered is how long the target has been silent.
 	Unanswered unit.Time
 	// Err is the last failure to send or to resolve since the last success; nil when all is well.
@@ -200,7 +204,7 @@ type Pinger struct {
 	totals  Totals
 	conns   [families]*conn
 	retryAt [families]unit.Time
-	asked   time.Duration  // between two echoes to one host, before the bounds
+	asked   plan
 	down    [families]bool // noted as failed, not yet as open again
 	running bool
 	closed  bool
@@ -227,7 +231,7 @@ func Open(o Options) (*Pinger, error) {
 	now := time.Now()
 	p := &Pinger{
 		opened: now, ofDay: time.Duration(now.UnixNano()) % day,
-		o: o, id: binary.BigEndian.Uint16(id[:]), asked: o.Interval,
+		o: o, id: binary.BigEndian.Uint16(id[:]), asked: plan{hosts: everyone(len(o.Targets)), interval: o.Interval},
 		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	p.quiet.log = p.o.Log
@@ -340,10 +344,13 @@ func (p *Pinger) point(t *target, a netip.Addr) {
 }
 
 // Interval returns the time between two echoes to one host after the bounds were applied.
-func (p *Pinger) Interval() time.Duration { return legalInterval(len(p.targets), p.interval()) }
+func (p *Pinger) Interval() time.Duration {
+	asked := p.plan()
+	return legalInterval(len(asked.hosts), asked.interval)
+}
 
-// interval returns the interval asked for.
-func (p *Pinger) interval() time.Duration {
+// plan returns what was asked for.
+func (p *Pinger) plan() plan {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.asked
@@ -357,12 +364,48 @@ func (p *Pinger) SetInterval(d time.Duration) {
 		d = DefaultInterval
 	}
 	p.mu.Lock()
-	same := p.asked == d
-	p.asked = d
+	same := p.asked.interval == d
+	p.asked.interval = d
 	p.mu.Unlock()
-	if same {
-		return
+	if !same {
+		p.wake()
 	}
+}
+
+// Use has only some of the targets probed, by their index, in turn; at first all are. Run takes it over at once, within
+// the same bounds. The others keep their accounts and are not waited for. It fails when there is none, when one does not
+// exist or is named twice.
+func (p *Pinger) Use(hosts []int) error {
+	used := make([]bool, len(p.targets))
+	for _, h := range hosts {
+		if h < 0 || h >= len(used) || used[h] {
+			return &Error{
+				Kind: KindOptions, Op: "use probe target", Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
+				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(used)-1),
+			}
+		}
+		used[h] = true
+	}
+	if len(hosts) == 0 {
+		return &Error{Kind: KindOptions, Op: "use probe targets", Err: errors.New("there is none"), Hint: "name at least one; Close ends probing"}
+	}
+	p.mu.Lock()
+	same := slices.Equal(p.asked.hosts, hosts)
+	p.asked.hosts = slices.Clone(hosts)
+	for i := range p.targets {
+		if t := &p.targets[i]; t.idle == used[i] {
+			t.idle, t.unanswered = !used[i], 0
+		}
+	}
+	p.mu.Unlock()
+	if !same {
+		p.wake()
+	}
+	return nil
+}
+
+// wake tells the pacer that the plan has changed.
+func (p *Pinger) wake() {
 	select {
 	case p.changed <- struct{}{}:
 	default: // the pacer has yet to see an earlier change and will find this one
@@ -386,7 +429,7 @@ func (p *Pinger) Run(ctx context.Context) error {
 			p.wg.Go(func() { p.resolveLoop(ctx, i) })
 		}
 	}
-	pace(ctx, newGait(len(p.targets), p.interval(), time.Now()), 0, p.changed, p.interval, p.probe)
+	pace(ctx, newGait(p.plan(), time.Now()), 0, p.changed, p.plan, p.probe)
 	return nil
 }
 
@@ -470,6 +513,9 @@ func (p *Pinger) Stats() []TargetStats {
 			Target: t.name, Addr: t.addr, OneWay: t.clock.proven, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
 			Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
 			LastReply: t.lastReply, Unanswered: t.unanswered, Err: errors.Join(t.lastErr, t.dnsEr),
+		}
+		if t.idle {
+			out[i].Unanswered = 0 // its last probe may have left as it was taken out of use
 		}
 	}
 	return out

@@ -81,6 +81,49 @@ func TestRunMeasures(t *testing.T) {
 	})
 }
 
+// TestUse: only those in use are probed, at their own pace, and the others are not waited for.
+func TestUse(t *testing.T) {
+	needRoot(t)
+	silence(t)
+	p := open(t, Options{Targets: []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}})
+	for _, bad := range [][]int{nil, {3}, {-1}, {0, 1, 0}} {
+		wantKind(t, p.Use(bad), KindOptions)
+	}
+	p.probe(0)
+	p.probe(1)
+	if err := p.Use([]int{2, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Stats(); s[0].Unanswered != 0 || s[1].Unanswered == 0 || s[0].Sent != 1 {
+		t.Errorf("accounts %+v", s)
+	}
+	var hosts []int
+	ctx, cancel := context.WithCancel(t.Context())
+	p.o.OnSend = func(s link.Probe) {
+		if hosts = append(hosts, s.Host); len(hosts) == 3 {
+			if err := p.Use([]int{0}); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(hosts) == 5 {
+			cancel()
+		}
+	}
+	p.SetInterval(1)
+	if err := p.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if want := []int{2, 1, 2, 0, 0}; !slices.Equal(hosts, want) {
+		t.Errorf("probed %v, want %v", hosts, want)
+	}
+	if s := p.Stats(); s[0].Unanswered == 0 || s[1].Unanswered != 0 || s[2].Unanswered != 0 {
+		t.Errorf("accounts %+v", s)
+	}
+	if p.Interval() != minInterval {
+		t.Errorf("interval %v", p.Interval())
+	}
+}
+
 // TestMirror drives a pinger echo by echo against a reflector that lies, dawdles and stutters.
 func TestMirror(t *testing.T) {
 	everySocket(t, func(t *testing.T, kind socketKind, f family, a, b string) {

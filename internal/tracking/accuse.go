@@ -12,7 +12,9 @@ import (
 type trial struct {
 	// guessed says that both directions were loaded, so that the owner is only a guess.
 	guessed bool
+	// verdict is when the answer to it was in force, as far as is known: a router takes its time; inForce says that it is.
 	verdict unit.Time
+	inForce bool
 	// before is the delta at the verdict, in ms, against the replies that contradict it, swaps the verdicts turned over.
 	before  float64
 	against int
@@ -69,13 +71,13 @@ func (c *Controller) accuse(e *episode) {
 // starved says that a direction carried less lately than just before: its acknowledgements wait in the other's queue,
 // while the owner of a queue is served at its full rate.
 func (c *Controller) starved(d link.Direction, by float64, t unit.Time) bool {
-	last, _, ok := c.ledger.carried(d, t.Add(-lately), t)
+	last, _, ok := c.ledger.recent(d, t, lately)
 	if !ok {
 		return false
 	}
 	best := 0.0
 	for back := 25 * time.Millisecond; back <= 300*time.Millisecond; back += 25 * time.Millisecond {
-		if r, _, ok := c.ledger.carried(d, t.Add(-back-lately), t.Add(-back)); ok {
+		if r, _, ok := c.ledger.recent(d, t.Add(-back), lately); ok {
 			best = max(best, r)
 		}
 	}
@@ -85,7 +87,7 @@ func (c *Controller) starved(d link.Direction, by float64, t unit.Time) bool {
 // judge turns a verdict over that the delay does not respond to.
 func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	t := &e.trial
-	if e.all {
+	if e.all || !t.inForce {
 		return
 	}
 	since := s.Sent.Sub(t.verdict)
@@ -114,7 +116,17 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	c.set(e.owner, was.rate, link.CauseCapacity)
 	e.owner = other
 	e.entry, e.drained = [2]float64{}, 0
-	t.verdict, t.before, t.against = c.now, delta, 0
+	t.verdict, t.before, t.against, t.inForce = c.now, delta, 0, false
+}
+
+// answered notes when the router has taken the answer to a verdict.
+func (c *Controller) answered() {
+	e := &c.round
+	if t := &e.trial; e.on && t.guessed && !t.inForce {
+		if now := c.ledger.rate[e.owner]; now <= 1.01*c.ways[e.owner].rate || now < 0.97*t.saved[e.owner].rate {
+			t.inForce, t.verdict = true, c.now
+		}
+	}
 }
 
 // Bounds of a delay that cutting does not take away.
@@ -154,7 +166,7 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 			continue
 		}
 		// A source that does not respond keeps its queue full whatever we do: that is no floor.
-		if rate, _, ok := c.ledger.carried(d, t.Add(-lately), t); !ok || e.entry[d] <= 0 || rate > 0.8*e.entry[d] {
+		if rate, _, ok := c.ledger.recent(d, t, lately); !ok || e.entry[d] <= 0 || rate > 0.8*e.entry[d] {
 			return
 		}
 	}

@@ -138,6 +138,8 @@ const (
 	near = 1.04
 	// hover is the part of the threshold at which growth comes to rest.
 	hover = 0.5
+	// mostAhead is how far the rate may run ahead of the one in force.
+	mostAhead = 1.25
 	// longestStep bounds the time that one step may grow for.
 	longestStep = 0.1
 )

@@ -26,6 +26,12 @@ type episode struct {
 	drained float64
 	at      unit.Time // when drained was last brought forward
 	recent  recent
+	// counted says that the download was measured in this episode; until then before, the reply heard before, tells.
+	counted bool
+	before  struct {
+		at    unit.Time
+		delta float64
+	}
 	// floor is the delay that cutting did not take away, in ms, and low its least delta under load since lowAt.
 	floor, low float64
 	lowAt      unit.Time
@@ -40,6 +46,7 @@ func (c *Controller) threshold(e *episode, noise unit.Millis) float64 {
 func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 	e.recent.add(s.Received, raw)
 	delta := max(raw-e.floor, 0)
+	defer func() { e.before.at, e.before.delta = s.Received, delta }()
 	on := c.threshold(e, s.Noise)
 	for _, d := range both {
 		if e.ways[d] {
@@ -89,7 +96,7 @@ func (c *Controller) suspect(e *episode, s link.Sample, delta float64) {
 // begin starts an episode whose first late reply is in e.start and e.late.
 func (c *Controller) begin(e *episode) {
 	e.on, e.suspect, e.all = true, false, false
-	e.drained, e.at, e.entry = 0, e.start, [2]float64{}
+	e.drained, e.at, e.entry, e.counted = 0, e.start, [2]float64{}, false
 	e.trial = trial{}
 	for _, d := range both {
 		c.ways[d].climb = 0
@@ -151,7 +158,7 @@ func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sampl
 			continue
 		}
 		if d == link.Down {
-			c.drainDown(e, t, delta)
+			c.drainDown(e, t, delta, s)
 		} else {
 			c.drainUp(t, delta, s)
 		}
@@ -162,15 +169,21 @@ func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sampl
 	c.unremovable(e, t)
 }
 
-// drainDown measures the download by what comes in before the shaper, from when the late probe met the queue.
-func (c *Controller) drainDown(e *episode, t unit.Time, delta float64) {
+// drainDown measures the download by what comes in before the shaper, from when the late probe met the queue. Where that
+// has not been counted yet, the queue's growth tells: what goes in is our rate, and it takes 1 + growth times as long to
+// come out.
+func (c *Controller) drainDown(e *episode, t unit.Time, delta float64, s *link.Sample) {
 	w := &c.ways[link.Down]
-	from := max(e.start.Add(-millis(e.late)), t.Add(-window))
-	from = min(from, t.Add(-leastWindow))
-	if rate, _, ok := c.ledger.carried(link.Down, from, t); ok && rate > 0 {
+	if rate, ok := c.ledger.through(link.Down, e.start.Add(-millis(e.late)), t); ok {
 		w.capacity = rate
+		e.counted = true
+	} else if !e.counted && s != nil && s.Received > e.before.at && delta > e.before.delta {
+		growth := (delta - e.before.delta) / (float64(s.Received.Sub(e.before.at)) / 1e6)
+		w.capacity = lesser(w.capacity, c.ledger.rate[link.Down]*max(1-growth, leastDown))
 	}
-	c.set(link.Down, w.capacity*max(leastDown, c.law.share-(delta-c.law.target)/drain), link.CauseCut)
+	if w.capacity > 0 {
+		c.set(link.Down, w.capacity*max(leastDown, c.law.share-(delta-c.law.target)/drain), link.CauseCut)
+	}
 }
 
 // drainUp measures the upload by when what was sent before each late probe had left.
@@ -268,7 +281,7 @@ func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
 
 // blackout says that nothing comes in at all: the line is away, and no rate can help.
 func (c *Controller) blackout() bool {
-	rate, _, ok := c.ledger.carried(link.Down, c.now.Add(-lately), c.now)
+	rate, _, ok := c.ledger.recent(link.Down, c.now, lately)
 	return ok && rate*lately.Seconds() < packet
 }
 

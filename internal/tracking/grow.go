@@ -19,7 +19,7 @@ func (c *Controller) clear(e *episode, s link.Sample, delta float64) {
 	}
 	if e.ways[link.Down] {
 		if w := &c.ways[link.Down]; w.capacity > 0 {
-			if rate, _, ok := c.ledger.carried(link.Down, s.Received.Add(-lately), s.Received); ok {
+			if rate, _, ok := c.ledger.recent(link.Down, s.Received, lately); ok {
 				w.capacity = max(w.capacity, rate)
 			}
 		}
@@ -93,7 +93,11 @@ func (c *Controller) grow(d link.Direction) {
 	if k < 0 {
 		cause = link.CauseHold
 	}
-	c.set(d, w.rate+float64(w.rate*g*k*dt), cause)
+	to := w.rate + float64(w.rate*g*k*dt)
+	if k > 0 { // not ahead of what the router has been told: that is what the clear replies are about
+		to = min(to, max(w.rate, mostAhead*c.ledger.rate[d]))
+	}
+	c.set(d, to, cause)
 }
 
 // Times of a turn: only one of two loaded directions grows at a time, so that a queue says whose it is.

@@ -53,17 +53,32 @@ func (l *ledger) add(c link.Counters) {
 	l.n++
 }
 
-// at returns what had been counted at t, between two readings. Before the oldest and after the newest it returns those
-// themselves: the instant it speaks of is returned with it.
+// at returns what had been counted at t: between two readings in proportion, and after the newest what must have been
+// moved since, at the pace of the last readings and at most at our rate. Before the oldest it returns that one, with its
+// own instant.
 func (l *ledger) at(t unit.Time) (e entry, ok bool) {
-	n := l.size()
-	if n == 0 {
+	if l.n == 0 {
 		return e, false
 	}
-	if e = *l.newest(0); t >= e.at {
+	if e = *l.newest(0); t > e.at {
+		dt := t.Sub(e.at).Seconds()
+		for d := range e.moved {
+			e.asked[d] += float64(l.rate[d] * dt)
+			e.moved[d] += float64(l.pace(link.Direction(d)) * dt)
+		}
+		e.at = t
 		return e, true
 	}
-	for i := 1; i < n; i++ {
+	return l.known(t), true
+}
+
+// known is the same without the guess: the newest reading for everything after it.
+func (l *ledger) known(t unit.Time) entry {
+	e := *l.newest(0)
+	if t >= e.at {
+		return e
+	}
+	for i := 1; i < l.size(); i++ {
 		before := l.newest(i)
 		if before.at > t {
 			e = *before
@@ -75,22 +90,52 @@ func (l *ledger) at(t unit.Time) (e entry, ok bool) {
 			e.asked[d] = before.asked[d] + float64((e.asked[d]-before.asked[d])*part)
 		}
 		e.at = t
-		return e, true
+		break
 	}
-	return e, true
+	return e
 }
 
-// leastSpan is the shortest time over which two readings make a rate.
-const leastSpan = 10 * time.Millisecond
+// pace is how fast a direction moves since the newest reading, as far as it can be known: at our rate, where that was the
+// limit before, else as before.
+func (l *ledger) pace(d link.Direction) float64 {
+	rate, use, ok := l.recent(d, l.newest(0).at, lately)
+	switch {
+	case !ok:
+		return 0
+	case use > fullShare:
+		return l.rate[d]
+	}
+	return min(rate, l.rate[d])
+}
 
-// carried returns what a direction carried from one instant to another, in bit/s, and what share that is of what its
-// rate allowed.
-func (l *ledger) carried(d link.Direction, from, to unit.Time) (rate, use float64, ok bool) {
-	a, ok := l.at(from)
-	if !ok {
+// leastSpan is the shortest time over which two readings make a rate, stale how old the newest may be.
+const (
+	leastSpan = 10 * time.Millisecond
+	stale     = 3 * time.Second
+)
+
+// recent returns what a direction carried in the time before t, in bit/s, and what share that is of what its rate allowed:
+// over span, or over the last two readings where they are further apart.
+func (l *ledger) recent(d link.Direction, t unit.Time, span time.Duration) (rate, use float64, ok bool) {
+	if l.size() < 2 {
 		return 0, 0, false
 	}
-	b, _ := l.at(to)
+	last := l.newest(0)
+	if t.Sub(last.at) > stale {
+		return 0, 0, false
+	}
+	if t < last.at {
+		return l.carried(d, t.Add(-span), t)
+	}
+	return l.carried(d, min(last.at.Add(-span), l.newest(1).at), last.at)
+}
+
+// carried is the same from one instant to another.
+func (l *ledger) carried(d link.Direction, from, to unit.Time) (rate, use float64, ok bool) {
+	if l.n == 0 {
+		return 0, 0, false
+	}
+	a, b := l.known(from), l.known(to)
 	span := b.at.Sub(a.at)
 	if span < leastSpan {
 		return 0, 0, false
@@ -101,4 +146,30 @@ func (l *ledger) carried(d link.Direction, from, to unit.Time) (rate, use float6
 		use = moved / asked
 	}
 	return rate, use, true
+}
+
+// through returns what came through while a queue stood, from queued on, up to t: over the last window, or, where
+// readings are sparse, between two of them.
+func (l *ledger) through(d link.Direction, queued, t unit.Time) (rate float64, ok bool) {
+	if l.size() < 2 {
+		return 0, false
+	}
+	last := l.newest(0)
+	from := min(max(queued, t.Add(-window)), t.Add(-leastWindow))
+	if t.Sub(last.at) <= leastSpan { // read beside the probes
+		rate, _, ok = l.carried(d, from, t)
+		return rate, ok && rate > 0
+	}
+	// The oldest reading inside the window, or the newest one before it that the queue had been met by.
+	for i := 1; i < l.size(); i++ {
+		a := l.newest(i)
+		if a.at < queued {
+			return 0, false
+		}
+		if last.at.Sub(a.at) >= leastWindow {
+			rate, _, ok = l.carried(d, a.at, last.at)
+			return rate, ok && rate > 0
+		}
+	}
+	return 0, false
 }

@@ -136,6 +136,7 @@ func (c *Controller) Step(in Input) Output {
 			c.ledger.rate[d] = float64(a)
 		}
 	}
+	c.answered()
 	return c.output(before, c.wake(in, overdue))
 }
 
@@ -236,19 +237,19 @@ func (c *Controller) set(d link.Direction, r float64, cause link.Cause) {
 
 // limited says whether our rate was what limited a direction lately.
 func (c *Controller) limited(d link.Direction) bool {
-	_, use, ok := c.ledger.carried(d, c.now.Add(-lately), c.now)
+	_, use, ok := c.ledger.recent(d, c.now, lately)
 	return ok && use > fullShare
 }
 
 // use is how much of its rate, or of its capacity where that is less, a direction has used in the time before t.
 func (c *Controller) use(d link.Direction, t unit.Time, span time.Duration) float64 {
-	rate, use, ok := c.ledger.carried(d, t.Add(-span), t)
+	rate, use, ok := c.ledger.recent(d, t, span)
 	if !ok {
 		return 0
 	}
 	if w := &c.ways[d]; w.capacity > 0 {
 		use = max(use, min(rate/w.capacity, 1))
-	} else if other, _, ok := c.ledger.carried(1-d, t.Add(-span), t); ok && c.ways[d].rate >= float64(Unlimited) && rate+other > 0 {
+	} else if other, _, ok := c.ledger.recent(1-d, t, span); ok && c.ways[d].rate >= float64(Unlimited) && rate+other > 0 {
 		use = rate / max(rate, other) // nothing is known yet: judge by the other direction
 	}
 	return use
