@@ -33,6 +33,8 @@ const (
 	// make a reflector's silence its own.
 	lateLeast = 5.0
 	deaf      = 2
+	// clockGrain is what a one-way delay may exceed the round trip's by, in ms: reflectors tell whole milliseconds.
+	clockGrain = 1.0
 )
 
 // Sensor turns the replies of several reflectors into samples: delays over each reflector's own baseline. It is not safe
@@ -53,8 +55,9 @@ type flight struct {
 
 // host is one reflector.
 type host struct {
-	base base    // of round trips
-	way  [2]base // of one-way delays
+	base  base    // of round trips
+	way   [2]base // of one-way delays, by the clock numbered so
+	clock uint32
 	// noise is the mean of the squared delta on an idle line; noisy how many entered it.
 	noise float64
 	noisy int
@@ -145,9 +148,17 @@ func (s *Sensor) Reply(r link.Reply, idle bool) (link.Sample, bool) {
 		out.Noise = unit.Millis(math.Sqrt(h.noise))
 	}
 	if r.OneWay {
+		if r.Clock != h.clock { // delays by another clock say nothing about those by this one
+			h.clock = r.Clock
+			for d := range h.way {
+				h.way[d] = newBase(driftFor, driftParts)
+			}
+		}
 		out.OneWay = true
 		for _, d := range []link.Direction{link.Down, link.Up} {
-			out.Way.Set(d, unit.Millis(h.way[d].add(r.Received, float64(r.Delay.Get(d)), idle)))
+			// A clock that steps or drifts cannot make one way longer than the whole.
+			way := h.way[d].add(r.Received, float64(r.Delay.Get(d)), idle)
+			out.Way.Set(d, unit.Millis(min(way, delta+clockGrain)))
 		}
 	}
 	return out, true
