@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"time"
 
 	"wanctl/internal/link"
 	"wanctl/internal/reflector"
@@ -25,21 +24,20 @@ type tracked struct {
 	idleFor  idleness
 }
 
-// idleness follows since when a line has carried next to nothing.
+// idleness follows since when a line has carried next to nothing; 0 while it carries something.
 type idleness struct{ since unit.Time }
 
-// idleShare is the use of a direction, in parts of its capacity, below which it counts as idle, and idleAfter how long
-// both have to be before a round trip is the path's own.
-const (
-	idleShare = 0.10
-	idleAfter = time.Second
-)
+// idleShare is the use of a direction, in parts of its capacity, below which it counts as idle.
+const idleShare = 0.10
 
-func (i *idleness) step(now unit.Time, use link.Pair[float64], known bool) bool {
-	if !known || use.Down >= idleShare || use.Up >= idleShare {
+func (i *idleness) step(now unit.Time, use link.Pair[float64], known bool) unit.Time {
+	switch {
+	case !known || use.Down >= idleShare || use.Up >= idleShare:
+		i.since = 0
+	case i.since == 0:
 		i.since = now
 	}
-	return now.Sub(i.since) >= idleAfter
+	return i.since
 }
 
 func newTracked(opt WANOptions) (*tracked, error) {
@@ -61,7 +59,7 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates) 
 		t.sensor.Sent(p)
 	}
 	use, known := t.law.Use(now)
-	idle := t.idleFor.step(now, use, known)
+	idle := t.idleFor.step(now, use, known && t.sensor.Silence(now).Hosts == 0)
 	t.samples = t.samples[:0]
 	for _, r := range replies {
 		if s, ok := t.sensor.Reply(r, idle); ok {

@@ -23,10 +23,16 @@ const (
 	// stepFor is how long a shift must last on an idle line to be the path's, stepLeast what a shift is, in ms.
 	stepFor   = 5 * time.Second
 	stepLeast = 5.0
-	// alone is how many replies in a row have to be high at one reflector, while the others are low, to be its own.
-	alone = 16
+	// roundFor is over how long a reflector is compared with the others, and leastLows how many replies that takes.
+	roundFor  = 4 * time.Second
+	leastLows = 4
 	// noiseWeight is the weight of a new reply in a reflector's noise.
 	noiseWeight = 1.0 / 32
+	// noiseRoom is what a single reply may always add to it, and mostNoise the most it is believed to be, in ms.
+	noiseRoom, mostNoise = 5.0, 20.0
+	// calmAfter is how long a line must have been idle before a probe leaves that finds the path empty, and overtaken by how
+	// much a probe may be older than one already answered: reflectors are not equally far.
+	calmAfter, overtaken = time.Second, 100 * time.Millisecond
 	// openProbes is how many probes are remembered as under way.
 	openProbes = 64
 	// lateLeast is how late an unanswered probe is that counts as such, in ms, and deaf how many unanswered ones in a row
@@ -45,7 +51,8 @@ type Sensor struct {
 	// first is the number of the oldest probe that nothing sent later has overtaken, sent that of the next.
 	first, sent int
 	discarded   uint64
-	newest      unit.Time
+	newest      unit.Time // when the newest answered probe left
+	round       unit.Time // when the comparison in progress began
 }
 
 type flight struct {
@@ -61,9 +68,10 @@ type host struct {
 	// noise is the mean of the squared delta on an idle line; noisy how many entered it.
 	noise float64
 	noisy int
-	// low is the least delta of the last replies, and lows how many there were since it was started.
-	low, lastLow float64
-	lows         int
+	// low is the least delta of the round in progress, of so many replies; alone is that of the last round, where it stood
+	// out.
+	low, alone float64
+	lows       int
 	// missed counts probes in a row that were overtaken unanswered.
 	missed int
 	// delta is the newest, heard when.
@@ -81,7 +89,6 @@ func NewSensor(hosts int) *Sensor {
 		for d := range h.way {
 			h.way[d] = newBase(driftFor, driftParts)
 		}
-		h.lastLow = math.Inf(1)
 	}
 	return s
 }
@@ -122,9 +129,10 @@ func (s *Sensor) answered(r link.Reply) {
 	}
 }
 
-// Reply takes one reply in. idle says that the line has carried next to nothing for a while, so that what the reply took
-// is the path's own. A reply with an impossible round trip or from an unknown host makes no sample.
-func (s *Sensor) Reply(r link.Reply, idle bool) (link.Sample, bool) {
+// Reply takes one reply in. idleSince is since when the line has carried next to nothing, 0 while it carries something:
+// what left well after that met no queue of ours, and what it took is the path's own. A reply with an impossible round
+// trip, from an unknown host, or to a probe that left before one that has been answered, makes no sample.
+func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	if math.IsNaN(float64(r.RTT)) || r.RTT <= 0 || r.RTT > MaxRTT || r.Host < 0 || r.Host >= len(s.hosts) || r.Received < r.Sent {
 		s.discarded++
 		return link.Sample{}, false
@@ -132,14 +140,21 @@ func (s *Sensor) Reply(r link.Reply, idle bool) (link.Sample, bool) {
 	s.answered(r)
 	h := &s.hosts[r.Host]
 	h.missed = 0
-	if r.Received < h.heard {
-		return link.Sample{}, false // a late one says nothing new
+	if s.newest.Sub(r.Sent) > overtaken {
+		return link.Sample{}, false // what left later has been answered: this one tells of the past
 	}
-	s.newest = max(s.newest, r.Received)
+	s.newest = max(s.newest, r.Sent)
+	idle := idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter
 	delta := h.base.add(r.Received, float64(r.RTT), idle)
-	delta = s.lone(r.Host, delta)
+	if h.lows == 0 || delta < h.low {
+		h.low = delta
+	}
+	h.lows++
+	s.lone(r.Received)
 	if idle {
-		h.noise = filter.Blend(h.noise, delta*delta, max(noiseWeight, 1/float64(h.noisy+1)))
+		// One that stands out is no noise: something happened.
+		d := min(delta, max(noiseRoom, 3*math.Sqrt(h.noise)))
+		h.noise = min(filter.Blend(h.noise, d*d, max(noiseWeight, 1/float64(h.noisy+1))), mostNoise*mostNoise)
 		h.noisy = min(h.noisy+1, 1<<20)
 	}
 	h.delta, h.rtt, h.heard = unit.Millis(delta), r.RTT, r.Received
@@ -164,35 +179,38 @@ func (s *Sensor) Reply(r link.Reply, idle bool) (link.Sample, bool) {
 	return out, true
 }
 
-// lone moves the baseline of a reflector that is slow while the others are not: its own path changed. It returns the
-// delta after that.
-func (s *Sensor) lone(i int, delta float64) float64 {
-	h := &s.hosts[i]
-	if h.lows == 0 || delta < h.low {
-		h.low = delta
+// lone moves the baselines of reflectors that were slow for a whole round of time in which the others were not: their own
+// paths changed. A queue in front of the line is met by all.
+func (s *Sensor) lone(now unit.Time) {
+	if s.round == 0 {
+		s.round = now
 	}
-	if h.lows++; h.lows < alone {
-		return delta
+	if now.Sub(s.round) < roundFor {
+		return
 	}
-	h.lastLow, h.lows = h.low, 0
-	if len(s.hosts) < 3 || h.lastLow < stepLeast {
-		return delta
-	}
-	var others [MaxHosts]float64
+	s.round = now
+	var lows [MaxHosts]float64
 	n := 0
-	for k := range s.hosts {
-		if o := &s.hosts[k]; k != i && !math.IsInf(o.lastLow, 1) {
-			others[n] = o.lastLow
+	for i := range s.hosts {
+		if h := &s.hosts[i]; h.lows >= leastLows {
+			lows[n] = h.low
 			n++
 		}
 	}
-	if n < 2 || filter.Median(others[:n]) > stepLeast/2 {
-		return delta
+	clear := n >= 3 && filter.Median(lows[:n]) <= stepLeast/2
+	for i := range s.hosts {
+		h := &s.hosts[i]
+		switch {
+		case !clear || h.lows < leastLows || h.low < stepLeast:
+			h.alone = 0
+		case h.alone == 0:
+			h.alone = h.low
+		default: // for the second time in a row
+			h.base.shift(min(h.alone, h.low))
+			h.alone = 0
+		}
+		h.lows = 0
 	}
-	h.base.shift(h.lastLow)
-	delta = max(delta-h.lastLow, 0)
-	h.lastLow = 0
-	return delta
 }
 
 // Silence says what the probes tell that nothing has answered yet.

@@ -20,7 +20,6 @@ type trial struct {
 	against int
 	swaps   int
 	saved   [2]belief
-	busy    [2]bool
 }
 
 // belief is what was known of a direction before it was accused.
@@ -40,7 +39,6 @@ func (c *Controller) accuse(e *episode) {
 	for _, d := range both {
 		use[d] = c.use(d, t, 2*lately)
 		e.trial.saved[d] = belief{c.ways[d].capacity, c.ways[d].rate}
-		e.trial.busy[d] = use[d] >= idleShare
 	}
 	e.trial.verdict, e.trial.before = c.now, e.late
 	alone := func(d link.Direction) bool {
@@ -104,9 +102,10 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 		return
 	}
 	other := 1 - e.owner
-	if !t.busy[other] {
+	if c.use(other, c.now, 2*lately) < idleShare {
 		return // nothing moves there: it cannot be its queue
 	}
+	t.guessed = true
 	if t.swaps++; t.swaps >= mostSwaps {
 		e.all = true
 		return
@@ -122,7 +121,7 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 // answered notes when the router has taken the answer to a verdict.
 func (c *Controller) answered() {
 	e := &c.round
-	if t := &e.trial; e.on && t.guessed && !t.inForce {
+	if t := &e.trial; e.on && !t.inForce {
 		if now := c.ledger.rate[e.owner]; now <= 1.01*c.ways[e.owner].rate || now < 0.97*t.saved[e.owner].rate {
 			t.inForce, t.verdict = true, c.now
 		}

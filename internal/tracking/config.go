@@ -78,26 +78,36 @@ func (c *Config) bounds(d link.Direction) (lo, hi float64) {
 	return lo, hi
 }
 
-// law is a profile in numbers. All were found on a real kernel (docs/control.md); times are in milliseconds where a
-// delay is meant.
+// law is a profile in numbers; delays are in milliseconds. All were found by trying (docs/control.md).
 type law struct {
-	// on is the least delta that means a queue.
-	on float64
-	// share is how much of the measured capacity is used while a queue drains and right after it.
+	// on is the least delta that means a queue, and hover the part of it at which growth comes to rest.
+	on, hover float64
+	// share is how much of the measured capacity is used while a queue drains and right after it. Above 1 the queue is
+	// kept instead of emptied: a line whose capacity jumps is then never idle.
 	share float64
-	// target is the queue that a drain aims for.
-	target float64
+	// target is the queue that a drain aims for, and drain the time in which a download's shall get there. An upload's is
+	// our own sending: there is nobody to wait for.
+	target, drain float64
 }
 
 func (p Profile) law() law {
 	switch p {
 	case Latency:
-		return law{on: 5, share: 0.95, target: 0}
+		return law{on: 5, hover: 0.5, share: 0.95, target: 0, drain: 120}
 	case Throughput:
-		return law{on: 20, share: 1.0, target: 8}
+		return law{on: 40, hover: 0.7, share: 1.05, target: 20, drain: 250}
 	case Balanced:
 	}
-	return law{on: 8, share: 0.98, target: 2}
+	return law{on: 8, hover: 0.5, share: 0.98, target: 2, drain: 120}
+}
+
+// shared is a profile's law for two loaded directions of which only the round trip is known: a queue that is kept on one
+// way would stand in the other's light.
+func (p Profile) shared() law {
+	if p == Throughput {
+		return law{on: 20, hover: 0.5, share: 1.0, target: 8, drain: 120}
+	}
+	return p.law()
 }
 
 // Constants of the law, the same in every profile.
@@ -108,8 +118,8 @@ const (
 	off = 0.6
 	// sigmas is how many times a reflector's noise a delta must exceed.
 	sigmas = 3
-	// drain is the time in which a standing queue shall drain, in ms.
-	drain = 120.0
+	// drainUp is the time in which an upload's queue shall drain, in ms.
+	drainUp = 120.0
 	// leastDown and leastUp are the deepest cuts, as a share of the capacity: a download's senders starve below, while an
 	// upload's queue is our own.
 	leastDown, leastUp = 0.4, 0.2
@@ -136,8 +146,10 @@ const (
 	nearRate, farRate, mostRate, acceleration, provenRate = 0.08, 0.5, 3.0, 5.0, 1.0
 	// near is how far beyond the capacity last measured growth stays slow.
 	near = 1.04
-	// hover is the part of the threshold at which growth comes to rest.
-	hover = 0.5
+	// varyWeight is the weight of a new queue in how much the capacity varies from one to the next. Both growths get
+	// varyRate times that on top, and from lively on, no growth waits: what jumps down by half in a second jumps up as
+	// well.
+	varyWeight, varyRate, lively = 0.25, 6.0, 0.15
 	// mostAhead is how far the rate may run ahead of the one in force.
 	mostAhead = 1.25
 	// longestStep bounds the time that one step may grow for.

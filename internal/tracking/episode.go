@@ -1,6 +1,7 @@
 package tracking
 
 import (
+	"math"
 	"time"
 
 	"wanctl/internal/link"
@@ -128,6 +129,10 @@ func (c *Controller) end(e *episode) {
 		if w.capacity > 0 {
 			c.set(d, c.law.share*w.capacity, link.CauseCapacity)
 		}
+		if top := max(w.capacity, w.settled); w.settled > 0 {
+			change := math.Abs(w.capacity-w.settled) / top
+			w.vary += float64((change - w.vary) * varyWeight)
+		}
 		if guessed && same(w.capacity, w.settled) {
 			w.quiet = min(2*w.quiet, longSettle)
 		} else {
@@ -147,7 +152,7 @@ func same(a, b float64) bool { return b > 0 && a > 0.97*b && a < 1.03*b }
 
 // drain runs the law of the directions that an episode is of. s is the reply it is heard by; nil is silence.
 func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sample) {
-	if s != nil && e.trial.guessed {
+	if s != nil && e.ways[link.Down] && e.ways[link.Up] {
 		c.judge(e, *s, delta)
 	}
 	for _, d := range both {
@@ -182,7 +187,7 @@ func (c *Controller) drainDown(e *episode, t unit.Time, delta float64, s *link.S
 		w.capacity = lesser(w.capacity, c.ledger.rate[link.Down]*max(1-growth, leastDown))
 	}
 	if w.capacity > 0 {
-		c.set(link.Down, w.capacity*max(leastDown, c.law.share-(delta-c.law.target)/drain), link.CauseCut)
+		c.set(link.Down, w.capacity*max(leastDown, c.law.share-(delta-c.law.target)/c.law.drain), link.CauseCut)
 	}
 }
 
@@ -203,7 +208,7 @@ func (c *Controller) drainUp(t unit.Time, delta float64, s *link.Sample) {
 		return
 	}
 	queue := max(0, now.moved[link.Up]-p.bits-float64(w.capacity*t.Sub(p.at).Seconds()))
-	want := float64(c.law.share*w.capacity) - (queue-float64(c.law.target/1000*w.capacity))/(drain/1000)
+	want := float64(c.law.share*w.capacity) - (queue-float64(c.law.target/1000*w.capacity))/(drainUp/1000)
 	c.set(link.Up, max(leastUp*w.capacity, want), link.CauseCut)
 }
 

@@ -71,19 +71,20 @@ func (c *Controller) grow(d link.Direction) {
 	if w.proven > 0 && !doubted {
 		w.proven = 0
 	}
-	if !doubted && (c.now.Sub(w.since) < w.quiet || !c.turnOf(d)) {
+	wait := time.Duration(float64(w.quiet) * (1 - 0.75*min(w.vary/lively, 1)))
+	if !doubted && (c.now.Sub(w.since) < wait || !c.turnOf(d)) {
 		return
 	}
-	level := w.delta / (hover * w.on)
+	level := w.delta / (c.law.hover * w.on)
 	k := max(-1, 1-level)
-	g := nearRate
+	g := nearRate + float64(varyRate*w.vary)
 	switch {
 	case doubted:
 		g = provenRate
 	case w.settled > 0 && w.rate < near*w.settled || level > 1:
 		w.climb = 0
 	default:
-		w.climb = min(max(farRate, w.climb+float64(w.climb*acceleration*dt)), mostRate)
+		w.climb = min(max(farRate+float64(varyRate*w.vary), w.climb+float64(w.climb*acceleration*dt)), mostRate)
 		g = w.climb
 	}
 	if w.on <= 0 || k == 0 {

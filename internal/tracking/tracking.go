@@ -73,6 +73,8 @@ type way struct {
 	// since is when the last queue was gone, and quiet how long nothing grows after that.
 	since unit.Time
 	quiet time.Duration
+	// vary is how much the capacity changes from one queue to the next, as a share of it.
+	vary float64
 	// climb is the growth per second beyond the settled capacity; 0 when not climbing.
 	climb float64
 	// proven is a capacity that a guess put in doubt; 0 is none.
@@ -121,6 +123,10 @@ func (c *Controller) Step(in Input) Output {
 	before := link.Rates{Down: c.Rate(link.Down), Up: c.Rate(link.Up)}
 	for _, r := range in.Counters {
 		c.ledger.add(r)
+	}
+	c.law = c.cfg.Profile.law()
+	if !c.oneWay() && c.use(link.Down, in.Now, 2*lately) > busyShare && c.use(link.Up, in.Now, 2*lately) > busyShare {
+		c.law = c.cfg.Profile.shared()
 	}
 	for _, s := range in.Samples {
 		c.sample(s)
