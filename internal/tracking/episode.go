@@ -197,9 +197,9 @@ func (c *Controller) drainUp(t unit.Time, delta float64, s *link.Sample) {
 	if s != nil {
 		c.depart(*s, delta)
 	}
-	if rate, n := w.points.slope(); n >= 2 {
+	if rate, n := c.departed(); n >= 2 {
 		w.capacity = rate
-	} else if rate, ok := w.points.sinceBefore(); ok && n == 1 {
+	} else if rate, ok := c.firstDeparted(); ok && n == 1 {
 		w.capacity = lesser(w.capacity, rate)
 	}
 	p, ok := w.points.last()
@@ -207,7 +207,8 @@ func (c *Controller) drainUp(t unit.Time, delta float64, s *link.Sample) {
 	if !ok || !has || w.capacity <= 0 {
 		return
 	}
-	queue := max(0, now.moved[link.Up]-p.bits-float64(w.capacity*t.Sub(p.at).Seconds()))
+	gone, _ := c.ledger.at(p.sent)
+	queue := max(0, now.moved[link.Up]-gone.moved[link.Up]-float64(w.capacity*t.Sub(p.at).Seconds()))
 	want := float64(c.law.share*w.capacity) - (queue-float64(c.law.target/1000*w.capacity))/(drainUp/1000)
 	c.set(link.Up, max(leastUp*w.capacity, want), link.CauseCut)
 }
@@ -276,7 +277,8 @@ func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
 		// Nothing sent after that probe has left: that bounds what can have.
 		if p, ok := w.points.last(); ok {
 			if sent, has := c.ledger.at(q.Sent); has && c.now > p.at {
-				w.capacity = min(w.capacity, max(sent.moved[link.Up]-p.bits+packet, packet)/c.now.Sub(p.at).Seconds())
+				gone, _ := c.ledger.at(p.sent)
+				w.capacity = min(w.capacity, max(sent.moved[link.Up]-gone.moved[link.Up]+packet, packet)/c.now.Sub(p.at).Seconds())
 			}
 		}
 	}

@@ -10,10 +10,8 @@ import (
 func (c *Controller) clear(e *episode, s link.Sample, delta float64) {
 	if e.ways[link.Up] {
 		w := &c.ways[link.Up]
-		if a, ok := c.ledger.at(s.Sent); ok {
-			w.points.pass(point{s.Sent.Add(millis(delta)), a.moved[link.Up]})
-		}
-		if rate, ok := w.points.delivered(); ok && w.capacity > 0 {
+		w.points.pass(point{s.Sent.Add(millis(delta)), s.Sent})
+		if rate, ok := c.passed(); ok && w.capacity > 0 {
 			w.capacity = max(w.capacity, rate)
 		}
 	}
@@ -91,8 +89,8 @@ func (c *Controller) grow(d link.Direction) {
 		return
 	}
 	cause := link.CauseRaise
-	if k < 0 {
-		cause = link.CauseHold
+	if k < 0 { // back to where it comes to rest, and no further: with round trips alone the queue may be the other's
+		cause, g = link.CauseHold, nearRate
 	}
 	to := w.rate + float64(w.rate*g*k*dt)
 	if k > 0 { // not ahead of what the router has been told: that is what the clear replies are about

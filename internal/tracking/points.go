@@ -7,11 +7,9 @@ import (
 	"wanctl/internal/unit"
 )
 
-// point is a proved departure: by the instant at, everything up to bits had left the upload's queue.
-type point struct {
-	at   unit.Time
-	bits float64
-}
+// point is a proved departure: by the instant at, everything sent up to the instant sent had left the upload's queue. How
+// much that is, the ledger says; it may be known better later.
+type point struct{ at, sent unit.Time }
 
 // points are the departures of one queue, and those of the clear time before it.
 type points struct {
@@ -51,38 +49,6 @@ func (p *points) pass(x point) {
 	p.m++
 }
 
-// slope is the rate of departure over the standing queue, and over how many points.
-func (p *points) slope() (rate float64, n int) {
-	if p.n < 2 {
-		return 0, p.n
-	}
-	return between(p.ring[0], p.ring[p.n-1]), p.n
-}
-
-// sinceBefore is the rate from the last departure of the clear time to the first of the queue.
-func (p *points) sinceBefore() (float64, bool) {
-	if p.n == 0 || p.m == 0 {
-		return 0, false
-	}
-	a, b := p.before[p.m-1], p.ring[0]
-	if b.at.Sub(a.at) < leastSpan {
-		return 0, false
-	}
-	return between(a, b), true
-}
-
-// delivered is the rate of departure over the last four clear replies.
-func (p *points) delivered() (float64, bool) {
-	if p.n > 0 || p.m < len(p.before) {
-		return 0, false
-	}
-	a, b := p.before[0], p.before[p.m-1]
-	if b.at.Sub(a.at) < leastWindow {
-		return 0, false
-	}
-	return between(a, b), true
-}
-
 // last is the newest departure of the queue.
 func (p *points) last() (point, bool) {
 	switch {
@@ -94,15 +60,50 @@ func (p *points) last() (point, bool) {
 	return point{}, false
 }
 
-func between(a, b point) float64 {
-	return (b.bits - a.bits) / max(b.at.Sub(a.at), time.Millisecond).Seconds()
+// departed is the rate of departure over the standing queue, and over how many points it is known.
+func (c *Controller) departed() (rate float64, n int) {
+	p := &c.ways[link.Up].points
+	if p.n < 2 {
+		return 0, p.n
+	}
+	return c.between(p.ring[0], p.ring[p.n-1]), p.n
+}
+
+// firstDeparted is the rate from the last departure of the clear time to the first of the queue.
+func (c *Controller) firstDeparted() (float64, bool) {
+	p := &c.ways[link.Up].points
+	if p.n == 0 || p.m == 0 {
+		return 0, false
+	}
+	a, b := p.before[p.m-1], p.ring[0]
+	if b.at.Sub(a.at) < leastSpan {
+		return 0, false
+	}
+	return c.between(a, b), true
+}
+
+// passed is the rate of departure over the last four clear replies, where the counters of all of them have been read.
+func (c *Controller) passed() (float64, bool) {
+	p := &c.ways[link.Up].points
+	if p.n > 0 || p.m < len(p.before) {
+		return 0, false
+	}
+	a, b := p.before[0], p.before[p.m-1]
+	if b.at.Sub(a.at) < leastWindow || c.ledger.n == 0 || b.sent > c.ledger.newest(0).at.Add(leastSpan) {
+		return 0, false
+	}
+	return c.between(a, b), true
+}
+
+func (c *Controller) between(a, b point) float64 {
+	x, _ := c.ledger.at(a.sent)
+	y, _ := c.ledger.at(b.sent)
+	return (y.moved[link.Up] - x.moved[link.Up]) / max(b.at.Sub(a.at), time.Millisecond).Seconds()
 }
 
 // depart books what a reply proves about the upload.
 func (c *Controller) depart(s link.Sample, delta float64) {
-	if e, ok := c.ledger.at(s.Sent); ok {
-		c.ways[link.Up].points.add(point{s.Sent.Add(millis(delta)), e.moved[link.Up]})
-	}
+	c.ways[link.Up].points.add(point{s.Sent.Add(millis(delta)), s.Sent})
 }
 
 // recent are the newest deltas of an episode, in ms.
