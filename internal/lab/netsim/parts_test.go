@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
 
@@ -273,4 +274,20 @@ func TestCodelDropsOnlyAStandingQueue(t *testing.T) {
 	if n := drops(2410*ms, 3000*ms, 4*ms); n != 0 {
 		t.Errorf("%d drops below the target", n)
 	}
+}
+
+// A shaper that stood nearly still for a moment leaves no sender deaf to losses: a queue that would take minutes at that
+// rate is not what it takes to hear of the next loss.
+func TestAShaperThatStoodStillLeavesNobodyDeaf(t *testing.T) {
+	s := plain(20*time.Second, Flow{Kind: Bulk, Count: 4})
+	n := start(t, s)
+	n.SetShaper(0, link.Down, 38*unit.Mbps)
+	n.World().At(Epoch.Add(5*time.Second), func() { n.SetShaper(0, link.Down, unit.Kbps) })
+	n.World().At(Epoch.Add(5300*time.Millisecond), func() { n.SetShaper(0, link.Down, 20*unit.Mbps) })
+	n.Run(Epoch.Add(10 * time.Second))
+	was := n.Traffic(0).Down
+	n.Run(n.End())
+	is := n.Traffic(0).Down
+	within(t, "the share that the shaper drops", float64(is.FairDropped-was.FairDropped)/float64(is.Sent-was.Sent), 0, 0.02)
+	within(t, "the FIFO's delay", float64(phase(n, 10*time.Second, 20*time.Second).Quantile(0.95)), 0, 10)
 }

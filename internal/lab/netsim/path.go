@@ -123,7 +123,7 @@ func (p *path) step(now, dt, rev, base int64) {
 	for _, f := range p.flows {
 		queue := stand
 		if p.rate > 0 && f.shaper > 0 {
-			queue += int64(f.shaper / max(f.served/float64(dt), p.rate/float64(8*len(p.flows))))
+			queue += int64(min(f.shaper/max(f.served/float64(dt), p.rate/float64(8*len(p.flows))), float64(maxHeard)))
 		}
 		f.send(now, dt, ack, queue, base)
 		p.sum.sent += f.x
