@@ -36,6 +36,7 @@ type flow struct {
 	lossDue                 int64 // when the sender hears of a loss; 0 is none
 	deaf                    int64 // losses before this were answered already
 	heard                   int64 // last acknowledgement
+	least                   int64 // shortest round trip so far
 	patience                int64 // retransmission timeout now
 	limited                 bool
 
@@ -49,7 +50,7 @@ type flow struct {
 }
 
 func newFlow(now int64, total *float64) *flow {
-	return &flow{total: total, window: firstWindow, threshold: math.Inf(1), heard: now, patience: retransmitAfter, epoch: now}
+	return &flow{total: total, window: firstWindow, threshold: math.Inf(1), heard: now, least: math.MaxInt64 / 2, patience: retransmitAfter, epoch: now}
 }
 
 // flight is what the sender believes to be under way.
@@ -79,7 +80,7 @@ func (f *flow) offer(now int64, n float64) {
 
 // send moves what the sender sends in a step into f.x. ack is the delay in ns from delivery to acknowledgement, queue
 // the data's own queueing delay.
-func (f *flow) send(now, dt, ack, queue, base int64) {
+func (f *flow) send(now, dt, ack, queue int64) {
 	f.x = 0
 	if f.open {
 		if !f.closing {
@@ -96,7 +97,7 @@ func (f *flow) send(now, dt, ack, queue, base int64) {
 	if acked >= 1 {
 		f.heard, f.patience = now, retransmitAfter
 		f.again(f.gone * min(1, float64(dt)/float64(max(ack, 1))))
-		f.grow(now, acked, rtt, queue, base)
+		f.grow(now, acked, rtt)
 	}
 	if f.lossDue != 0 && now >= f.lossDue {
 		f.lossDue = 0
@@ -133,15 +134,17 @@ func (f *flow) again(b float64) {
 }
 
 // grow opens the window for acknowledged bytes.
-func (f *flow) grow(now int64, acked float64, rtt, queue, base int64) {
+func (f *flow) grow(now int64, acked float64, rtt int64) {
+	f.least = min(f.least, rtt)
 	if !f.limited {
 		f.epoch = max(f.epoch, now-int64(f.cube*1e9)) // an application that pauses does not earn window by waiting
 		return
 	}
 	if f.window < f.threshold {
 		f.window += acked
-		// HyStart (Linux tcp_cubic.c): leave slow start when the round trip grew by an eighth, 4 to 16 ms.
-		if queue > min(max(base/8, 4e6), 16e6) {
+		// HyStart (Linux tcp_cubic.c): leave slow start when the round trip grew by an eighth, 4 to 16 ms; be it in the
+		// other direction, where the acknowledgements wait.
+		if rtt > f.least+min(max(f.least/8, 4e6), 16e6) {
 			f.threshold = f.window
 			f.peak, f.friendly, f.cube, f.epoch = f.window, f.window, 0, now
 		}

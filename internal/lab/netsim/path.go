@@ -125,7 +125,7 @@ func (p *path) step(now, dt, rev, base int64) {
 		if p.rate > 0 && f.shaper > 0 {
 			queue += int64(min(f.shaper/max(f.served/float64(dt), p.rate/float64(8*len(p.flows))), float64(maxHeard)))
 		}
-		f.send(now, dt, ack, queue, base)
+		f.send(now, dt, ack, queue)
 		p.sum.sent += f.x
 		demand = demand || (f.bulk && f.limited)
 	}

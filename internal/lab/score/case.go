@@ -37,6 +37,9 @@ func ScenarioCase(name, dir string) (Case, error) {
 	if _, err := Story(s); err != nil {
 		return Case{}, err
 	}
+	if !slices.ContainsFunc(s.Flows, func(f scenario.Flow) bool { return f.Kind != scenario.Call }) {
+		return Case{}, fmt.Errorf("scenario %s loads no line, so there is nothing to compare; choose another", s.Name)
+	}
 	return Case{Name: s.Name, Scenario: s}, nil
 }
 

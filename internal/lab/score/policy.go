@@ -228,7 +228,9 @@ func loops(file *template.Template) func(*stage) ([]Line, error) {
 // fileOf makes a configuration file's template. percent takes a share of a rate.
 func fileOf(text string) *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"percent": func(p int, r unit.Rate) string { return fmt.Sprintf("%g", max(0.1, r.Scale(unit.PPM(p)*10_000).Mbps())) },
+		"percent": func(p int, r unit.Rate) string {
+			return fmt.Sprintf("%g", max(0.1, r.Scale(unit.PPM(p)*10_000).Mbps()))
+		},
 	}).Parse(text))
 }
 
