@@ -37,6 +37,7 @@ type flow struct {
 	deaf                    int64 // losses before this were answered already
 	heard                   int64 // last acknowledgement
 	least                   int64 // shortest round trip so far
+	born                    int64 // nothing is sent before this
 	patience                int64 // retransmission timeout now
 	limited                 bool
 
@@ -114,6 +115,9 @@ func (f *flow) send(now, dt, ack, queue int64) {
 	}
 	room := max(f.window-f.flight(), 0)
 	wish := f.backlog
+	if now < f.born {
+		wish = 0
+	}
 	if f.rate > 0 {
 		wish = min(wish, float64(f.rate*float64(dt)))
 	}

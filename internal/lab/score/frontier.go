@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"wanctl/internal/unit"
 )
@@ -167,51 +166,51 @@ func (b *Bench) Text(w io.Writer) error {
 	if len(groups) == 0 {
 		return nil
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	var t strings.Builder
 	for _, g := range groups {
-		g.rows(t, false)
+		g.table(&t, false)
 	}
 	all := Overall(groups)
 	if len(groups) > 1 {
-		all.rows(t, true)
+		all.table(&t, true)
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprint(w, "\n* on the frontier: no other policy delivers as much with as little delay. Oracles are bounds and no rivals.\n\n")
-	_, err := io.WriteString(w, all.Plot())
+	t.WriteString("* on the frontier: no other policy delivers as much with as little delay. Oracles are bounds and no rivals.\n\n")
+	t.WriteString(all.Plot())
+	_, err := io.WriteString(w, t.String())
 	return err
 }
 
-func (g *Group) rows(t io.Writer, won bool) {
-	title := g.Name
+// table prints the group; won says in how many cases each was on the frontier, instead of the time over 30 ms.
+func (g *Group) table(w io.Writer, won bool) {
+	title, wide, last := g.Name, 0, ">30 ms"
 	if g.Cases > 1 {
-		title = fmt.Sprintf("%s (%d cases)", g.Name, g.Cases)
+		title = fmt.Sprintf("%s, means of %d", g.Name, g.Cases)
 	}
-	last := ">30 ms"
 	if won {
 		last = "on the frontier"
 	}
-	fmt.Fprintf(t, "\n%s\t\n", title)
-	fmt.Fprintf(t, "\t\tdelivered\tp50\tp95\tp99\tround trip p95\tcommands/s\t%s\t\n", last)
 	for _, p := range g.Points {
-		sign := ""
+		wide = max(wide, len(p.Policy))
+	}
+	fmt.Fprintf(w, "%s\n  %-*s  delivered  added p50       p95       p99  both ways p95  commands/s  %s\n", title, wide+2, "", last)
+	for _, p := range g.Points {
+		sign, end := " ", fmt.Sprintf("%5.1f%%", 100*p.Over)
 		switch {
+		case p.Oracle:
+			sign = "o"
 		case p.Frontier:
 			sign = "*"
-		case p.Oracle:
-			sign = "oracle"
 		}
-		end := fmt.Sprintf("%.1f %%", 100*p.Over)
 		if won {
 			end = fmt.Sprintf("%d of %d", p.Won, g.Cases)
 			if p.Oracle {
-				end = ""
+				end = "-"
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.1f %%\t%s\t%s\t%s\t%s\t%.1f\t%s\t\n", sign, p.Policy, 100*p.Share,
+		fmt.Fprintf(w, "  %s %-*s  %8.1f%%  %9s %9s %9s  %13s  %10.1f  %s\n", sign, wide, p.Policy, 100*p.Share,
 			delay(p.P50), delay(p.P95), delay(p.P99), delay(p.RoundTripP95), p.Commands, end)
 	}
+	fmt.Fprintln(w)
 }
 
 // delay prints milliseconds to three digits.
