@@ -12,7 +12,7 @@ import (
 )
 
 type simBenchCmd struct {
-	Scenario []string      `short:"s" placeholder:"NAME" sep:"," help:"A scenario of the lab; may be repeated. Default: ten of them; none leaves them out."`
+	Scenario []string      `short:"s" placeholder:"NAME" sep:"," help:"A scenario of the lab; may be repeated. Default: eleven of them; none leaves them out."`
 	Policy   []string      `short:"p" placeholder:"NAME" sep:"," help:"Who sets the rates; may be repeated. Default: all but the further tunings; all is every one, list prints them."`
 	Traces   string        `placeholder:"DIR" help:"Also play every recording below this directory, mahimahi or t_s,mbps, plain or .gz; and the scenarios with theirs."`
 	Length   time.Duration `default:"2m" help:"How much of each recording is played."`
@@ -31,8 +31,9 @@ NAME.down with NAME.up both ways.
 
 What counts is two figures that pull against each other: how much of the capacity was delivered, and the delay that a small
 packet found in the bottleneck's queue. A policy marked * is on the frontier: no other delivers as much with as little
-delay. Oracles, marked o, know more than any controller can: what they leave nobody gets. Over several recordings
-the delivered share is the mean and a delay the geometric mean. Time in which the line carried less than a packet in 100 ms counts
+delay. Oracles, marked o, know the capacity beforehand or at once: what no controller can, and what knowing is worth. They
+deliver less than all where senders need time to fill a line that suddenly got wider. Over several recordings the delivered
+share is the mean and a delay the geometric mean. Time in which the line carried less than a packet in 100 ms counts
 nowhere. The figures of commands are those of the whole line.
 
 Example:

@@ -23,9 +23,12 @@ type Case struct {
 	Scenario *scenario.Scenario
 }
 
-// BenchScenarios are those of the shipped scenarios that the bench plays when none is named: steps, fast lines, radio.
+// BenchScenarios are those of the shipped scenarios that the bench plays when none is named: steps, fast lines, radio,
+// and a radio whose delay no shaper can take away.
 func BenchScenarios() []string {
-	return []string{"drop", "drop30", "drop70", "square", "full", "full-drop", "lte", "lte-driving", "starlink", "lte-taxi"}
+	return []string{
+		"drop", "drop30", "drop70", "square", "full", "full-drop", "lte", "lte-driving", "starlink", "lte-taxi", "loaded-floor",
+	}
 }
 
 // ScenarioCase is a shipped scenario, with the recordings below dir or, where that is empty, with their twins.

@@ -174,7 +174,7 @@ func (b *Bench) Text(w io.Writer) error {
 	if len(groups) > 1 {
 		all.table(&t, true)
 	}
-	t.WriteString("* on the frontier: no other policy delivers as much with as little delay. Oracles are bounds and no rivals.\n\n")
+	t.WriteString("* on the frontier: no other policy delivers as much with as little delay.\no an oracle: it knows what no controller can, and is no rival.\n\n")
 	t.WriteString(all.Plot())
 	_, err := io.WriteString(w, t.String())
 	return err

@@ -16,7 +16,7 @@ import (
 // Policy is one way to set the rates of a scenario's lines.
 type Policy struct {
 	Name, About string
-	// Oracle marks what knows more than any controller can: a bound, and no rival.
+	// Oracle marks what knows more than any controller can, and is no rival.
 	Oracle bool
 	// Extra policies are played when they are asked for by name, or with all.
 	Extra bool
