@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"wanctl/internal/daemon"
+	"wanctl/internal/lab/scenario"
 	"wanctl/internal/lab/score"
 )
 
 type simBenchCmd struct {
-	Scenario []string      `short:"s" placeholder:"NAME" sep:"," help:"A scenario of the lab; may be repeated. Default: eleven of them; none leaves them out."`
+	Scenario []string      `short:"s" placeholder:"NAME" sep:"," help:"A scenario of the lab, or a file of your own; may be repeated. Default: eleven of them; none leaves them out."`
 	Policy   []string      `short:"p" placeholder:"NAME" sep:"," help:"Who sets the rates; may be repeated. Default: all but the further tunings; all is every one, list prints them."`
 	Traces   string        `placeholder:"DIR" help:"Also play every recording below this directory, mahimahi or t_s,mbps, plain or .gz; and the scenarios with theirs."`
 	Length   time.Duration `default:"2m" help:"How much of each recording is played."`
@@ -100,7 +101,11 @@ func (c simBenchCmd) cases(app *App) ([]score.Case, error) {
 	}
 	var cases []score.Case
 	for _, n := range names {
-		one, err := score.ScenarioCase(n, c.Traces)
+		s, err := app.scenario(n, scenario.Options{TracesDir: c.Traces})
+		if err != nil {
+			return nil, err
+		}
+		one, err := score.ScenarioCase(s)
 		if err != nil {
 			return nil, err
 		}

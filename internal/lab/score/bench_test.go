@@ -21,12 +21,20 @@ import (
 	"wanctl/internal/unit"
 )
 
+func shipped(name string) (Case, error) {
+	s, err := scenario.Builtin(name, scenario.Options{})
+	if err != nil {
+		return Case{}, err
+	}
+	return ScenarioCase(s)
+}
+
 // bench plays scenarios under policies, both by name.
 func bench(t *testing.T, scenarios, policies []string, o BenchOptions) *Bench {
 	t.Helper()
 	var cases []Case
 	for _, n := range scenarios {
-		c, err := ScenarioCase(n, "")
+		c, err := shipped(n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +152,7 @@ func TestTheBenchDoesNotDependOnItsWorkers(t *testing.T) {
 func TestTheBenchFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c, err := ScenarioCase("drop", "")
+	c, err := shipped("drop")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,8 +165,8 @@ func TestTheBenchFails(t *testing.T) {
 	if _, err := PolicyNamed([]string{"magic"}); err == nil || !strings.Contains(err.Error(), "reference-owd") {
 		t.Errorf("an unknown policy gives %v", err)
 	}
-	for name, want := range map[string]string{"idle": "loads no line", "router-reboot": "no fault", "dorp": "did you mean drop"} {
-		if _, err := ScenarioCase(name, ""); err == nil || !strings.Contains(err.Error(), want) {
+	for name, want := range map[string]string{"idle": "loads no line", "router-reboot": "no fault"} {
+		if _, err := shipped(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}

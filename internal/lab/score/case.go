@@ -31,12 +31,8 @@ func BenchScenarios() []string {
 	}
 }
 
-// ScenarioCase is a shipped scenario, with the recordings below dir or, where that is empty, with their twins.
-func ScenarioCase(name, dir string) (Case, error) {
-	s, err := scenario.Builtin(name, scenario.Options{TracesDir: dir})
-	if err != nil {
-		return Case{}, err
-	}
+// ScenarioCase makes a case of a scenario. It fails for one that the simulator cannot tell, or that loads no line.
+func ScenarioCase(s *scenario.Scenario) (Case, error) {
 	if _, err := Story(s); err != nil {
 		return Case{}, err
 	}
