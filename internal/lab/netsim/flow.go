@@ -48,11 +48,20 @@ type flow struct {
 	served             float64 // bytes that left the shaper in this step
 	codel              codel
 	total              *float64 // bytes delivered, shared by the flows of one spec
+
+	// echo carries the acknowledgements, the other way: an open flow of what was delivered here; pending are its bytes of
+	// the next step.
+	echo    *flow
+	pending float64
 }
 
 func newFlow(now int64, total *float64) *flow {
 	return &flow{total: total, window: firstWindow, threshold: math.Inf(1), heard: now, least: math.MaxInt64 / 2, patience: retransmitAfter, epoch: now}
 }
+
+// ackShare is what acknowledgements weigh: one of 66 bytes, with its headers, for each two packets (Linux: delayed
+// acknowledgements with timestamps).
+const ackShare = 66.0 / (2 * Packet)
 
 // flight is what the sender believes to be under way.
 func (f *flow) flight() float64 { return f.shaper + f.fifo + f.pipe + f.gone }
@@ -85,8 +94,9 @@ func (f *flow) send(now, dt, ack, queue int64) {
 	f.x = 0
 	if f.open {
 		if !f.closing {
-			f.x = float64(f.rate * float64(dt))
+			f.x = float64(f.rate*float64(dt)) + f.pending
 		}
+		f.pending = 0
 		return
 	}
 	acked := f.pipe * min(1, float64(dt)/float64(max(ack, 1)))

@@ -20,6 +20,8 @@ type Net struct {
 	place    func(Kind) int
 	// stagger decides how far connections begin apart.
 	stagger *rand.Rand
+	// echoes are the bytes of acknowledgements delivered.
+	echoes float64
 }
 
 // New builds the scenario's network at [Epoch]. It fails with everything that is wrong with the scenario.
@@ -270,6 +272,11 @@ func (n *Net) begin(i int, end unit.Time, size, phase float64) {
 	var mine []*flow
 	for k := range max(f.Count, 1) {
 		fl := newFlow(l.t, &n.totals[i])
+		if f.Kind != Steady {
+			fl.echo = &flow{open: true, total: &n.echoes}
+			back := l.paths.Get(link.Down + link.Up - f.Dir)
+			back.flows = append(back.flows, fl.echo)
+		}
 		if k > 0 {
 			fl.born = l.t + int64(n.stagger.Float64()*float64(apart))
 		}

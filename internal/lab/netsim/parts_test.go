@@ -339,3 +339,23 @@ func TestAHostAnswersNoMoreThanItsQuota(t *testing.T) {
 	within(t, "answers of who counts them", float64(p.Stats()[0].Answered), 79, 82)
 	within(t, "answers of who does not", float64(p.Stats()[1].Answered), 398, 400)
 }
+
+// Acknowledgements take their part of the other direction: a download that fills its line takes 2.2 % of its rate from the
+// upload, whose bulk gives way, and neither is lost to the books.
+func TestAcknowledgementsLoadTheOtherDirection(t *testing.T) {
+	s := plain(30*time.Second, Flow{Kind: Bulk, Count: 4}, Flow{Kind: Bulk, Dir: link.Up})
+	n := start(t, s)
+	n.SetShaper(0, link.Down, 38*unit.Mbps)
+	n.SetShaper(0, link.Up, 2*unit.Mbps)
+	n.Run(n.End())
+	b, echoes := n.FlowBytes(), unit.Bytes(n.echoes).Per(30*time.Second).Mbps()
+	within(t, "acknowledgements of both, Mbit/s", echoes, 0.75, 0.87)
+	within(t, "the upload, Mbit/s", b[1].Per(30*time.Second).Mbps(), 1.0, 1.25)
+	within(t, "the line's upload, Mbit/s", n.Truth(0).Traffic.Up.Delivered.Per(30*time.Second).Mbps(), 1.85, 2)
+	s.Flows = []Flow{{Kind: Bulk, Stop: 5 * time.Second}}
+	n = start(t, s)
+	n.Run(n.End())
+	if f := n.lines[0].paths.Up.flows; len(f) != 0 {
+		t.Errorf("%d acknowledging flows outlive what they acknowledge", len(f))
+	}
+}

@@ -327,6 +327,7 @@ func (p *path) deliver(due int64) {
 		p.sum.delivered += f.x
 		if !f.open {
 			f.pipe += f.x
+			f.echo.pending += float64(f.x * ackShare)
 		}
 	}
 }
@@ -337,6 +338,8 @@ func (p *path) sweep() {
 	for _, f := range p.flows {
 		if !f.finished() {
 			keep = append(keep, f)
+		} else if f.echo != nil {
+			f.echo.closing = true
 		}
 	}
 	clear(p.flows[len(keep):])
