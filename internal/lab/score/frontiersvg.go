@@ -14,7 +14,7 @@ import (
 const (
 	panelWide, panelHigh = 300, 230
 	panelLeft, panelTop  = 42, 26
-	panelRight, panelLow = 12, 34
+	panelRight, panelLow = 28, 34
 	panelColumns         = 3
 	legendLine           = 18
 )
