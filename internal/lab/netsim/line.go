@@ -28,19 +28,21 @@ type line struct {
 	calls    []*Call
 	truth    Truth
 	gauge    gauge
+	quotas   []quota            // of the hosts
 	sparse   link.Pair[float64] // bytes of probes and calls, for the counters
 }
 
 func newLine(spec LinkSpec, index int, s *Scenario) *line {
 	l := &line{
 		spec: spec, step: int64(s.Step), chance: stream(s.Seed, 1, uint64(index)),
-		gauge: gauge{every: int64(s.Series), next: int64(s.Series)},
+		gauge: gauge{every: int64(s.Series), next: int64(s.Series)}, quotas: make([]quota, len(s.Hosts)),
 	}
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		ps := spec.path(d)
 		l.paths.Set(d, &path{
 			dir: d, supply: ps.Capacity.compile(), chance: stream(s.Seed, 2, uint64(index)<<1|uint64(d)),
 			scale: 1, prop: int64(ps.Delay), loss: ps.Loss.Factor(), limit: float64(ps.depth()),
+			radio: radio{most: int64(ps.LoadedDelay), share: ps.LoadedShare.Factor()},
 		})
 	}
 	return l
@@ -108,7 +110,7 @@ func (l *line) integrate() {
 	down, up := l.paths.Down, l.paths.Up
 	l.observe(l.step)
 	base := l.base()
-	toDown, toUp := up.wait(l.t)+up.sparse()+up.extra, down.wait(l.t)+down.sparse()+down.extra
+	toDown, toUp := up.wait(l.t)+up.sparse()+up.beyond(), down.wait(l.t)+down.sparse()+down.beyond()
 	down.step(l.t, l.step, toDown, base)
 	up.step(l.t, l.step, toUp, base)
 }
@@ -117,8 +119,8 @@ func (l *line) integrate() {
 func (l *line) observe(dt int64) {
 	down, up := l.paths.Down, l.paths.Up
 	out := l.black || l.out(down) || l.out(up)
-	addDown := time.Duration(down.wait(l.t) + down.sparse() + down.extra)
-	addUp := time.Duration(up.wait(l.t) + up.sparse() + up.extra)
+	addDown := time.Duration(down.wait(l.t) + down.sparse() + down.beyond())
+	addUp := time.Duration(up.wait(l.t) + up.sparse() + up.beyond())
 	lost := 1 - down.passes()*up.passes()
 	if l.black {
 		lost = 1
@@ -246,8 +248,8 @@ func (l *line) view() View {
 		v.FIFO.Set(d, unit.Bytes(p.fifo))
 		v.Queue.Set(d, unit.Bytes(p.shaped))
 	}
-	v.Down = unit.ToMillis(time.Duration(l.paths.Down.wait(l.t) + l.paths.Down.sparse() + l.paths.Down.extra))
-	v.Up = unit.ToMillis(time.Duration(l.paths.Up.wait(l.t) + l.paths.Up.sparse() + l.paths.Up.extra))
+	v.Down = unit.ToMillis(time.Duration(l.paths.Down.wait(l.t) + l.paths.Down.sparse() + l.paths.Down.beyond()))
+	v.Up = unit.ToMillis(time.Duration(l.paths.Up.wait(l.t) + l.paths.Up.sparse() + l.paths.Up.beyond()))
 	return v
 }
 

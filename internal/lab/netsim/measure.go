@@ -58,7 +58,7 @@ func (d *Delays) merge(o *Delays) {
 
 // Traffic is the truth about one direction's bytes.
 type Traffic struct {
-	// Sent by all flows, Delivered to their receivers; Queued stands in the shaper and the FIFO.
+	// Sent by all flows, with the acknowledgements of the other direction's; Delivered to their receivers; Queued stands in the shaper and the FIFO.
 	Sent, Delivered, Queued unit.Bytes
 	// TailDropped by the ISP's FIFO, FairDropped by our shaper, LineDropped at random.
 	TailDropped, FairDropped, LineDropped unit.Bytes

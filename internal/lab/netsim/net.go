@@ -18,6 +18,10 @@ type Net struct {
 	totals   []float64
 	probers  uint64
 	place    func(Kind) int
+	// stagger decides how far connections begin apart.
+	stagger *rand.Rand
+	// echoes are the bytes of acknowledgements delivered.
+	echoes float64
 }
 
 // New builds the scenario's network at [Epoch]. It fails with everything that is wrong with the scenario.
@@ -26,7 +30,7 @@ func New(s Scenario) (*Net, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	n := &Net{world: NewWorld(), scenario: s, totals: make([]float64, len(s.Flows))}
+	n := &Net{world: NewWorld(), scenario: s, totals: make([]float64, len(s.Flows)), stagger: stream(s.Seed, 6, 0)}
 	for i, l := range s.Links {
 		n.lines = append(n.lines, newLine(l, i, &s))
 	}
@@ -251,6 +255,11 @@ func (a *Arrivals) gap(chance *rand.Rand) time.Duration {
 	return max(time.Duration(chance.ExpFloat64()*float64(a.Every)), time.Millisecond)
 }
 
+// apart is how far the connections of one flow begin apart at most. Equal ones in one instant would stay equal for ever:
+// their queues would be as long, CoDel would drop from all of them at once, and the line would run dry where a kernel's,
+// whose connections never agree, stays full.
+const apart = int64(100 * time.Millisecond)
+
 // begin starts one instance of a flow that lasts until end; 0 lets it end by itself.
 func (n *Net) begin(i int, end unit.Time, size, phase float64) {
 	f := &n.scenario.Flows[i]
@@ -261,8 +270,16 @@ func (n *Net) begin(i int, end unit.Time, size, phase float64) {
 	l := n.line(f.Link)
 	p := l.paths.Get(f.Dir)
 	var mine []*flow
-	for range max(f.Count, 1) {
+	for k := range max(f.Count, 1) {
 		fl := newFlow(l.t, &n.totals[i])
+		if f.Kind != Steady {
+			fl.echo = &flow{open: true, total: &n.echoes}
+			back := l.paths.Get(link.Down + link.Up - f.Dir)
+			back.flows = append(back.flows, fl.echo)
+		}
+		if k > 0 {
+			fl.born = l.t + int64(n.stagger.Float64()*float64(apart))
+		}
 		fl.rate = float64(f.Limit) / 8e9
 		switch f.Kind {
 		case Bulk:

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
 
@@ -272,5 +273,89 @@ func TestCodelDropsOnlyAStandingQueue(t *testing.T) {
 	}
 	if n := drops(2410*ms, 3000*ms, 4*ms); n != 0 {
 		t.Errorf("%d drops below the target", n)
+	}
+}
+
+// A shaper that stood nearly still for a moment leaves no sender deaf to losses: a queue that would take minutes at that
+// rate is not what it takes to hear of the next loss.
+func TestAShaperThatStoodStillLeavesNobodyDeaf(t *testing.T) {
+	s := plain(20*time.Second, Flow{Kind: Bulk, Count: 4})
+	n := start(t, s)
+	n.SetShaper(0, link.Down, 38*unit.Mbps)
+	n.World().At(Epoch.Add(5*time.Second), func() { n.SetShaper(0, link.Down, unit.Kbps) })
+	n.World().At(Epoch.Add(5300*time.Millisecond), func() { n.SetShaper(0, link.Down, 20*unit.Mbps) })
+	n.Run(Epoch.Add(10 * time.Second))
+	was := n.Traffic(0).Down
+	n.Run(n.End())
+	is := n.Traffic(0).Down
+	within(t, "the share that the shaper drops", float64(is.FairDropped-was.FairDropped)/float64(is.Sent-was.Sent), 0, 0.02)
+	within(t, "the FIFO's delay", float64(phase(n, 10*time.Second, 20*time.Second).Quantile(0.95)), 0, 10)
+}
+
+// A radio adds its delay while the line is loaded, whoever shapes it, and takes it back gently.
+func TestARadioAddsDelayUnderLoad(t *testing.T) {
+	s := plain(30*time.Second, Flow{Kind: Bulk, Dir: link.Up, Start: 5 * time.Second, Stop: 20 * time.Second})
+	s.Step = 2 * time.Millisecond
+	s.Links[0].Up.LoadedDelay, s.Links[0].Up.LoadedShare = 60*time.Millisecond, 300_000
+	n := start(t, s)
+	n.SetShaper(0, link.Up, 6*unit.Mbps)
+	p, err := n.NewProber(ProberOptions{Hosts: []int{0}, Interval: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Run(n.End())
+	last := time.Duration(0)
+	for _, r := range p.Drain(nil) {
+		at, added := r.Sent.Sub(Epoch), r.RTT-20
+		switch {
+		case at < 5*time.Second || at > 21*time.Second:
+			within(t, "an echo on the idle line", float64(added), 0, 0.01)
+		case at > 6*time.Second && at < 20*time.Second:
+			within(t, "an echo under load", float64(added), 60, 63)
+		}
+		if here := r.Received.Sub(Epoch); here < last {
+			t.Fatalf("an echo of %v overtook the one before it", at)
+		} else {
+			last = here
+		}
+	}
+	within(t, "delivered under it", n.Truth(0).Traffic.Up.Use(), 0.60, 0.76)
+	// A third of the line's shaper is below the share: then nothing is added.
+	n = start(t, s)
+	n.SetShaper(0, link.Up, 2*unit.Mbps)
+	n.Run(n.End())
+	within(t, "lightly loaded", float64(n.Truth(0).Line.Up.Quantile(0.99)), 0, 10)
+}
+
+func TestAHostAnswersNoMoreThanItsQuota(t *testing.T) {
+	s := plain(20 * time.Second)
+	s.Hosts[0].PerSecond = 4
+	n := start(t, s)
+	p, err := n.NewProber(ProberOptions{Hosts: []int{0, 1}, Interval: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Run(n.End())
+	within(t, "answers of who counts them", float64(p.Stats()[0].Answered), 79, 82)
+	within(t, "answers of who does not", float64(p.Stats()[1].Answered), 398, 400)
+}
+
+// Acknowledgements take their part of the other direction: a download that fills its line takes 2.2 % of its rate from the
+// upload, whose bulk gives way, and neither is lost to the books.
+func TestAcknowledgementsLoadTheOtherDirection(t *testing.T) {
+	s := plain(30*time.Second, Flow{Kind: Bulk, Count: 4}, Flow{Kind: Bulk, Dir: link.Up})
+	n := start(t, s)
+	n.SetShaper(0, link.Down, 38*unit.Mbps)
+	n.SetShaper(0, link.Up, 2*unit.Mbps)
+	n.Run(n.End())
+	b, echoes := n.FlowBytes(), unit.Bytes(n.echoes).Per(30*time.Second).Mbps()
+	within(t, "acknowledgements of both, Mbit/s", echoes, 0.75, 0.87)
+	within(t, "the upload, Mbit/s", b[1].Per(30*time.Second).Mbps(), 1.0, 1.25)
+	within(t, "the line's upload, Mbit/s", n.Truth(0).Traffic.Up.Delivered.Per(30*time.Second).Mbps(), 1.85, 2)
+	s.Flows = []Flow{{Kind: Bulk, Stop: 5 * time.Second}}
+	n = start(t, s)
+	n.Run(n.End())
+	if f := n.lines[0].paths.Up.flows; len(f) != 0 {
+		t.Errorf("%d acknowledging flows outlive what they acknowledge", len(f))
 	}
 }

@@ -17,6 +17,7 @@ type path struct {
 	scale   float64 // share of the supply; 0 in a blackout
 	prop    int64   // one-way propagation
 	extra   int64   // the provider's delay beyond our link, now
+	radio   radio   // what the line itself adds while it is loaded
 	lossFar float64 // share lost beyond our link
 	loss    float64 // share lost on the line itself
 	limit   float64 // FIFO depth, bytes
@@ -64,9 +65,15 @@ func (p *path) sparse() int64 {
 	return int64(Packet / 2 / p.rate)
 }
 
+// beyond is what is added to propagation whatever stands in queues.
+func (p *path) beyond() int64 { return p.extra + p.radio.added }
+
 // idle says that the path stays as it is until somebody changes it.
 func (p *path) idle() bool {
-	if p.fifo != 0 || p.shaped != 0 {
+	if p.fifo != 0 || p.shaped != 0 || p.radio.added != 0 {
+		return false
+	}
+	if p.radio.most > 0 && p.openRate() > 0 {
 		return false
 	}
 	for _, f := range p.flows {
@@ -114,18 +121,19 @@ func (p *path) step(now, dt, rev, base int64) {
 	p.overflow = 0
 	if len(p.flows) == 0 && p.fifo == 0 && p.shaped == 0 {
 		p.hungry = false
+		p.radio.meter(now, dt, p.sum.delivered, p.supply, p.scale)
 		return
 	}
 	// A sender learns of no queue longer than this: it has timed out by then.
 	stand := min(p.wait(now), maxHeard)
-	ack := base + p.extra + min(rev, maxHeard)
+	ack := base + p.beyond() + min(rev, maxHeard)
 	demand := false
 	for _, f := range p.flows {
 		queue := stand
 		if p.rate > 0 && f.shaper > 0 {
-			queue += int64(f.shaper / max(f.served/float64(dt), p.rate/float64(8*len(p.flows))))
+			queue += int64(min(f.shaper/max(f.served/float64(dt), p.rate/float64(8*len(p.flows))), float64(maxHeard)))
 		}
-		f.send(now, dt, ack, queue, base)
+		f.send(now, dt, ack, queue)
 		p.sum.sent += f.x
 		demand = demand || (f.bulk && f.limited)
 	}
@@ -144,6 +152,7 @@ func (p *path) step(now, dt, rev, base int64) {
 		p.shape(now, dt, now+ack/2)
 	}
 	p.deliver(far)
+	p.radio.meter(now, dt, p.sum.delivered, p.supply, p.scale)
 	p.hungry = demand || p.fifo > Packet || p.shaped > Packet
 	if p.hungry {
 		p.sum.offered += capacity
@@ -318,6 +327,7 @@ func (p *path) deliver(due int64) {
 		p.sum.delivered += f.x
 		if !f.open {
 			f.pipe += f.x
+			f.echo.pending += float64(f.x * ackShare)
 		}
 	}
 }
@@ -328,6 +338,8 @@ func (p *path) sweep() {
 	for _, f := range p.flows {
 		if !f.finished() {
 			keep = append(keep, f)
+		} else if f.echo != nil {
+			f.echo.closing = true
 		}
 	}
 	clear(p.flows[len(keep):])

@@ -39,7 +39,7 @@ func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(r link.Rep
 		case CapacityShare, ProviderCongestion, PathChange, LineLoss, Blackout, eventKinds:
 		}
 	}
-	if l.black || goes >= l.paths.Up.passes() || answers >= share {
+	if l.black || goes >= l.paths.Up.passes() || answers >= share || !l.quotas[host].grant(sent, h.PerSecond) {
 		return
 	}
 	up, lost := l.paths.Up.packet(l.t)
@@ -64,10 +64,34 @@ func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(r link.Rep
 	})
 }
 
+// quota is what a host has left to answer.
+type quota struct {
+	left float64
+	at   unit.Time
+}
+
+// grant takes one answer, if there is one left.
+func (q *quota) grant(now unit.Time, perSecond int) bool {
+	if perSecond == 0 {
+		return true
+	}
+	most := max(1, float64(perSecond/2))
+	if q.at == 0 {
+		q.left = most
+	}
+	q.left = min(most, q.left+float64(now.Sub(q.at).Seconds()*float64(perSecond)))
+	q.at = now
+	if q.left < 1 {
+		return false
+	}
+	q.left--
+	return true
+}
+
 // packet is a small packet's one-way delay; lost says that the line stands still.
 func (p *path) packet(t int64) (d time.Duration, lost bool) {
 	wait := p.wait(t)
-	return time.Duration(p.prop + wait + p.sparse() + p.extra), wait >= horizon
+	return time.Duration(p.prop + wait + p.sparse() + p.beyond()), wait >= horizon
 }
 
 // Ping sends one echo now to a host of the scenario through a link; done runs when its reply arrives, and never when

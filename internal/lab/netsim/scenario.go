@@ -66,6 +66,10 @@ type PathSpec struct {
 	Depth time.Duration
 	// Loss is lost at random on the line.
 	Loss unit.PPM
+	// LoadedDelay is added by the line itself while it carries more than LoadedShare of its capacity, as radio
+	// schedulers do: delay that no shaper can take away.
+	LoadedDelay time.Duration
+	LoadedShare unit.PPM
 }
 
 func (p PathSpec) depth() unit.Bytes {
@@ -146,6 +150,8 @@ type Host struct {
 	Offset, Noise time.Duration
 	// Loss is the share of probes that it does not answer.
 	Loss unit.PPM
+	// PerSecond is how many probes it answers through one link, half a second's worth of them at once; 0 is all.
+	PerSecond int
 }
 
 // Ways says which directions something concerns.
@@ -227,6 +233,8 @@ func (s *Scenario) Validate() error {
 			bad(p.Delay >= 0 && p.Delay <= 10*time.Second, "link %q, %v: delay %v is outside 0 to 10s", l.Name, d, p.Delay)
 			bad(err != nil || p.depth() >= 2*Packet, "link %q, %v: a FIFO of %d bytes holds no two packets; set FIFO or Depth",
 				l.Name, d, p.depth())
+			bad(p.LoadedDelay >= 0 && p.LoadedDelay <= 10*time.Second && share(p.LoadedShare),
+				"link %q, %v: a delay of %v while over %v loaded is outside 0 to 10s over 0 to 100%%", l.Name, d, p.LoadedDelay, p.LoadedShare)
 			bad(share(p.Loss), "link %q, %v: loss %v is outside 0 to 100%%", l.Name, d, p.Loss)
 		}
 	}
@@ -236,8 +244,8 @@ func (s *Scenario) Validate() error {
 		}
 	}
 	for i, h := range s.Hosts {
-		bad(h.Name != "" && h.Offset >= 0 && h.Noise >= 0 && share(h.Loss),
-			"host %d %q: it needs a name, no negative offset or noise, and a loss of 0 to 100%%", i, h.Name)
+		bad(h.Name != "" && h.Offset >= 0 && h.Noise >= 0 && h.PerSecond >= 0 && share(h.Loss),
+			"host %d %q: it needs a name, no negative offset, noise or number of answers, and a loss of 0 to 100%%", i, h.Name)
 	}
 	for i, e := range s.Events {
 		if err := e.validate(len(s.Links), len(s.Hosts)); err != nil {

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"wanctl/internal/unit"
 )
 
 // The bins that a recording is cut into where nobody says otherwise, as in the shipped scenarios: rates over windows of
@@ -44,9 +42,6 @@ func Recording(dir, file string, length time.Duration) (Path, time.Duration, err
 	p := Path{Nominal: quantile(steps, 0.95)}
 	if p.Nominal < mbps(0.1) {
 		return Path{}, 0, fmt.Errorf("%s: carries nearly nothing in its first %s; it is no line", filepath.Join(dir, file), short(length))
-	}
-	if steps[0].Rate == 0 {
-		steps[0].Rate = unit.Rate(1) // a line that is out at its start, and still a line
 	}
 	p.Steps = merge(steps, length)
 	return p, length, nil

@@ -58,6 +58,8 @@ type BenchOptions struct {
 	Delay time.Duration
 	// Jitter is the standard deviation of what each probe's round trip gets on top.
 	Jitter time.Duration
+	// Seed decides every chance, beside what the scenarios themselves draw; 0 is 1.
+	Seed uint64
 	// Workers are how many runs go on at once; 0 is one per processor.
 	Workers int
 	// OnRun, when set, is told how many of all runs are done. It is called from one goroutine at a time.
@@ -67,7 +69,12 @@ type BenchOptions struct {
 // RunBench plays every case under every policy. The rows do not depend on the number of workers.
 func RunBench(ctx context.Context, cases []Case, policies []Policy, o BenchOptions) (*Bench, error) {
 	if len(cases) == 0 || len(policies) == 0 {
-		return nil, errors.New("the bench needs a case and a policy")
+		return nil, errors.New("the bench needs a case and a policy; name a scenario or a directory of recordings")
+	}
+	for what, d := range map[string]time.Duration{"command's delay": o.Delay, "probes' jitter": o.Jitter} {
+		if d < 0 || d > time.Second {
+			return nil, fmt.Errorf("the %s of %v is outside 0 to 1s", what, d)
+		}
 	}
 	all := len(cases) * len(policies)
 	rows, errs := make([][]Row, all), make([]error, all)
@@ -120,6 +127,7 @@ func runCase(c *Case, p *Policy, o *BenchOptions) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	story.Seed = max(o.Seed, 1)
 	for i := range story.Links {
 		story.Links[i].Jitter = o.Jitter
 	}
@@ -186,7 +194,7 @@ func newMeter(s *stage, sc *scenario.Scenario, line int) *meter {
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		m.lanes.Set(d, &lane{dark: darkOf(sc, line, d)})
 	}
-	any := false
+	filled := false
 	for _, f := range sc.Flows {
 		if f.Link != line {
 			continue
@@ -200,9 +208,9 @@ func newMeter(s *stage, sc *scenario.Scenario, line int) *meter {
 		default:
 			m.lanes.Get(f.Dir).loaded = true
 		}
-		any = true
+		filled = true
 	}
-	if !any {
+	if !filled {
 		return nil
 	}
 	m.span.from += time.Duration(report.RampS * float64(time.Second))

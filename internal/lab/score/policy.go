@@ -16,7 +16,7 @@ import (
 // Policy is one way to set the rates of a scenario's lines.
 type Policy struct {
 	Name, About string
-	// Oracle marks what knows more than any controller can: a bound, and no rival.
+	// Oracle marks what knows more than any controller can, and is no rival.
 	Oracle bool
 	// Extra policies are played when they are asked for by name, or with all.
 	Extra bool
@@ -61,8 +61,11 @@ func Policies() []Policy {
 const (
 	// staticShare is what people leave free: with a shaper at the line's rate the queue stands on the wrong side of it.
 	staticShare unit.PPM = 950_000
-	// oracleShare is the same of who cannot be wrong about the capacity: enough for what stands to drain.
+	// oracleShare is the same of who cannot be wrong about the capacity; oracleDrain the time in which what stands shall be
+	// gone, for which the rate goes down to oracleLeast of the capacity at most.
 	oracleShare unit.PPM = 980_000
+	oracleLeast unit.PPM = 250_000
+	oracleDrain          = 200 * time.Millisecond
 	// oracleEvery is how often an oracle sets its rate.
 	oracleEvery = 10 * time.Millisecond
 )
@@ -104,18 +107,28 @@ func static(rate func(*benchLine, link.Direction) unit.Rate) func(*stage) error 
 	}
 }
 
-// oracle sets the rate to the mean capacity of a window that lies from … to away from now, as soon as it is due.
+// oracle sets the rate to the mean capacity of a window that lies from … to away from now, less what drains the queue
+// that stands in front of the line in oracleDrain. Of the queue, too, it knows what it knows of the capacity: now, or
+// as late as to says. It acts as soon as it is due, without a command's delay.
 func oracle(from, to time.Duration) func(*stage) error {
 	return func(s *stage) error {
 		for i := range s.lines {
 			var was link.Rates
+			var stood []link.Pair[unit.Bytes] // newest last
+			late := max(0, int(-to/oracleEvery))
 			s.net.World().Every(oracleEvery, 0, func() {
 				now := s.net.Now()
+				stood = append(stood, s.net.View(i).FIFO)
+				known := stood[max(0, len(stood)-1-late)]
+				if len(stood) > late {
+					stood = stood[len(stood)-late:]
+				}
 				rates := was
 				for _, d := range []link.Direction{link.Down, link.Up} {
 					begin, end := max(now.Add(from), netsim.Epoch), max(now.Add(to), netsim.Epoch.Add(oracleEvery))
+					c := s.net.Capacity(i, d, begin, end)
 					// No rate is no shaper, which is not what an outage asks for.
-					rates.Set(d, max(s.net.Capacity(i, d, begin, end).Scale(oracleShare), unit.Kbps))
+					rates.Set(d, max(c.Scale(oracleShare)-known.Get(d).Per(oracleDrain), c.Scale(oracleLeast), unit.Kbps))
 				}
 				if rates == was {
 					return

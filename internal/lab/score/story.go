@@ -26,9 +26,6 @@ func Story(s *scenario.Scenario) (netsim.Scenario, error) {
 		if l.ICMP == scenario.ICMPFirst {
 			cannot("provider that lets echoes pass (%s)", l.Name)
 		}
-		if l.Down.LoadedDelay != 0 || l.Up.LoadedDelay != 0 {
-			cannot("delay of a loaded radio (%s)", l.Name)
-		}
 		out.Links = append(out.Links, netsim.LinkSpec{
 			Name: l.Name, Down: pathOf(&l.Down, l.Delay/2), Up: pathOf(&l.Up, l.Delay/2),
 		})
@@ -40,10 +37,7 @@ func Story(s *scenario.Scenario) (netsim.Scenario, error) {
 		out.Flows = append(out.Flows, flowOf(&f))
 	}
 	for i, r := range s.Reflectors {
-		out.Hosts = append(out.Hosts, netsim.Host{Name: fmt.Sprintf("reflector %d", i+1), Offset: r.Extra})
-		if r.PerSecond != 0 {
-			cannot("reflector that counts what it answers")
-		}
+		out.Hosts = append(out.Hosts, netsim.Host{Name: fmt.Sprintf("reflector %d", i+1), Offset: r.Extra, PerSecond: r.PerSecond})
 		for k, c := range r.Changes {
 			e := netsim.Event{Kind: netsim.HostSlow, At: c.At, Link: netsim.AnyLink, Host: i, Delay: c.Extra - r.Extra}
 			if c.Dead {
@@ -68,18 +62,21 @@ func Story(s *scenario.Scenario) (netsim.Scenario, error) {
 	return out, out.Validate()
 }
 
+// outage is what a line carries that carries nothing: as on the kernel, where a rate of nothing would silence the line for
+// longer than that lasts.
+const outage = 100 * unit.Kbps
+
 func pathOf(p *scenario.Path, delay time.Duration) netsim.PathSpec {
 	out := netsim.PathSpec{
 		Delay: delay, Loss: p.Loss,
 		// As the kernel's: at least ten full packets with their headers.
 		FIFO: max(15_140, p.Nominal.Over(p.FIFO)),
 	}
-	for _, st := range p.Steps {
-		out.Capacity.Points = append(out.Capacity.Points, netsim.Point{At: st.At, Rate: st.Rate})
+	if p.LoadedDelay > 0 {
+		out.LoadedDelay, out.LoadedShare = p.LoadedDelay, p.LoadedShare
 	}
-	// The simulator takes a line's first rate for what it is sold as, which may not be nothing.
-	if first := out.Capacity.Points; first[0].Rate == 0 {
-		first[0].Rate = unit.Kbps
+	for _, st := range p.Steps {
+		out.Capacity.Points = append(out.Capacity.Points, netsim.Point{At: st.At, Rate: max(st.Rate, outage)})
 	}
 	return out
 }
