@@ -68,10 +68,10 @@ func Play(ctx context.Context, plan Plan, dir, kernel string, say io.Writer) err
 	p := &play{plan: plan, dir: dir, say: say, gone: make([]bool, len(plan.Scenario.Links))}
 	meta := report.Meta{
 		Schema: report.MetaSchema, Controller: plan.Controller, Scenario: plan.Scenario, Clock: "real", Kernel: kernel,
-		Version: plan.Version, ControllerCPUS: -1,
+		Version: plan.Version,
 	}
 	if plan.Virtual {
-		meta.Clock = "virtual"
+		meta.Clock, meta.ControllerCPUS = "virtual", -1
 	}
 	if err := p.prepare(ctx); err != nil {
 		return errors.Join(err, p.stop())
@@ -411,7 +411,7 @@ func (p *play) write(meta *report.Meta) error {
 		meta.ControllerExits = append(meta.ControllerExits, s.exits...)
 		meta.ControllerRSS += s.rss
 		if !p.plan.Virtual {
-			meta.ControllerCPUS = max(0, meta.ControllerCPUS) + s.cpuS
+			meta.ControllerCPUS += s.cpuS
 		}
 	}
 	return errors.Join(append(errs, p.out.Close(), writeMeta(p.dir, meta))...)

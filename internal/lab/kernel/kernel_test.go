@@ -370,6 +370,40 @@ func TestAControllerThatEnds(t *testing.T) {
 	}
 }
 
+// With the host's clock a controller's CPU time and memory are counted; a virtual one hides the former. Whether the host
+// was fast enough for the figures is not asked here.
+func TestRealTimeCountsTheController(t *testing.T) {
+	sc := short(t, "duration: 2s\nlinks: [{name: wan1, delay: 20ms, down: 20, up: 8}]\nflows: [{from: 500ms}]\n")
+	machine(t)
+	for _, clock := range []string{"real", "virtual"} {
+		t.Run(clock, func(t *testing.T) {
+			t.Parallel()
+			s := session(t, sc, Fast)
+			s.RealTime = clock == "real"
+			raw, err := s.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := report.Evaluate(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Clock != clock {
+				t.Errorf("the clock is %s", r.Clock)
+			}
+			if r.ControllerRSS == nil || *r.ControllerRSS < 1<<20 {
+				t.Errorf("memory %v, want at least a MiB", r.ControllerRSS)
+			}
+			if known := r.ControllerCPUS != nil && *r.ControllerCPUS > 0; known != s.RealTime {
+				t.Errorf("CPU time %v under a %s clock", r.ControllerCPUS, clock)
+			}
+			if s.RealTime && r.WallS < 8 { // settle, the scenario, and late answers
+				t.Errorf("it took %.1f s, and the story alone has 10", r.WallS)
+			}
+		})
+	}
+}
+
 // The packages that speak with CAKE are tested where there is one. Their tests are built with the tag lab.
 func TestCakeInTheMachine(t *testing.T) {
 	img := machine(t)
