@@ -48,6 +48,8 @@ type Config struct {
 	Daily int
 	// StaticDeadBand is the dead band for raises while the daily budget is untouched: 0 for policy steps.
 	StaticDeadBand unit.PPM
+	// RaiseEvery is the least time between two raises of a direction; a cut never waits. 0 for policy steps.
+	RaiseEvery time.Duration
 	// ReadEvery is the least time between two operations when the later is only there to read counters.
 	ReadEvery time.Duration
 	// Reads asks for such reads. Without it counters come with writes and re-assertions only.
@@ -63,6 +65,7 @@ func (c Config) withDefaults() Config {
 	c.Quantum = max(c.Quantum, 1)
 	c.Daily = max(c.Daily, 0)
 	c.StaticDeadBand = max(c.StaticDeadBand, 0)
+	c.RaiseEvery = max(c.RaiseEvery, 0)
 	if c.ReadEvery <= 0 {
 		c.ReadEvery = DefaultReadEvery
 	}
@@ -185,6 +188,7 @@ type Actuator struct {
 	pretend   link.Rates      // dry run: the rates in force as if we had written
 	refused   link.Pair[refusal]
 	heldSince link.Pair[unit.Time]
+	raisedAt  link.Pair[unit.Time] // when a raise was last issued
 	hold      link.Pair[Hold]
 
 	budget budget
@@ -361,7 +365,10 @@ func (a *Actuator) issue(op Op) {
 		}
 		a.heldSince.Set(d, 0)
 		a.hold.Set(d, HoldFlight)
-		raise = raise || !over(a.inForce(d), w)
+		if !over(a.inForce(d), w) {
+			raise = true
+			a.raisedAt.Set(d, a.now)
+		}
 		if a.cfg.DryRun {
 			a.hold.Set(d, HoldDryRun)
 			a.pretend.Set(d, w)

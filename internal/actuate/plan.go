@@ -26,6 +26,8 @@ const (
 	HoldBand
 	// HoldBurst: the raise waits for the transport's writes per second.
 	HoldBurst
+	// HoldPace: the last raise of this direction is too young.
+	HoldPace
 	// HoldDaily: the day's budget is spent; one raise a minute.
 	HoldDaily
 	// HoldForeign: somebody else writes our queues; raises stop.
@@ -36,7 +38,7 @@ const (
 
 var holdNames = [...]string{
 	HoldNone: "none", HoldFlight: "in_flight", HoldRead: "reading_first", HoldBackoff: "backing_off",
-	HoldStopped: "stopped", HoldRefused: "refused", HoldBand: "dead_band", HoldBurst: "burst", HoldDaily: "daily_budget",
+	HoldStopped: "stopped", HoldRefused: "refused", HoldBand: "dead_band", HoldBurst: "burst", HoldPace: "pace", HoldDaily: "daily_budget",
 	HoldForeign: "foreign_writer", HoldDryRun: "dry_run",
 }
 
@@ -163,8 +165,14 @@ func (a *Actuator) raiseHold(d link.Direction, w, cur unit.Rate) (Hold, unit.Tim
 	if until := a.budget.raiseFree(); a.now < until {
 		return HoldDaily, until
 	}
+	if at := a.raisedAt.Get(d); a.cfg.RaiseEvery > 0 && at != 0 && a.now < at.Add(a.cfg.RaiseEvery) {
+		return HoldPace, at.Add(a.cfg.RaiseEvery)
+	}
 	last := a.heldSince.Get(d).Add(HeldAtMost)
-	if a.now < last && w-cur <= cur.Scale(a.budget.band()) {
+	// The ceiling is worth a write of its own: nothing more will follow it. Only a band that the day's writes have widened
+	// holds it back.
+	top := w == a.whole(a.cfg.Ceiling.Get(d)) && a.budget.band() == a.cfg.StaticDeadBand && a.cfg.StaticDeadBand > 0
+	if !top && a.now < last && w-cur <= cur.Scale(a.budget.band()) {
 		return HoldBand, last
 	}
 	return HoldNone, 0

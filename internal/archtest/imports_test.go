@@ -21,7 +21,7 @@ var (
 	words     = []string{"internal/unit", "internal/link"}
 	judgement = append(slices.Clone(words), "internal/filter")
 	paper     = append(slices.Clone(judgement), "internal/reflector", "internal/shaper", "internal/steer",
-		"internal/health", "internal/actuate")
+		"internal/health", "internal/actuate", "internal/tracking")
 	hands    = words
 	assembly = append(slices.Clone(paper), "internal/config", "internal/state", "internal/probe", "internal/routeros",
 		"internal/cake", "internal/systemd")
@@ -33,6 +33,7 @@ var (
 		"internal/filter":    words,
 		"internal/reflector": judgement,
 		"internal/shaper":    judgement,
+		"internal/tracking":  judgement,
 		"internal/steer":     judgement,
 		"internal/actuate":   judgement,
 		"internal/health":    judgement,
@@ -68,7 +69,7 @@ var (
 	// pure packages get time, chance and the outside world as data.
 	pure = []string{
 		"internal/unit", "internal/link", "internal/filter", "internal/reflector", "internal/shaper",
-		"internal/steer", "internal/actuate", "internal/health",
+		"internal/tracking", "internal/steer", "internal/actuate", "internal/health",
 	}
 	impure = []string{"os", "net", "log", "log/slog", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand", "sync"}
 

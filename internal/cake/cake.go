@@ -31,8 +31,9 @@ type Conn struct {
 	nl  *netlink.Conn
 	raw *exchange // the same socket, without allocation
 
-	links [2]Interface // what Exchange reads into, so that it allocates nothing
-	cakes [2]Cake
+	links   [2]Interface // what Exchange reads into, so that it allocates nothing
+	counted Interface    // and what Counters does
+	cakes   [2]Cake
 }
 
 // namedNetNS is where `ip netns` keeps its names (ip-netns(8)).

@@ -370,6 +370,24 @@ func (l *Line) Exchange(ctx context.Context, want *link.Rates) (link.Report, err
 	return r, both(failed, read, sent)
 }
 
+// Counters reads what the line carried: what came in on the upload's interface, before the download's queue, and what left
+// on it. It allocates nothing and may be called from any goroutine.
+func (l *Line) Counters() (link.Counters, error) {
+	c := l.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.patient(context.Background()); err != nil {
+		return link.Counters{}, c.fail(opReadLink, l.upl, err)
+	}
+	began := l.now()
+	i := &c.counted
+	if err := c.readLink(l.upl, i, true); err != nil {
+		return link.Counters{}, err
+	}
+	ended := l.now()
+	return link.Counters{At: began + (ended-began)/2, Rx: i.Rx, Tx: i.Tx}, nil
+}
+
 var directions = [2]link.Direction{link.Down, link.Up}
 
 // indexes finds both interfaces.

@@ -45,7 +45,7 @@ var wanKeys = slices.Concat(
 		},
 		{
 			path: cm + ".policy", typ: typeWord, def: "steps", words: []string{"steps", "tracking"},
-			doc: "The law that moves the rates. steps: four states with a floor each. tracking is not built yet and refused.",
+			doc: "The law that moves the rates. tracking: measures what the line carries and keeps just under it. steps: four states with a floor each.",
 		},
 		{
 			path: cm + ".interval_ms", typ: typeInteger, unit: "ms", def: "2000", min: 50, max: 60_000,
@@ -104,6 +104,10 @@ var wanKeys = slices.Concat(
 		{
 			path: cm + ".profile", typ: typeWord, def: "balanced", words: []string{"latency", "balanced", "throughput"}, off: true,
 			doc: "What policy tracking favours. No effect under steps.",
+		},
+		{
+			path: cm + ".one_way", typ: typeBool, def: "true", off: true,
+			doc: "Policy tracking: ask the reflectors for their clock (ICMP timestamps), which tells which way the delay is. Needs CAP_NET_RAW; round trips do without.",
 		},
 		{
 			path: cm + ".soft_red_action", typ: typeWord, def: "clamp", words: []string{"clamp", "hold"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"wanctl/internal/link"
 	"wanctl/internal/shaper"
+	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
 
@@ -80,8 +82,12 @@ type WAN struct {
 	Qdisc Qdisc
 	// Enabled false: measure, decide and log, but never write to the router.
 	Enabled bool
-	// Policy is "steps"; Profile is tracking's.
+	// Policy is "steps" or "tracking"; Profile is tracking's.
 	Policy, Profile string
+	// Tracking is the ready configuration of the policy "tracking", nil under steps. Shaper then gives the states only.
+	Tracking *tracking.Config
+	// OneWay asks reflectors for one-way delays, under tracking.
+	OneWay bool
 	// Period is the controller's, 50 ms to 60 s.
 	Period time.Duration
 	OnExit OnExit
@@ -136,9 +142,6 @@ func (p *parser) wan() *WAN {
 	w.Qdisc = p.qdisc(w.Router.Transport == TransportLinux)
 	p.reflectors(w)
 	steps := w.Policy == "steps"
-	if !steps {
-		p.errorf(p.at(cm+".policy"), cm+".policy", "use steps", "policy tracking is not built yet")
-	}
 	p.control(steps)
 	p.files(w.LockFile, w.StateFile, w.FeedFile)
 	p.namedLike(w.Name)
@@ -146,6 +149,9 @@ func (p *parser) wan() *WAN {
 		return nil
 	}
 	w.Shaper = p.shaper(w.Period)
+	if !steps {
+		w.Tracking, w.OneWay = p.tracking(w), p.flag(cm+".one_way")
+	}
 	for d, key := range map[link.Direction]string{link.Down: cm + ".download", link.Up: cm + ".upload"} {
 		base := w.Shaper.Down.Ceiling
 		if d == link.Up {
@@ -156,7 +162,11 @@ func (p *parser) wan() *WAN {
 		}
 		w.Base.Set(d, base)
 	}
-	if err := w.Shaper.Validate(); err != nil {
+	err := w.Shaper.Validate()
+	if w.Tracking != nil {
+		err = errors.Join(err, w.Tracking.Validate())
+	}
+	if err != nil {
 		p.errorf(p.at(cm), cm, "", "%v", err)
 		return nil
 	}
@@ -204,6 +214,10 @@ func (p *parser) reflectors(w *WAN) {
 	}
 	at, key := p.at(cm+".ping_hosts"), cm+".ping_hosts"
 	median := p.flag(cm + ".use_median_of_three")
+	if w.Policy == "tracking" {
+		p.trackingReflectors(w)
+		return
+	}
 	w.MedianOfThree = median && len(w.PingHosts) >= 3
 	switch n := len(w.PingHosts); {
 	case median && n < 3:
@@ -226,8 +240,10 @@ func (p *parser) control(steps bool) {
 		p.floors(down, true)
 		p.floors(up, false)
 		p.require(down+".ceiling_mbps", up+".ceiling_mbps", th+"target_bloat_ms", th+"warn_bloat_ms")
-		if p.has(cm + ".profile") {
-			p.warnf(p.at(cm+".profile"), cm+".profile", "remove it", "has no effect under policy steps")
+		for _, k := range []string{cm + ".profile", cm + ".one_way"} {
+			if p.has(k) {
+				p.warnf(p.at(k), k, "remove it", "has no effect under policy steps")
+			}
 		}
 	}
 	for _, d := range []string{down, up} {

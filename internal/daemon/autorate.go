@@ -14,6 +14,7 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/link"
+	"wanctl/internal/probe"
 	"wanctl/internal/state"
 	"wanctl/internal/unit"
 )
@@ -54,9 +55,11 @@ type Autorate struct {
 	router Shaper
 	hand   atomic.Pointer[shaperHand] // the same for operations, which run beside the loop
 	saver  *saver
-	feedOK bool
-	feed   bytes.Buffer
-	rates  link.Rates
+	// observed is what a line that tracks its capacity sees between its steps.
+	observed *Observed
+	feedOK   bool
+	feed     bytes.Buffer
+	rates    link.Rates
 	// applied is what the router had at the last cycle.
 	applied link.Rates
 	status  atomic.Pointer[Status]
@@ -133,17 +136,18 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	case saved.BootID != a.boot: // its instants are of another clock
 		saved.Controller = saved.Controller.Rebase(now)
 	}
-	if a.pinger, err = a.Hands.probe(probeOptions(a.cfg, a.Clock, a.log)); err != nil {
-		return nil, err
-	}
-	undo = append(undo, func() { _ = a.pinger.Close() })
 	if a.router, err = a.Hands.shaper(a.cfg, a.Clock); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = a.router.Close() })
+	a.observed = NewObserved(counterOf(a.router))
+	if a.pinger, err = a.Hands.probe(a.probeOptions(a.cfg)); err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = a.pinger.Close() })
 	a.hand.Store(&shaperHand{a.router, a.cfg.Timeouts.Router})
 	opt := a.options(a.cfg)
-	opt.Jitter = rand.Float64
+	opt.Jitter, opt.Observed = rand.Float64, a.observed
 	if a.wan, err = NewWAN(opt, a.pinger, now, restored); err != nil {
 		return nil, err
 	}
@@ -151,6 +155,31 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.hello(found, handed)
 	checkProbes(ctx, a.pinger, a.log)
 	return undo.run, nil
+}
+
+// probeOptions are those of the line's probes; of a line that tracks its capacity each is booked as it leaves.
+func (a *Autorate) probeOptions(cfg *config.WAN) probe.Options {
+	o := probeOptions(cfg, a.Clock, a.log)
+	if cfg.Tracking != nil {
+		o.OnSend, o.Timestamps = a.observed.Sent, cfg.OneWay
+	}
+	return o
+}
+
+// arrivals tells of replies, to a line that decides on each.
+func (a *Autorate) arrivals(cfg *config.WAN) <-chan struct{} {
+	if cfg.Tracking == nil {
+		return nil
+	}
+	return a.pinger.Arrived()
+}
+
+// counterOf is a router's quick counters, where it has them.
+func counterOf(router Shaper) Counter {
+	if c, ok := router.(Counter); ok {
+		return c
+	}
+	return nil
 }
 
 // undoList gives back, in reverse, what was taken.
@@ -215,6 +244,7 @@ func (a *Autorate) Run(ctx context.Context) error {
 
 	a.loop = newLoop(a.Clock, a.cfg.Period, core[actuate.Op, actuate.Result](a.wan), a.log)
 	a.loop.do, a.loop.after = a.do, a.record
+	a.loop.arrivals = a.arrivals(a.cfg)
 	a.loop.run(ctx)
 	err = a.leave()
 	a.saver.close(a.encodeState(a.Clock.Now()))
@@ -379,7 +409,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 			_ = router.Close()
 		}
 	}()
-	if o := probeOptions(cfg, a.Clock, a.log); probesDiffer(o, probeOptions(a.cfg, a.Clock, a.log)) {
+	if o := a.probeOptions(cfg); probesDiffer(o, a.probeOptions(a.cfg)) || (cfg.Tracking == nil) != (a.cfg.Tracking == nil) {
 		if pinger, err = a.Hands.probe(o); err != nil {
 			return err
 		}
@@ -395,6 +425,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	if router != a.router {
 		old := a.router
 		a.router = router
+		a.observed.SetCounter(counterOf(router))
 		a.way.stop()
 		a.wan.SetRouter()
 		_ = old.Close() // an operation under way there ends as any lost one
@@ -411,6 +442,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	a.cfg = cfg
 	a.period(cfg.Period)
 	a.loop.period = cfg.Period
+	a.loop.arrivals = a.arrivals(cfg)
 	return nil
 }
 

@@ -15,6 +15,8 @@ type Pinger interface {
 	Prober
 	// Run sends and reads until ctx ends.
 	Run(ctx context.Context) error
+	// Arrived is signalled when a reply has come that Drain hands up.
+	Arrived() <-chan struct{}
 	// Once sends count probes to each target and returns the replies that came in time.
 	Once(ctx context.Context, count int) ([]link.Reply, error)
 	// Check looks whether probes can leave as they are meant to.

@@ -39,6 +39,8 @@ type loop[O, R any] struct {
 	do func(ctx context.Context, op O) R
 	// after records; ticked says that a cycle was made and not only a result taken in.
 	after func(now unit.Time, o Outcome[O], ticked bool)
+	// arrivals, where not nil, tells of something that may not wait for the next cycle.
+	arrivals <-chan struct{}
 	// requests are run between events, on the loop's goroutine.
 	requests chan func()
 	log      *Log
@@ -125,6 +127,9 @@ func (l *loop[O, R]) run(ctx context.Context) {
 		case r := <-results:
 			now := l.clock.Now()
 			handle(now, l.core.Deliver(now, r), false)
+		case <-l.arrivals:
+			now := l.clock.Now()
+			handle(now, l.core.Wake(now), false)
 		case <-wakeC:
 			now := l.clock.Now()
 			handle(now, l.core.Wake(now), false)

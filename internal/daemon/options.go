@@ -25,6 +25,11 @@ const (
 	flashBudget = 5000
 	// netlinkBurst is how many raises per second the kernel bears. Nothing wears, so there is no budget per day.
 	netlinkBurst = 20
+	// trackingBand is how much a raise must be worth under the policy tracking, trackingRaise how far raises are apart, and
+	// trackingRead how often a router's counters are read.
+	trackingBand  unit.PPM = 30_000
+	trackingRaise          = 200 * time.Millisecond
+	trackingRead           = 200 * time.Millisecond
 	// bytesPerSecond is the step in which the kernel keeps CAKE's rate (TCA_CAKE_BASE_RATE64): whole bytes per second.
 	bytesPerSecond = 8 * unit.BitPerSecond
 )
@@ -38,15 +43,26 @@ func actuateOptions(c *config.WAN, dryRun bool) actuate.Config {
 		Ceiling: link.Rates{Down: c.Shaper.Down.Ceiling, Up: c.Shaper.Up.Ceiling},
 		Burst:   sshBurst, Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
 	}
+	if c.Tracking != nil {
+		a.StaticDeadBand, a.RaiseEvery, a.ReadEvery = trackingBand, trackingRaise, trackingRead
+	}
 	if onLinux(c) {
 		// A reading costs microseconds there: one per round of probes, so that each has counters beside it.
 		a.Burst, a.Daily, a.Quantum, a.ReadEvery = netlinkBurst, 0, bytesPerSecond, probeEvery(c)
+		if c.Tracking != nil {
+			a.ReadEvery = time.Second // the counters are read beside the probes
+		}
 	}
 	return a
 }
 
 // probeEvery is the time between two rounds of probes.
-func probeEvery(c *config.WAN) time.Duration { return c.Period / time.Duration(c.PingCount) }
+func probeEvery(c *config.WAN) time.Duration {
+	if c.Tracking != nil {
+		return time.Millisecond // as often as is polite: the pinger's own bounds
+	}
+	return c.Period / time.Duration(c.PingCount)
+}
 
 // WANOptionsOf translates a configuration for the loop. dryRun, and continuous_monitoring.enabled: false, keep it from
 // writing.
@@ -57,9 +73,10 @@ func WANOptionsOf(c *config.WAN, dryRun bool) WANOptions {
 		Reflector: reflector.Config{
 			Hosts: len(c.Reflectors()), Median: c.MedianOfThree, Count: c.PingCount, Period: c.Period,
 		},
-		Actuate: actuateOptions(c, dryRun),
-		Place:   placeOf(c),
-		OnExit:  exitMode(c.OnExit), Base: c.Base,
+		Actuate:  actuateOptions(c, dryRun),
+		Tracking: c.Tracking,
+		Place:    placeOf(c),
+		OnExit:   exitMode(c.OnExit), Base: c.Base,
 	}
 }
 
@@ -206,9 +223,9 @@ func steerRouterDiffers(old, c *config.Steering) bool {
 		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router
 }
 
-// probesDiffer compares the options that make a pinger, its clock and log apart.
+// probesDiffer compares the options that make a pinger, its clock, log and listener apart.
 func probesDiffer(a, b probe.Options) bool {
-	a.Now, b.Now, a.Log, b.Log = nil, nil, nil, nil
+	a.Now, b.Now, a.Log, b.Log, a.OnSend, b.OnSend = nil, nil, nil, nil, nil, nil
 	return !reflect.DeepEqual(a, b)
 }
 

@@ -12,6 +12,7 @@ import (
 	"wanctl/internal/reflector"
 	"wanctl/internal/shaper"
 	"wanctl/internal/state"
+	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
 
@@ -27,6 +28,10 @@ type WANOptions struct {
 	Shaper    shaper.Config
 	Reflector reflector.Config
 	Actuate   actuate.Config
+	// Tracking, where not nil, is the law that decides the rates, in the place of the states' own.
+	Tracking *tracking.Config
+	// Observed is where a line that tracks its capacity finds its probes and counters; nil leaves it the router's reports.
+	Observed *Observed
 	// Place is where the queues are.
 	Place health.Place
 	// OnExit and Base decide what a stop leaves on the router.
@@ -45,6 +50,8 @@ type WAN struct {
 	ctl    *shaper.Controller
 	act    *actuate.Actuator
 	proof  *health.Shaping
+	// track is nil under the policy of steps.
+	track *tracked
 
 	replies []link.Reply
 	load    link.Load
@@ -83,8 +90,16 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 		opt: opt, prober: prober, started: now,
 		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(opt.Place),
 	}
+	if opt.Tracking != nil {
+		if w.track, err = newTracked(opt); err != nil {
+			return nil, fmt.Errorf("%s: %w", opt.Name, err)
+		}
+	}
 	if saved != nil {
 		ctl.Restore(saved.Controller)
+		if w.track != nil {
+			w.track.law.Restore(ctl.Rates())
+		}
 		w.act.Restore(saved.Actuator)
 		w.carried = saved.TimeInState
 	}
@@ -94,21 +109,7 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 // Tick runs one cycle: the newest replies, the decision, and what it wants from the router.
 func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	w.seq++
-	w.replies = w.prober.Drain(w.replies[:0])
-	for i := range w.replies {
-		r := &w.replies[i]
-		// One that came in since this cycle's instant was taken is not from the future: it would void its window.
-		// Nor is it one with contradicting times where the cycle's instant was taken before the probe left: on a busy
-		// host that would leave the slowest reflector alone in the window.
-		r.Received = min(r.Received, now)
-		r.Sent = min(r.Sent, r.Received)
-		w.win.Add(*r)
-	}
-	rtt := w.win.Fuse(now)
-	if rtt.OK && rtt.At > w.answeredAt {
-		w.answeredAt = rtt.At
-	}
-	d := w.ctl.Step(shaper.Input{Now: now, RTT: rtt, Replies: w.replies, Load: w.load})
+	d := w.decide(now)
 	if d.Measured {
 		w.decided = true
 		w.shares.add(now, d.State)
@@ -125,6 +126,34 @@ func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	return o
 }
 
+// decide makes a cycle's decision.
+func (w *WAN) decide(now unit.Time) link.Decision {
+	if w.track != nil {
+		w.follow(now)
+		return w.cycle(now)
+	}
+	w.replies = w.prober.Drain(w.replies[:0])
+	w.heard(now)
+	rtt := w.win.Fuse(now)
+	if rtt.OK && rtt.At > w.answeredAt {
+		w.answeredAt = rtt.At
+	}
+	return w.ctl.Step(shaper.Input{Now: now, RTT: rtt, Replies: w.replies, Load: w.load})
+}
+
+// heard takes the drained replies into the window.
+func (w *WAN) heard(now unit.Time) {
+	for i := range w.replies {
+		r := &w.replies[i]
+		// One that came in since this cycle's instant was taken is not from the future: it would void its window.
+		// Nor is it one with contradicting times where the cycle's instant was taken before the probe left: on a busy
+		// host that would leave the slowest reflector alone in the window.
+		r.Received = min(r.Received, now)
+		r.Sent = min(r.Sent, r.Received)
+		w.win.Add(*r)
+	}
+}
+
 // Deliver hands the loop the result of the operation it asked for.
 func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 	var notes []link.Note
@@ -137,6 +166,9 @@ func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 		r = actuate.Result{Op: r.Op, Err: errOldRouter, Class: actuate.Transient}
 	case r.Err == nil, r.Read.Down && r.Read.Up:
 		notes = w.prove(r.Report)
+		if w.track != nil {
+			w.track.reported(r.Report)
+		}
 	}
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		// What reads back as another rate was not taken.
@@ -151,8 +183,13 @@ func (w *WAN) Deliver(now unit.Time, r actuate.Result) Outcome[actuate.Op] {
 // errOldRouter stands for whatever the router of an older configuration still says.
 var errOldRouter = errors.New("the router's settings changed while an operation was under way")
 
-// Wake is called at the instant an Outcome named.
-func (w *WAN) Wake(now unit.Time) Outcome[actuate.Op] { return w.drive(now, nil, nil) }
+// Wake is called at the instant an Outcome named, and when something arrived that may not wait for the next cycle.
+func (w *WAN) Wake(now unit.Time) Outcome[actuate.Op] {
+	if w.track != nil {
+		w.follow(now)
+	}
+	return w.drive(now, nil, nil)
+}
 
 // drive lets the actuator look at the newest decision.
 func (w *WAN) drive(now unit.Time, r *actuate.Result, notes []link.Note) Outcome[actuate.Op] {
@@ -166,7 +203,13 @@ func (w *WAN) drive(now unit.Time, r *actuate.Result, notes []link.Note) Outcome
 	if op := w.out.Op; op != nil {
 		w.flight = op.ID
 	}
-	return Outcome[actuate.Op]{Notes: append(notes, w.out.Notes...), Op: w.out.Op, Wake: w.out.Wake}
+	o := Outcome[actuate.Op]{Notes: append(notes, w.out.Notes...), Op: w.out.Op, Wake: w.out.Wake}
+	if w.track != nil {
+		if at := w.track.out.Wake; at > now && (o.Wake == 0 || at < o.Wake) {
+			o.Wake = at
+		}
+	}
+	return o
 }
 
 // ratesText names the directions that are to be set.
@@ -184,6 +227,9 @@ func ratesText(r link.Rates) string {
 // wanted is the decision, below the router's own limit where one was found, and never under the lowest floor.
 func (w *WAN) wanted() link.Rates {
 	r := w.last.Rates
+	if w.track != nil {
+		r = w.track.out.Rates // newer than the last cycle's
+	}
 	if w.capped.Down > 0 {
 		r.Down = min(r.Down, max(w.capped.Down, w.opt.Shaper.Down.Floor[link.Red]))
 	}
@@ -294,12 +340,15 @@ func (w *WAN) Reconfigure(opt WANOptions) error {
 	if err := w.ctl.Reconfigure(opt.Shaper); err != nil {
 		return fmt.Errorf("%s: %w", opt.Name, err)
 	}
+	if err := w.reconfigureTracking(opt); err != nil {
+		return fmt.Errorf("%s: %w", opt.Name, err)
+	}
 	if opt.Reflector != w.opt.Reflector {
 		w.win = reflector.New(opt.Reflector)
 	}
 	// Always: a reload is how a person says that the router can be tried again.
 	w.act.Reconfigure(opt.Actuate)
-	opt.Jitter = w.opt.Jitter
+	opt.Jitter, opt.Observed = w.opt.Jitter, w.opt.Observed
 	w.opt = opt
 	return nil
 }
@@ -308,6 +357,9 @@ func (w *WAN) Reconfigure(opt WANOptions) error {
 func (w *WAN) SetProber(p Prober) {
 	w.prober = p
 	w.win = reflector.New(w.opt.Reflector)
+	if w.track != nil {
+		w.track.sensor = reflector.NewSensor(w.opt.Reflector.Hosts)
+	}
 }
 
 // SetRouter says that operations go to another router, or to other queues, from now on: what was proved of the old one

@@ -115,6 +115,9 @@ type Reply struct {
 	// Delay is how long the probe took up and its reply down, by two clocks: each holds their unknown offset, with
 	// opposite signs, and may be negative. Only changes of it mean anything.
 	Delay Pair[unit.Millis]
+	// Clock changes when the offset may have: when the host's clock was set, and learnt anew. Delays compare only within
+	// one. It is 0 without OneWay.
+	Clock uint32
 }
 
 // Probe is a probe that left.
@@ -122,6 +125,31 @@ type Probe struct {
 	// Host is the index of its target in the configured list of reflectors.
 	Host int
 	Sent unit.Time
+}
+
+// Sample is what one reply tells of queueing: its delay beyond what its reflector takes when nothing queues.
+type Sample struct {
+	// Host is the index of the reflector.
+	Host int
+	// Sent is when the probe left, Received when its reply arrived.
+	Sent, Received unit.Time
+	// Delta is the round trip over the reflector's baseline, at least 0.
+	Delta unit.Millis
+	// OneWay says that Way, the same for each direction, is known.
+	OneWay bool
+	Way    Pair[unit.Millis]
+	// Noise is what the reflector's deltas are on a clear line, as a root mean square; 0 while not known.
+	Noise unit.Millis
+}
+
+// Silence is what unanswered probes tell. The zero value is nothing.
+type Silence struct {
+	// Sent is when the oldest probe left that nothing sent later has overtaken.
+	Sent unit.Time
+	// Over is by how much it is late, beyond its reflector's baseline: what queues is at least that long.
+	Over unit.Millis
+	// Hosts is how many probes in a row, of different reflectors where there are several, are late.
+	Hosts int
 }
 
 // Counters is one reading of what crossed a line's bottleneck, as seen on our side of it: counted since the interface

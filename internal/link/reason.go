@@ -32,11 +32,17 @@ const (
 	CauseCeiling
 	// CauseDip lowered the rate for a moment to learn whether the delay is the path's own.
 	CauseDip
+	// CauseCapacity set the rate to what was measured, after a queue was gone.
+	CauseCapacity
+	// CauseBlackout left the rate as it is: nothing comes through the line at all.
+	CauseBlackout
+	// CauseUnremovable gave the rate back: the delay does not fall when it is cut.
+	CauseUnremovable
 )
 
 var causeNames = [...]string{
 	CauseStart: "start", CauseNoReply: "no_reply", CauseHold: "hold", CauseCut: "cut", CauseCutWait: "cut_wait",
-	CauseClamp: "clamp", CauseRaise: "raise", CauseFloor: "floor", CauseCeiling: "ceiling", CauseDip: "dip",
+	CauseClamp: "clamp", CauseRaise: "raise", CauseFloor: "floor", CauseCeiling: "ceiling", CauseDip: "dip", CauseCapacity: "capacity", CauseBlackout: "blackout", CauseUnremovable: "unremovable",
 }
 
 // String returns the cause's name in logs, files and metrics.

@@ -50,13 +50,16 @@ func (p *Pinger) Check(ctx context.Context) []Finding {
 	p.mu.Unlock()
 	var broken [families]bool
 	for _, f := range used {
-		c, err := openConn(b, f, p.o.kind, p.id)
+		c, err := p.openAsAsked(f)
 		if err != nil {
 			broken[f] = true
 			add(link.Alert, kindOf(err), "", err, "No probe can be sent over %s: %v.", f, err)
 			continue
 		}
 		add(link.Info, KindSocket, "", nil, "Probes over %s use a %s ICMP socket.", f, c.kind)
+		if p.lacksTimestamps(f, c) {
+			add(link.Info, KindSocket, "", nil, "%s", noTimestamps)
+		}
 		_ = c.close()
 	}
 	seen := make(map[netip.Addr]string)

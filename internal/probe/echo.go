@@ -18,7 +18,7 @@ import (
 // reopenEvery is the least time between two attempts to open a socket.
 const reopenEvery = time.Second
 
-// probe sends one echo to a host. Only one goroutine may call it.
+// probe sends one echo, or one timestamp request, to a host. Only one goroutine may call it.
 func (p *Pinger) probe(host int) {
 	t := &p.targets[host]
 	p.mu.Lock()
@@ -47,8 +47,14 @@ func (p *Pinger) probe(host int) {
 	s := p.table.add(host, t.addr)
 	seq, to := s.seq, t.to
 	_, _ = rand.Read(s.nonce[:]) // never fails since Go 1.24
-	msg := buildEcho(&p.echo, f, p.id, seq, &s.nonce)
-	s.at, s.stamp = p.o.Now(), time.Now()
+	var msg []byte
+	now := p.o.Now()
+	if s.timestamps = p.o.Timestamps && f == v4 && c.kind == rawKind && t.clock.ask(now); s.timestamps {
+		msg = buildTimestamp(&p.echo, p.id, seq, &s.nonce)
+	} else {
+		msg = buildEcho(&p.echo, f, p.id, seq, &s.nonce)
+	}
+	s.at, s.stamp = now, time.Now()
 	// The reply may be read before send returns, so the books are made up first.
 	at := s.at
 	t.sent++
@@ -61,6 +67,7 @@ func (p *Pinger) probe(host int) {
 		p.unsent(host, seq, at, c, err)
 		return
 	}
+	p.o.OnSend(link.Probe{Host: host, Sent: at})
 	p.mu.Lock()
 	back := t.failing
 	t.failing, t.lastErr = false, nil
@@ -75,7 +82,9 @@ func (p *Pinger) unsent(host int, seq uint16, at unit.Time, c *conn, err error) 
 	t := &p.targets[host]
 	e := &Error{Kind: KindSend, Op: "send echo to", Thing: t.name, Err: err, Hint: sendHint(err)}
 	p.mu.Lock()
-	p.table.drop(seq)
+	if p.table.drop(seq) {
+		t.clock.unsent()
+	}
 	t.sent--
 	t.sendErrors++
 	if t.unanswered == at {
@@ -125,7 +134,7 @@ func (p *Pinger) reopen(f family, old *conn) (*conn, error) {
 	p.retryAt[f] = now.Add(reopenEvery)
 	p.mu.Unlock()
 
-	c, err := openConn(p.o.binding(), f, p.o.kind, p.id)
+	c, err := p.openSocket(f)
 	if err != nil {
 		p.mu.Lock()
 		p.down[f] = true
@@ -229,7 +238,7 @@ func (p *Pinger) take(c *conn, packet []byte, from netip.Addr, a arrival) {
 	case duplicate:
 		t.duplicates++
 	case accepted:
-		p.accept(t, s, a)
+		p.accept(t, s, r, a)
 	}
 	p.mu.Unlock()
 	switch v {
@@ -248,13 +257,16 @@ func (p *Pinger) take(c *conn, packet []byte, from netip.Addr, a arrival) {
 }
 
 // accept books a genuine first reply. The caller holds the lock.
-func (p *Pinger) accept(t *target, s *sentProbe, a arrival) {
+func (p *Pinger) accept(t *target, s *sentProbe, r icmpReply, a arrival) {
 	s.answered = true
 	rtt, queued := roundTrip(a.read.Sub(s.stamp), a.read.UnixNano(), a.stamp, a.stamped)
 	if !a.stamped {
 		p.totals.Unstamped++
 	}
 	received := a.now.Add(-queued)
+	if s.to == t.addr {
+		t.clock.answered(r.timestamps)
+	}
 	if s.at >= t.answered && s.to == t.addr {
 		t.answered = s.at
 		t.unanswered = p.table.unansweredAfter(s.seq, s.host)
@@ -265,7 +277,16 @@ func (p *Pinger) accept(t *target, s *sentProbe, a arrival) {
 	}
 	t.received++
 	t.lastReply = max(t.lastReply, received)
-	p.buffer.push(link.Reply{Host: s.host, Sent: s.at, Received: received, RTT: unit.ToMillis(rtt)})
+	reply := link.Reply{Host: s.host, Sent: s.at, Received: received, RTT: unit.ToMillis(rtt)}
+	if r.timestamps && s.to == t.addr {
+		receive, transmit := r.stamps()
+		reply.Delay, reply.OneWay = t.clock.judge(
+			sighting{sent: p.timeOfDay(s.stamp), rtt: rtt, receive: receive, transmit: transmit}, a.now)
+		if reply.OneWay {
+			reply.Clock = t.clock.generation
+		}
+	}
+	p.buffer.push(reply)
 	select {
 	case p.arrived <- struct{}{}:
 	default:

@@ -8,9 +8,9 @@ import (
 	"wanctl/internal/link"
 )
 
-// Once sends count echoes to each target at the fastest legal pace, waits for the replies, at most the timeout after
+// Once sends count echoes to each target, in use or not, at the fastest legal pace, waits for the replies, at most the timeout after
 // the last echo, and returns those that came in time. Names are looked up first. No reply at all is no error: Stats
-// says what happened. It fails with [ErrClosed] or [ErrRunning], or when no echo could leave; the sockets are closed
+// says what happened. It takes the signals of Arrived for itself. It fails with [ErrClosed] or [ErrRunning], or when no echo could leave; the sockets are closed
 // when it returns.
 func (p *Pinger) Once(ctx context.Context, count int) ([]link.Reply, error) {
 	ctx, end, err := p.begin(ctx)
@@ -22,7 +22,7 @@ func (p *Pinger) Once(ctx context.Context, count int) ([]link.Reply, error) {
 	hosts := len(p.targets)
 	before := p.sums()
 	if count > 0 {
-		pace(ctx, newGait(hosts, 0, time.Now()), count*hosts, p.probe)
+		pace(ctx, newGait(plan{hosts: everyone(hosts)}, time.Now()), count*hosts, nil, nil, p.probe)
 	}
 	timer := time.NewTimer(p.o.Timeout)
 	defer timer.Stop()

@@ -17,49 +17,98 @@ func legalInterval(hosts int, asked time.Duration) time.Duration {
 	return max(asked, minInterval, time.Duration(hosts)*minStep)
 }
 
+// plan is whom to probe and how often.
+type plan struct {
+	hosts    []int         // in turn, by their index among the targets; never changed, only replaced
+	interval time.Duration // between two echoes to one of them, before the bounds
+}
+
+// everyone returns the hosts 0 to n-1.
+func everyone(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
 // gait is the order of march: the hosts in turn, evenly spread over the interval.
 type gait struct {
-	hosts, host int
-	step, gap   time.Duration // between two echoes: the plan, and the least ever
-	due         time.Time
+	hosts     []int
+	turn      int           // whose turn is next, as a place in hosts
+	step, gap time.Duration // between two echoes: the plan, and the least ever
+	due       time.Time
+	last      time.Time             // the newest turn; zero before the first
+	lastOf    [MaxTargets]time.Time // the newest turn of each host
 }
 
 // newGait starts at now with the first host.
-func newGait(hosts int, interval time.Duration, now time.Time) *gait {
-	n := time.Duration(hosts)
-	return &gait{
-		hosts: hosts,
-		step:  legalInterval(hosts, interval) / n,
-		gap:   max(minStep, (minInterval+n-1)/n),
-		due:   now,
-	}
+func newGait(p plan, now time.Time) *gait {
+	g := &gait{due: now}
+	g.follow(p)
+	return g
+}
+
+// follow takes over a plan for the turns to come.
+func (g *gait) follow(p plan) {
+	g.hosts = p.hosts
+	g.turn %= len(p.hosts)
+	n := time.Duration(len(p.hosts))
+	g.step = legalInterval(len(p.hosts), p.interval) / n
+	g.gap = max(minStep, (minInterval+n-1)/n)
 }
 
 // next returns the host whose turn it is at now and the instant of the following turn. A late turn is made up for by
 // shorter gaps within the bounds; after a stop of more than one step the plan starts anew.
 func (g *gait) next(now time.Time) (host int, then time.Time) {
-	host = g.host
-	g.host = (g.host + 1) % g.hosts
+	host = g.hosts[g.turn]
+	g.turn = (g.turn + 1) % len(g.hosts)
 	if now.Sub(g.due) > g.step {
 		g.due = now
 	}
-	g.due = g.due.Add(g.step)
-	then = g.due
-	if least := now.Add(g.gap); then.Before(least) {
-		then = least
-	}
-	return host, then
+	g.due, g.last, g.lastOf[host] = g.due.Add(g.step), now, now
+	return host, g.legal(g.due)
 }
 
-// pace calls send for each host in turn until ctx ends or count turns were made (0: no end). Send must not block.
-func pace(ctx context.Context, g *gait, count int, send func(host int)) {
+// change follows another plan from now on and returns the instant of the following turn: what is left of the new step
+// since the newest turn, so that neither a change nor any number of them makes two turns come too close or puts one off
+// for ever.
+func (g *gait) change(p plan, now time.Time) (then time.Time) {
+	g.follow(p)
+	if g.last.IsZero() {
+		return g.due // the first turn waits for nothing
+	}
+	if g.due = g.last.Add(g.step); g.due.Before(now) {
+		g.due = now
+	}
+	return g.legal(g.due)
+}
+
+// legal returns when the following turn may be that is due at an instant.
+func (g *gait) legal(due time.Time) time.Time {
+	for _, least := range [...]time.Time{g.last.Add(g.gap), g.lastOf[g.hosts[g.turn]].Add(minInterval)} {
+		if due.Before(least) {
+			due = least
+		}
+	}
+	return due
+}
+
+// pace calls send for each host in turn until ctx ends or count turns were made (0: no end). A signal on changed ends
+// the wait in progress and takes over the plan that asked returns. Send must not block.
+func pace(ctx context.Context, g *gait, count int, changed <-chan struct{}, asked func() plan, send func(host int)) {
 	timer := time.NewTimer(time.Until(g.due))
 	defer timer.Stop()
 	for i := 1; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				timer.Reset(time.Until(g.change(asked(), time.Now())))
+			case <-timer.C:
+				waiting = false
+			}
 		}
 		if ctx.Err() != nil {
 			return

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ func TestPaceStaggersEvenly(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		var got []turn
-		pace(ctx, newGait(3, 900*time.Millisecond, start), 0, func(h int) { got = append(got, turn{h, time.Since(start)}) })
+		pace(ctx, newGait(plan{everyone(3), 900 * time.Millisecond}, start), 0, nil, nil, func(h int) { got = append(got, turn{h, time.Since(start)}) })
 		ms := time.Millisecond
 		want := []turn{{0, 0}, {1, 300 * ms}, {2, 600 * ms}, {0, 900 * ms}, {1, 1200 * ms}, {2, 1500 * ms}, {0, 1800 * ms}}
 		if d := cmp.Diff(want, got); d != "" {
@@ -34,7 +35,7 @@ func TestPaceCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var got []int
-		pace(t.Context(), newGait(3, 0, start), 6, func(h int) { got = append(got, h) })
+		pace(t.Context(), newGait(plan{everyone(3), 0}, start), 6, nil, nil, func(h int) { got = append(got, h) })
 		if d := cmp.Diff([]int{0, 1, 2, 0, 1, 2}, got); d != "" {
 			t.Error(d)
 		}
@@ -48,7 +49,7 @@ func TestPaceEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		pace(ctx, newGait(1, time.Second, time.Now()), 0, func(int) {
+		pace(ctx, newGait(plan{everyone(1), time.Second}, time.Now()), 0, nil, nil, func(int) {
 			if n++; n == 3 {
 				cancel()
 			}
@@ -58,7 +59,7 @@ func TestPaceEndsWithContext(t *testing.T) {
 		}
 		cancelled, stop := context.WithCancel(t.Context())
 		stop()
-		pace(cancelled, newGait(1, time.Second, time.Now()), 0, func(int) { t.Error("sent after the end") })
+		pace(cancelled, newGait(plan{everyone(1), time.Second}, time.Now()), 0, nil, nil, func(int) { t.Error("sent after the end") })
 	})
 }
 
@@ -69,7 +70,7 @@ func TestPaceAfterStop(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		var got []turn
-		pace(ctx, newGait(2, 2*time.Second, start), 0, func(h int) {
+		pace(ctx, newGait(plan{everyone(2), 2 * time.Second}, start), 0, nil, nil, func(h int) {
 			got = append(got, turn{h, time.Since(start)})
 			if len(got) == 3 {
 				time.Sleep(10 * time.Second)
@@ -83,27 +84,87 @@ func TestPaceAfterStop(t *testing.T) {
 	})
 }
 
-// TestGaitBounds: whatever is asked and however late the turns come, no window of a second holds more than 20 echoes
-// or more than 5 to one host, and every host has its turn.
+// TestSetInterval: a change of pace ends the wait in progress and makes no burst.
+func TestSetInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pinger{targets: make([]target, 4), asked: plan{everyone(4), 40 * time.Second}, changed: make(chan struct{}, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var got []turn
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			pace(ctx, newGait(p.plan(), start), 0, p.changed, p.plan, func(h int) { got = append(got, turn{h, time.Since(start)}) })
+		}()
+		at := func(d time.Duration) { time.Sleep(time.Until(start.Add(d))) }
+		s, ms := time.Second, time.Millisecond
+		at(4 * s) // the wait for the second turn would last until 10 s
+		p.SetInterval(1)
+		if got := p.Interval(); got != minInterval {
+			t.Errorf("a nanosecond was asked for and %v is used", got)
+		}
+		at(4*s + 120*ms)
+		p.SetInterval(4 * s)
+		at(4*s + 130*ms)
+		p.SetInterval(0) // one second, the default
+		p.SetInterval(4 * s)
+		at(7 * s)
+		cancel()
+		<-ended
+		want := []turn{{0, 0}, {1, 4 * s}, {2, 4*s + 50*ms}, {3, 4*s + 100*ms}, {0, 5*s + 100*ms}, {1, 6*s + 100*ms}}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+		p.SetInterval(-1)
+		if got := p.Interval(); got != DefaultInterval {
+			t.Errorf("nothing was asked for and %v is used", got)
+		}
+	})
+}
+
+// TestGaitBounds: whatever is asked, of whatever hosts, however often it changes and however late the turns come, no
+// window of a second holds more than 20 echoes or more than 5 to one host, and every host has its turn.
 func TestGaitBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hosts := rapid.IntRange(1, MaxTargets).Draw(t, "hosts")
 		asked := time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "interval"))
 		start := time.Unix(1000, 0)
-		g := newGait(hosts, asked, start)
+		use := everyone(hosts)
+		g := newGait(plan{use, asked}, start)
 		now := start
 		var all []time.Time
 		byHost := make([][]time.Time, hosts)
-		for i := range 300 {
+		turns := 0 // since the hosts last changed
+		for range 300 {
 			h, then := g.next(now)
-			if h != i%hosts {
-				t.Fatalf("turn %d went to host %d", i, h)
+			if turns++; turns >= len(use) {
+				for _, u := range use {
+					if n := len(byHost[u]); u != h && (n == 0 || byHost[u][n-1].Before(all[len(all)+1-len(use)])) {
+						t.Fatalf("host %d is left out", u)
+					}
+				}
+			}
+			if !slices.Contains(use, h) {
+				t.Fatalf("a turn went to host %d, which is not in use", h)
 			}
 			all = append(all, now)
 			byHost[h] = append(byHost[h], now)
 			late := time.Duration(0)
 			if rapid.IntRange(0, 9).Draw(t, "jitter") == 0 {
 				late = time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "late"))
+			}
+			for rapid.IntRange(0, 3).Draw(t, "change") == 0 {
+				now = now.Add(time.Duration(rapid.Int64Range(0, int64(max(then.Sub(now), 0))).Draw(t, "waited")))
+				asked = time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "interval"))
+				if rapid.Bool().Draw(t, "other hosts") {
+					use = rapid.Permutation(everyone(hosts)).Draw(t, "use")[:rapid.IntRange(1, hosts).Draw(t, "many")]
+					turns = 0
+				}
+				then = g.change(plan{use, asked}, now)
+				step := max(legalInterval(len(use), asked)/time.Duration(len(use)), minInterval)
+				if least := all[len(all)-1].Add(step); then.After(least) && then.After(now) {
+					t.Fatalf("the change puts the turn off from %v to %v", least, then)
+				}
 			}
 			if now = then.Add(late); then.Before(all[len(all)-1]) {
 				t.Fatal("the next turn lies in the past")
@@ -126,7 +187,7 @@ func TestGaitBounds(t *testing.T) {
 // TestGaitKeepsPhase: small delays do not add up when there is room to make up for them.
 func TestGaitKeepsPhase(t *testing.T) {
 	start := time.Unix(1000, 0)
-	g := newGait(1, time.Second, start)
+	g := newGait(plan{everyone(1), time.Second}, start)
 	now := start
 	for range 1000 {
 		_, then := g.next(now)

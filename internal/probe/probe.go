@@ -1,4 +1,5 @@
-// Package probe measures delay and loss to a line's reflectors with ICMP echoes that leave through that line.
+// Package probe measures delay and loss to a line's reflectors with ICMP echoes and timestamp requests that leave
+// through that line.
 package probe
 
 import (
@@ -9,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +47,17 @@ type Options struct {
 	// Interval is the time between two echoes to one host. It is stretched so that no host gets more than 5 echoes/s and
 	// all together no more than 20. 0 is [DefaultInterval].
 	Interval time.Duration
+	// Timestamps asks IPv4 targets for ICMP timestamps (RFC 792), which split the round trip into its ways up and down.
+	// It needs a raw socket, so CAP_NET_RAW; without it a note says so and all probes are echoes. A target gets echoes and
+	// timestamp requests in turn until its clock has proved to run with ours, from then on timestamp requests only; one
+	// that ignores them gets echoes. The target's stamps are whole milliseconds, so the way up is measured up to 1 ms too
+	// short and the way down as much too long. Two clocks part by some ms in a minute when one of them is not disciplined,
+	// and one that is set by less than a round trip is not noticed: as no way can grow by more than its round trip does,
+	// whoever follows Delay bounds its growth by that of RTT.
+	Timestamps bool
+	// OnSend is called after each probe that left, on the goroutine that sends, so that counters can be read at that
+	// instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it. No lock is held.
+	OnSend func(link.Probe)
 	// Timeout is how long a reply counts; a later one is only counted as late. At most [MaxTimeout]; 0 is [DefaultTimeout].
 	Timeout time.Duration
 	// Now is the clock of all times handed up; nil is the time since boot (CLOCK_BOOTTIME). Round trips do not depend on it.
@@ -99,6 +113,9 @@ func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = func(link.Note) {}
 	}
+	if o.OnSend == nil {
+		o.OnSend = func(link.Probe) {}
+	}
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
 	}
@@ -124,6 +141,8 @@ type target struct {
 	addr    netip.Addr // invalid until the name is resolved
 	to      unix.Sockaddr
 	failing bool
+	idle    bool // not in use: not waited for
+	clock   remoteClock
 
 	sent, received, late, forged, wrongSource, duplicates, sendErrors uint64
 
@@ -138,17 +157,20 @@ type TargetStats struct {
 	// Target is as configured; Addr is what it resolved to, invalid while unknown.
 	Target string
 	Addr   netip.Addr
-	// Sent counts echoes that left, Received those answered in time.
+	// OneWay says that the target's clock is believed: its replies carry the delay of each way.
+	OneWay bool
+	// Sent counts probes that left, Received those answered in time.
 	Sent, Received uint64
-	// Late counts answers after the timeout, Duplicates further answers to the same echo.
+	// Late counts answers after the timeout, Duplicates further answers to the same probe.
 	Late, Duplicates uint64
-	// Forged counts replies without the echo's secret, WrongSource those with it but from another address.
+	// Forged counts replies without the probe's secret, WrongSource those with it but from another address.
 	Forged, WrongSource uint64
-	// SendErrors counts echoes that were due but could not leave, for want of an address or a socket too.
+	// SendErrors counts probes that were due but could not leave, for want of an address or a socket too.
 	SendErrors uint64
 	// LastReply is when the newest valid reply reached the kernel; 0 is never.
 	LastReply unit.Time
-	// Unanswered is when the oldest echo left that is younger than the newest answered one; 0 when there is none.
+	// Unanswered is when the oldest probe left that is younger than the newest answered one; 0 when there is none, and
+	// for a target that is not in use.
 	// Now minus Unanswered is how long the target has been silent.
 	Unanswered unit.Time
 	// Err is the last failure to send or to resolve since the last success; nil when all is well.
@@ -159,7 +181,7 @@ type TargetStats struct {
 type Totals struct {
 	// Stray counts replies to nothing we remember: older than the table, or never sent.
 	Stray uint64
-	// Malformed counts packets that are no echo reply.
+	// Malformed counts packets that are no reply of a sort that we ask for.
 	Malformed uint64
 	// Dropped counts replies lost because Drain was not called in time.
 	Dropped uint64
@@ -182,14 +204,21 @@ type Pinger struct {
 	totals  Totals
 	conns   [families]*conn
 	retryAt [families]unit.Time
+	asked   plan
 	down    [families]bool // noted as failed, not yet as open again
 	running bool
 	closed  bool
 	cancel  context.CancelFunc
 
-	wg      sync.WaitGroup
+	wg sync.WaitGroup
+	// Our time of day when the pinger was opened. It is the only look at the wall clock: from there the monotonic clock
+	// counts on, so that setting the wall clock moves no one-way delay.
+	opened time.Time
+	ofDay  time.Duration
+
 	echo    [echoLen]byte // of the sending goroutine
 	arrived chan struct{} // a reply was accepted
+	changed chan struct{} // asked has changed
 }
 
 // Open checks the options and opens the sockets. It fails when the options are wrong, when neither sort of ICMP socket
@@ -199,7 +228,12 @@ func Open(o Options) (*Pinger, error) {
 	err := o.complete()
 	var id [2]byte
 	_, _ = rand.Read(id[:]) // never fails since Go 1.24
-	p := &Pinger{o: o, id: binary.BigEndian.Uint16(id[:]), arrived: make(chan struct{}, 1)}
+	now := time.Now()
+	p := &Pinger{
+		opened: now, ofDay: time.Duration(now.UnixNano()) % day,
+		o: o, id: binary.BigEndian.Uint16(id[:]), asked: plan{hosts: everyone(len(o.Targets)), interval: o.Interval},
+		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+	}
 	p.quiet.log = p.o.Log
 	p.targets = make([]target, len(o.Targets))
 	for i, name := range o.Targets {
@@ -235,7 +269,7 @@ func Open(o Options) (*Pinger, error) {
 // openAll opens the sockets of the families in use. Only failures that cannot heal are returned.
 func (p *Pinger) openAll() error {
 	for _, f := range p.families() {
-		c, err := openConn(p.o.binding(), f, p.o.kind, p.id)
+		c, err := p.openSocket(f)
 		if err == nil {
 			p.conns[f] = c
 			continue
@@ -247,6 +281,37 @@ func (p *Pinger) openAll() error {
 	}
 	return nil
 }
+
+// noTimestamps is the finding, and the note, that there will be no one-way delays, and what that costs.
+const noTimestamps = "One-way delays are not measured: ICMP timestamps need a raw socket, and the program lacks CAP_NET_RAW. " +
+	"Only round trips tell upload and download delay apart, later and not always rightly; give it CAP_NET_RAW, or ask for no timestamps."
+
+// openSocket opens a family's socket and notes when it cannot ask for timestamps as wanted.
+func (p *Pinger) openSocket(f family) (*conn, error) {
+	c, err := p.openAsAsked(f)
+	if err == nil && p.lacksTimestamps(f, c) {
+		p.note(link.Info, "probe_no_timestamps", f.String(), func() string { return noTimestamps })
+	}
+	return c, err
+}
+
+// openAsAsked opens a family's socket: a raw one where timestamps are wanted and that is allowed.
+func (p *Pinger) openAsAsked(f family) (*conn, error) {
+	if p.o.Timestamps && f == v4 && p.o.kind == anyKind {
+		if c, err := openConn(p.o.binding(), f, rawKind, p.id); err == nil || kindOf(err) != KindPermission {
+			return c, err
+		}
+	}
+	return openConn(p.o.binding(), f, p.o.kind, p.id)
+}
+
+// lacksTimestamps says that an open socket cannot ask for the timestamps that are wanted.
+func (p *Pinger) lacksTimestamps(f family, c *conn) bool {
+	return p.o.Timestamps && f == v4 && c.kind != rawKind
+}
+
+// timeOfDay returns our time of day at t, which may exceed a day.
+func (p *Pinger) timeOfDay(t time.Time) time.Duration { return p.ofDay + t.Sub(p.opened) }
 
 // families returns the families of the known addresses; before any name is resolved, that of the source, or IPv4.
 func (p *Pinger) families() []family {
@@ -279,7 +344,77 @@ func (p *Pinger) point(t *target, a netip.Addr) {
 }
 
 // Interval returns the time between two echoes to one host after the bounds were applied.
-func (p *Pinger) Interval() time.Duration { return legalInterval(len(p.targets), p.o.Interval) }
+func (p *Pinger) Interval() time.Duration {
+	asked := p.plan()
+	return legalInterval(len(asked.hosts), asked.interval)
+}
+
+// plan returns what was asked for.
+func (p *Pinger) plan() plan {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
+// SetInterval changes the time between two echoes to one host, within the bounds of [Options.Interval]; 0 and less is
+// [DefaultInterval]. Run takes it over at once, also in the middle of a long wait: the next echo leaves when the new
+// interval has passed since the last one.
+func (p *Pinger) SetInterval(d time.Duration) {
+	if d <= 0 {
+		d = DefaultInterval
+	}
+	p.mu.Lock()
+	same := p.asked.interval == d
+	p.asked.interval = d
+	p.mu.Unlock()
+	if !same {
+		p.wake()
+	}
+}
+
+// Use has only some of the targets probed, by their index, in turn; at first all are. Run takes it over at once, within
+// the same bounds. The others keep their accounts and are not waited for. It fails when there is none, when one does not
+// exist or is named twice.
+func (p *Pinger) Use(hosts []int) error {
+	used := make([]bool, len(p.targets))
+	for _, h := range hosts {
+		if h < 0 || h >= len(used) || used[h] {
+			return &Error{
+				Kind: KindOptions, Op: "use probe target", Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
+				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(used)-1),
+			}
+		}
+		used[h] = true
+	}
+	if len(hosts) == 0 {
+		return &Error{Kind: KindOptions, Op: "use probe targets", Err: errors.New("there is none"), Hint: "name at least one; Close ends probing"}
+	}
+	p.mu.Lock()
+	same := slices.Equal(p.asked.hosts, hosts)
+	p.asked.hosts = slices.Clone(hosts)
+	for i := range p.targets {
+		if t := &p.targets[i]; t.idle == used[i] {
+			t.idle, t.unanswered = !used[i], 0
+		}
+	}
+	p.mu.Unlock()
+	if !same {
+		p.wake()
+	}
+	return nil
+}
+
+// wake tells the pacer that the plan has changed.
+func (p *Pinger) wake() {
+	select {
+	case p.changed <- struct{}{}:
+	default: // the pacer has yet to see an earlier change and will find this one
+	}
+}
+
+// Arrived returns a channel that is signalled when a reply was accepted: Drain has something to hand over. One signal may
+// stand for many replies, and one may be left over from replies drained already. There is one channel, so one listener.
+func (p *Pinger) Arrived() <-chan struct{} { return p.arrived }
 
 // Run probes until ctx ends or Close is called, and then returns nil. It fails at once with [ErrClosed] or [ErrRunning].
 // Failures to send, to read or to resolve are counted, noted and survived. The sockets are closed when it returns.
@@ -294,7 +429,7 @@ func (p *Pinger) Run(ctx context.Context) error {
 			p.wg.Go(func() { p.resolveLoop(ctx, i) })
 		}
 	}
-	pace(ctx, newGait(len(p.targets), p.o.Interval, time.Now()), 0, p.probe)
+	pace(ctx, newGait(p.plan(), time.Now()), 0, p.changed, p.plan, p.probe)
 	return nil
 }
 
@@ -375,9 +510,12 @@ func (p *Pinger) Stats() []TargetStats {
 	for i := range p.targets {
 		t := &p.targets[i]
 		out[i] = TargetStats{
-			Target: t.name, Addr: t.addr, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
+			Target: t.name, Addr: t.addr, OneWay: t.clock.proven, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
 			Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
 			LastReply: t.lastReply, Unanswered: t.unanswered, Err: errors.Join(t.lastErr, t.dnsEr),
+		}
+		if t.idle {
+			out[i].Unanswered = 0 // its last probe may have left as it was taken out of use
 		}
 	}
 	return out

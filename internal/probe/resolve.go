@@ -112,6 +112,7 @@ func (p *Pinger) resolve(ctx context.Context, host int) error {
 	if a.WithZone("") != old {
 		p.point(t, a)
 		t.answered, t.unanswered = 0, 0
+		t.clock.reset(0)
 	}
 	p.mu.Unlock()
 	if a != old {

@@ -222,7 +222,7 @@ func sockaddr(a netip.Addr, device string, port int) unix.Sockaddr {
 	return s
 }
 
-// attachFilter lets a raw socket see only echo replies with the identifier.
+// attachFilter lets a raw socket see only replies with the identifier.
 func attachFilter(fd int, f family, id uint16) error {
 	prog, err := bpf.Assemble(filterProgram(f, id))
 	if err != nil {
@@ -236,17 +236,18 @@ func attachFilter(fd int, f family, id uint16) error {
 		&unix.SockFprog{Len: uint16(len(ins)), Filter: &ins[0]})
 }
 
-// filterProgram accepts echo replies with the identifier. A raw IPv4 socket's filter sees the IP header, a raw IPv6
-// socket's does not.
+// filterProgram accepts echo replies, and in IPv4 timestamp replies, with the identifier. A raw IPv4 socket's filter
+// sees the IP header, a raw IPv6 socket's does not.
 func filterProgram(f family, id uint16) []bpf.Instruction {
-	kind, at := uint32(typeEchoReply6), bpf.Instruction(bpf.LoadConstant{Dst: bpf.RegX, Val: 0})
+	kind, other, at := uint32(typeEchoReply6), uint32(typeEchoReply6), bpf.Instruction(bpf.LoadConstant{Dst: bpf.RegX, Val: 0})
 	if f == v4 {
-		kind, at = typeEchoReply4, bpf.LoadMemShift{Off: 0} // X = length of the IP header
+		kind, other, at = typeEchoReply4, typeTimestampReply4, bpf.LoadMemShift{Off: 0} // X = length of the IP header
 	}
 	return []bpf.Instruction{
 		at,
 		bpf.LoadIndirect{Off: 0, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: kind, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: kind, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: other, SkipTrue: 3},
 		bpf.LoadIndirect{Off: 4, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(id), SkipTrue: 1},
 		bpf.RetConstant{Val: 1 << 16},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,11 @@ func everySocket(t *testing.T, run func(t *testing.T, kind socketKind, f family,
 func TestRunMeasures(t *testing.T) {
 	everySocket(t, func(t *testing.T, kind socketKind, _ family, a, b string) {
 		start := bootTime()
-		p := open(t, Options{Targets: []string{a, b}, Source: netip.MustParseAddr(a), Interval: 1, kind: kind})
+		var left []link.Probe
+		p := open(t, Options{
+			Targets: []string{a, b}, Source: netip.MustParseAddr(a), Interval: 1, kind: kind,
+			OnSend: func(s link.Probe) { left = append(left, s) },
+		})
 		if got := p.Interval(); got != minInterval {
 			t.Errorf("a nanosecond was asked for and %v is used", got)
 		}
@@ -39,7 +44,7 @@ func TestRunMeasures(t *testing.T) {
 		go func() { ended <- p.Run(ctx) }()
 		var got []link.Reply
 		for hosts := [2]int{}; hosts[0] < 2 || hosts[1] < 2; {
-			<-p.arrived
+			<-p.Arrived()
 			n := len(got)
 			got = p.Drain(got)
 			for _, r := range got[n:] {
@@ -54,7 +59,13 @@ func TestRunMeasures(t *testing.T) {
 			t.Error(err)
 		}
 		now := bootTime()
+		if s := p.Stats(); uint64(len(left)) != s[0].Sent+s[1].Sent {
+			t.Errorf("told of %d probes that left, and %d + %d did", len(left), s[0].Sent, s[1].Sent)
+		}
 		for _, r := range got {
+			if !slices.Contains(left, link.Probe{Host: r.Host, Sent: r.Sent}) {
+				t.Errorf("reply %+v answers none of the probes that left, %+v", r, left)
+			}
 			if r.Sent < start || r.Received < r.Sent || r.Received > now || r.RTT <= 0 || r.RTT > 1000 {
 				t.Errorf("implausible reply %+v", r)
 			}
@@ -68,6 +79,49 @@ func TestRunMeasures(t *testing.T) {
 			t.Errorf("totals %+v", s)
 		}
 	})
+}
+
+// TestUse: only those in use are probed, at their own pace, and the others are not waited for.
+func TestUse(t *testing.T) {
+	needRoot(t)
+	silence(t)
+	p := open(t, Options{Targets: []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}})
+	for _, bad := range [][]int{nil, {3}, {-1}, {0, 1, 0}} {
+		wantKind(t, p.Use(bad), KindOptions)
+	}
+	p.probe(0)
+	p.probe(1)
+	if err := p.Use([]int{2, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Stats(); s[0].Unanswered != 0 || s[1].Unanswered == 0 || s[0].Sent != 1 {
+		t.Errorf("accounts %+v", s)
+	}
+	var hosts []int
+	ctx, cancel := context.WithCancel(t.Context())
+	p.o.OnSend = func(s link.Probe) {
+		if hosts = append(hosts, s.Host); len(hosts) == 3 {
+			if err := p.Use([]int{0}); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(hosts) == 5 {
+			cancel()
+		}
+	}
+	p.SetInterval(1)
+	if err := p.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if want := []int{2, 1, 2, 0, 0}; !slices.Equal(hosts, want) {
+		t.Errorf("probed %v, want %v", hosts, want)
+	}
+	if s := p.Stats(); s[0].Unanswered == 0 || s[1].Unanswered != 0 || s[2].Unanswered != 0 {
+		t.Errorf("accounts %+v", s)
+	}
+	if p.Interval() != minInterval {
+		t.Errorf("interval %v", p.Interval())
+	}
 }
 
 // TestMirror drives a pinger echo by echo against a reflector that lies, dawdles and stutters.
@@ -209,7 +263,11 @@ func TestOneDead(t *testing.T) {
 	ip(t, "route replace blackhole 203.0.113.1")
 	t.Cleanup(func() { ip(t, "route delete blackhole 203.0.113.1") })
 	book := newNotebook()
-	p := open(t, Options{Targets: []string{"127.0.0.1", "203.0.113.1", "127.0.0.3"}, Log: book.log})
+	p := open(t, Options{Targets: []string{"127.0.0.1", "203.0.113.1", "127.0.0.3"}, Log: book.log, OnSend: func(s link.Probe) {
+		if s.Host == 1 {
+			t.Error("told that a probe left which the kernel refused")
+		}
+	}})
 	replies, err := p.Once(t.Context(), 2)
 	if err != nil || len(replies) != 4 {
 		t.Errorf("got %v, %v; want 4 replies", replies, err)

@@ -16,6 +16,7 @@ const tableSize = 512
 // sentProbe is one slot of the table.
 type sentProbe struct {
 	used, answered bool
+	timestamps     bool // it asked for timestamps
 	seq            uint16
 	host           int
 	to             netip.Addr
@@ -38,14 +39,17 @@ func (t *table) add(host int, to netip.Addr) *sentProbe {
 	return s
 }
 
-// drop forgets a probe that never left.
-func (t *table) drop(seq uint16) {
-	if s := &t.slots[seq%tableSize]; s.seq == seq {
-		s.used = false
+// drop forgets a probe that never left and says whether it asked for timestamps.
+func (t *table) drop(seq uint16) (timestamps bool) {
+	s := &t.slots[seq%tableSize]
+	if s.seq != seq {
+		return false
 	}
+	s.used = false
+	return s.timestamps
 }
 
-// verdict is what an echo reply turned out to be.
+// verdict is what a reply turned out to be.
 type verdict uint8
 
 const (
@@ -65,12 +69,16 @@ const (
 
 // find judges a reply's claim without its time: which probe it answers, and stray, forged, wrongSource, duplicate or,
 // when all is well, accepted. Nothing but an accepted reply may mark a probe as answered.
-func (t *table) find(r echoReply, from netip.Addr) (*sentProbe, verdict) {
+func (t *table) find(r icmpReply, from netip.Addr) (*sentProbe, verdict) {
 	s := &t.slots[r.seq%tableSize]
+	want := s.nonce[:]
+	if s.timestamps {
+		want = want[:secretLen]
+	}
 	switch {
 	case !s.used || s.seq != r.seq:
 		return nil, stray
-	case subtle.ConstantTimeCompare(r.payload, s.nonce[:]) != 1:
+	case r.timestamps != s.timestamps || subtle.ConstantTimeCompare(r.secret(), want) != 1:
 		return s, forged
 	case from != s.to:
 		return s, wrongSource

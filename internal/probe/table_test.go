@@ -37,16 +37,29 @@ func TestTableFind(t *testing.T) {
 		{"from elsewhere", 0, testNonce[:], there, wrongSource},
 		{"genuine", 0, testNonce[:], here, accepted},
 	} {
-		if _, got := tb.find(echoReply{seq: tt.seq, payload: tt.payload}, tt.from); got != tt.want {
+		if _, got := tb.find(icmpReply{seq: tt.seq, payload: tt.payload}, tt.from); got != tt.want {
 			t.Errorf("%s: got verdict %d, want %d", tt.name, got, tt.want)
 		}
 	}
+	// An answer of the other sort is none, whatever secret it carries.
+	twelve := append(testNonce[:secretLen:secretLen], 0, 0, 0, 1, 0, 0, 0, 1)
+	if _, got := tb.find(icmpReply{timestamps: true, seq: 0, payload: twelve}, here); got != forged {
+		t.Errorf("timestamps to an echo: got verdict %d, want forged", got)
+	}
+	s.timestamps = true
+	if _, got := tb.find(icmpReply{seq: 0, payload: testNonce[:secretLen]}, here); got != forged {
+		t.Errorf("an echo to a timestamp request: got verdict %d, want forged", got)
+	}
+	if _, got := tb.find(icmpReply{timestamps: true, seq: 0, payload: twelve}, here); got != accepted {
+		t.Errorf("timestamps: got verdict %d, want accepted", got)
+	}
+	s.timestamps = false
 	s.answered = true
-	if _, got := tb.find(echoReply{seq: 0, payload: testNonce[:]}, here); got != duplicate {
+	if _, got := tb.find(icmpReply{seq: 0, payload: testNonce[:]}, here); got != duplicate {
 		t.Errorf("second answer: got verdict %d, want duplicate", got)
 	}
 	tb.drop(0)
-	if _, got := tb.find(echoReply{seq: 0, payload: testNonce[:]}, here); got != stray {
+	if _, got := tb.find(icmpReply{seq: 0, payload: testNonce[:]}, here); got != stray {
 		t.Errorf("after drop: got verdict %d, want stray", got)
 	}
 }
@@ -80,7 +93,7 @@ func TestTableModel(t *testing.T) {
 				continue
 			}
 			seq := tb.next - uint16(rapid.IntRange(-3, tableSize+20).Draw(t, "back"))
-			s, v := tb.find(echoReply{seq: seq, payload: make([]byte, nonceLen)}, netip.Addr{})
+			s, v := tb.find(icmpReply{seq: seq, payload: make([]byte, nonceLen)}, netip.Addr{})
 			k := sent[seq]
 			want := accepted
 			switch {

@@ -34,12 +34,14 @@ func (f family) String() string {
 	return "IPv6"
 }
 
-// ICMP message types: RFC 792 (8, 0) and RFC 4443 section 4 (128, 129).
+// ICMP message types: RFC 792 (8, 0, 13, 14) and RFC 4443 section 4 (128, 129). IPv6 has no timestamp messages.
 const (
-	typeEcho4      = 8
-	typeEchoReply4 = 0
-	typeEcho6      = 128
-	typeEchoReply6 = 129
+	typeEcho4           = 8
+	typeEchoReply4      = 0
+	typeTimestamp4      = 13
+	typeTimestampReply4 = 14
+	typeEcho6           = 128
+	typeEchoReply6      = 129
 )
 
 const (
@@ -47,6 +49,12 @@ const (
 	// nonceLen is the payload: random bytes that only the target of this very probe has seen.
 	nonceLen = 16
 	echoLen  = headerLen + nonceLen
+	// secretLen is the originate stamp of a timestamp request, which has no payload: the target sends it back unchanged,
+	// so it carries the beginning of the nonce instead of a time that we know anyway.
+	secretLen    = 4
+	stampsLen    = 3 * 4 // originate, receive, transmit
+	timestampLen = headerLen + stampsLen
+	nonStandard  = 0x80 // of the first byte of a stamp: not milliseconds since midnight UT (RFC 792)
 	// packetMax is the read buffer: the longest IPv4 header (60 bytes) and an echo with room to spare. What is longer
 	// is cut off by the kernel and, having the wrong length, taken for a forgery.
 	packetMax = 256
@@ -71,6 +79,18 @@ func buildEcho(b *[echoLen]byte, f family, id, seq uint16, n *nonce) []byte {
 	return b[:]
 }
 
+// buildTimestamp writes an IPv4 timestamp request into b and returns it. The nonce is marked as no time of day.
+func buildTimestamp(b *[echoLen]byte, id, seq uint16, n *nonce) []byte {
+	n[0] |= nonStandard
+	b[0], b[1], b[2], b[3] = typeTimestamp4, 0, 0, 0
+	binary.BigEndian.PutUint16(b[4:], id)
+	binary.BigEndian.PutUint16(b[6:], seq)
+	copy(b[headerLen:], n[:secretLen])
+	clear(b[headerLen+secretLen : timestampLen])
+	binary.BigEndian.PutUint16(b[2:], checksum(b[:timestampLen]))
+	return b[:timestampLen]
+}
+
 // checksum is the Internet checksum of RFC 1071. Over a message with a correct checksum field it is 0.
 func checksum(b []byte) uint16 {
 	var sum uint32
@@ -87,32 +107,48 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// echoReply is a parsed answer. The payload points into the packet.
-type echoReply struct {
-	id, seq uint16
-	payload []byte
+// icmpReply is a parsed answer. The payload points into the packet.
+type icmpReply struct {
+	timestamps bool // it answers a timestamp request: the payload is its three stamps
+	id, seq    uint16
+	payload    []byte
+}
+
+// secret is what only the target of the probe can know.
+func (r icmpReply) secret() []byte {
+	if r.timestamps {
+		return r.payload[:secretLen]
+	}
+	return r.payload
+}
+
+// stamps returns when the target says that the request came and the reply left. Only a timestamp reply has them.
+func (r icmpReply) stamps() (receive, transmit uint32) {
+	return binary.BigEndian.Uint32(r.payload[4:]), binary.BigEndian.Uint32(r.payload[8:])
 }
 
 // parseReply reads what a socket of the family delivered; raw IPv4 sockets deliver the IP header too. It returns
-// false for everything that is not a well-formed echo reply.
-func parseReply(b []byte, f family, raw bool) (echoReply, bool) {
+// false for everything that is not a well-formed echo reply or, in IPv4, timestamp reply.
+func parseReply(b []byte, f family, raw bool) (icmpReply, bool) {
 	if f == v4 && raw {
 		var ok bool
 		if b, ok = stripIPv4(b); !ok || checksum(b) != 0 {
-			return echoReply{}, false
+			return icmpReply{}, false
 		}
 	}
 	want := byte(typeEchoReply4)
 	if f == v6 {
 		want = typeEchoReply6
 	}
-	if len(b) < headerLen || b[0] != want || b[1] != 0 {
-		return echoReply{}, false
+	timestamps := f == v4 && len(b) == timestampLen && b[0] == typeTimestampReply4
+	if len(b) < headerLen || b[0] != want && !timestamps || b[1] != 0 {
+		return icmpReply{}, false
 	}
-	return echoReply{
-		id:      binary.BigEndian.Uint16(b[4:]),
-		seq:     binary.BigEndian.Uint16(b[6:]),
-		payload: b[headerLen:],
+	return icmpReply{
+		timestamps: timestamps,
+		id:         binary.BigEndian.Uint16(b[4:]),
+		seq:        binary.BigEndian.Uint16(b[6:]),
+		payload:    b[headerLen:],
 	}, true
 }
 

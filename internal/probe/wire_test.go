@@ -34,6 +34,21 @@ func TestBuildEcho(t *testing.T) {
 	}
 }
 
+func TestBuildTimestamp(t *testing.T) {
+	var b [echoLen]byte
+	for i := range b {
+		b[i] = 0xff
+	}
+	n := testNonce
+	got := hex.EncodeToString(buildTimestamp(&b, 0x1234, 0x2a00, &n))
+	if want := "0d00" + "34c7" + "1234" + "2a00" + "80010203" + "00000000" + "00000000"; got != want {
+		t.Errorf("timestamp request\n got %s\nwant %s", got, want)
+	}
+	if n[0] != 0x80 {
+		t.Error("the secret is not the one that was sent")
+	}
+}
+
 func TestChecksum(t *testing.T) {
 	for _, tt := range []struct {
 		in   []byte
@@ -49,6 +64,18 @@ func TestChecksum(t *testing.T) {
 			t.Errorf("checksum(%x) = %04x, want %04x", tt.in, got, tt.want)
 		}
 	}
+}
+
+// stampReply builds a timestamp reply to a probe with the test's nonce as a socket delivers it.
+func stampReply(raw bool, id, seq uint16, receive, transmit uint32) []byte {
+	payload := append([]byte(nil), testNonce[:secretLen]...)
+	payload[0] |= nonStandard
+	payload = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(payload, receive), transmit)
+	b := reply(v4, raw, id, seq, payload)
+	m := b[len(b)-timestampLen:]
+	m[0], m[2], m[3] = typeTimestampReply4, 0, 0
+	binary.BigEndian.PutUint16(m[2:], checksum(m))
+	return b
 }
 
 // reply builds an echo reply as a socket delivers it.
@@ -115,7 +142,57 @@ func TestParseReply(t *testing.T) {
 	}
 }
 
+func TestParseTimestamp(t *testing.T) {
+	r, ok := parseReply(stampReply(true, 7, 9, 86_399_999, 1), v4, true)
+	if !ok || !r.timestamps || r.id != 7 || r.seq != 9 || !bytes.Equal(r.secret(), []byte{0x80, 1, 2, 3}) {
+		t.Errorf("got %+v, %v", r, ok)
+	}
+	if receive, transmit := r.stamps(); receive != 86_399_999 || transmit != 1 {
+		t.Errorf("got stamps %d and %d", receive, transmit)
+	}
+	good := stampReply(false, 7, 9, 1, 2)
+	for name, b := range map[string][]byte{
+		"cut off":  good[:timestampLen-1],
+		"too long": append(bytes.Clone(good), 0),
+		"request":  append([]byte{typeTimestamp4}, good[1:]...),
+		"code 1":   append([]byte{typeTimestampReply4, 1}, good[2:]...),
+	} {
+		if r, ok := parseReply(b, v4, false); ok {
+			t.Errorf("%s: accepted as %+v", name, r)
+		}
+	}
+	if r, ok := parseReply(good, v6, false); ok {
+		t.Errorf("accepted in IPv6 as %+v", r)
+	}
+}
+
+// FuzzTimestampRoundTrip: what a target makes of our request, by filling in its stamps, is understood.
+func FuzzTimestampRoundTrip(f *testing.F) {
+	f.Add(uint16(1), uint16(2), testNonce[:], uint32(3), uint32(4))
+	f.Fuzz(func(t *testing.T, id, seq uint16, secret []byte, receive, transmit uint32) {
+		var n nonce
+		copy(n[:], secret)
+		var b [echoLen]byte
+		msg := buildTimestamp(&b, id, seq, &n)
+		if len(msg) != timestampLen || checksum(msg) != 0 {
+			t.Fatalf("request %x is malformed", msg)
+		}
+		msg[0] = typeTimestampReply4
+		binary.BigEndian.PutUint32(msg[12:], receive)
+		binary.BigEndian.PutUint32(msg[16:], transmit)
+		r, ok := parseReply(msg, v4, false)
+		if !ok || !r.timestamps || r.id != id || r.seq != seq || !bytes.Equal(r.secret(), n[:secretLen]) {
+			t.Fatalf("request %x came back as %+v, %v", msg, r, ok)
+		}
+		if a, b := r.stamps(); a != receive || b != transmit {
+			t.Fatalf("stamps %d, %d came back as %d, %d", receive, transmit, a, b)
+		}
+	})
+}
+
 func FuzzParseReply(f *testing.F) {
+	f.Add(stampReply(true, 1, 2, 3, 4), false, true)
+	f.Add(stampReply(false, 1, 2, 3, 4), false, false)
 	for _, fam := range []family{v4, v6} {
 		for _, raw := range []bool{false, true} {
 			f.Add(reply(fam, raw, 1, 2, testNonce[:]), fam == v6, raw)
@@ -136,6 +213,13 @@ func FuzzParseReply(f *testing.F) {
 			at = int(b[0]&0xf) * 4
 		}
 		want := reply(fam, false, r.id, r.seq, r.payload)
+		if r.timestamps {
+			want[0] = typeTimestampReply4
+			r.stamps() // must not panic
+			if len(r.secret()) != secretLen || fam == v6 {
+				t.Fatalf("accepted %x as %+v", b, r)
+			}
+		}
 		if at+len(want) > len(b) || !bytes.Equal(b[at:at+2], want[:2]) || !bytes.Equal(b[at+4:at+len(want)], want[4:]) {
 			t.Fatalf("accepted %x as %+v", b, r)
 		}
@@ -293,6 +377,8 @@ func TestFilterProgram(t *testing.T) {
 			{"our reply", reply(f, true, 7, 1, testNonce[:]), true},
 			{"another's reply", reply(f, true, 8, 1, testNonce[:]), false},
 			{"request", request, false},
+			{"our timestamps", stampReply(f == v4, 7, 1, 2, 3), f == v4},
+			{"another's timestamps", stampReply(f == v4, 8, 1, 2, 3), false},
 			{"runt", []byte{0x45}, false},
 		} {
 			n, err := vm.Run(tt.b)

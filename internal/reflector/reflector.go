@@ -1,4 +1,4 @@
-// Package reflector decides which probed hosts to believe and fuses their replies into one round-trip time with its
+// Package reflector decides which hosts to probe and to believe, and fuses their replies into one round-trip time with its
 // age and its quorum.
 package reflector
 

@@ -24,6 +24,13 @@ const (
 	Fast = "wanctl"
 	// Slow is wanctl on Linux with the setting of 2 s cycles.
 	Slow = "wanctl-2s"
+	// Tracking is wanctl on Linux with the policy that tracks capacity; TrackingOneWay the same with ICMP timestamps, and
+	// TrackingThroughput its profile for throughput.
+	Tracking           = "tracking"
+	TrackingOneWay     = "tracking-owd"
+	TrackingThroughput = "tracking-throughput"
+	// TrackingRouterOS is the same through the emulated router.
+	TrackingRouterOS = "tracking-routeros"
 	// RouterOS is wanctl in the setting for lines that move, through the emulated router, whose queues are the CAKE.
 	RouterOS = "wanctl-routeros"
 	// Exec begins a command of the user's own.
@@ -37,6 +44,10 @@ func Controllers() []struct{ Name, About string } {
 		{Static, "CAKE at 95 % of the nominal rate"},
 		{Fast, "wanctl on Linux, 50 ms cycles (the setting for lines that move)"},
 		{Slow, "wanctl on Linux, 2 s cycles"},
+		{Tracking, "wanctl on Linux, policy tracking, by round trips"},
+		{TrackingOneWay, "the same, by one-way delays from ICMP timestamps"},
+		{TrackingThroughput, "the same by round trips, profile throughput"},
+		{TrackingRouterOS, "wanctl, policy tracking, through an emulated RouterOS over SSH"},
 		{RouterOS, "wanctl, 50 ms cycles, through an emulated RouterOS over SSH"},
 		{Exec + "COMMAND", "any program: interfaces and limits are in its environment"},
 	}
@@ -55,18 +66,18 @@ func plan(sc *scenario.Scenario, controller, version, dir string, realTime bool)
 	case controller == None:
 		p.Shaper = 0
 	case controller == Static:
-	case controller == Fast || controller == Slow:
+	case controller == RouterOS || controller == TrackingRouterOS:
+		proc, err := autorate(sc, dir, settings[controller], emulatorDir)
+		if err != nil {
+			return p, err
+		}
+		p.Processes = []guest.Process{emulator(sc), proc}
+	case settings[controller] != setting{}:
 		proc, err := autorate(sc, dir, settings[controller], "")
 		if err != nil {
 			return p, err
 		}
 		p.Processes = []guest.Process{proc}
-	case controller == RouterOS:
-		proc, err := autorate(sc, dir, settings[Fast], emulatorDir)
-		if err != nil {
-			return p, err
-		}
-		p.Processes = []guest.Process{emulator(sc), proc}
 	case strings.HasPrefix(controller, Exec) && len(controller) > len(Exec):
 		p.Processes = []guest.Process{{
 			Name: "controller", Role: guest.ControllerRole,
@@ -107,12 +118,25 @@ type setting struct {
 	AlphaLoad                float64
 	Target, Warn, Critical   float64
 	FactorDown, FactorUp     float64
+	// Profile, where not empty, is that of the policy that tracks capacity: then nothing but Interval counts of the above.
+	Profile string
+	// OneWay asks the reflectors for their clock.
+	OneWay bool
 }
 
+var fastSetting = setting{Interval: 50, Cut: 100, PingCount: 1, AlphaLoad: 0.99, Target: 5, Warn: 15, Critical: 30, FactorDown: 0.85, FactorUp: 0.85}
+
 var settings = map[string]setting{
-	Fast: {Interval: 50, Cut: 100, PingCount: 1, AlphaLoad: 0.99, Target: 5, Warn: 15, Critical: 30, FactorDown: 0.85, FactorUp: 0.85},
+	Tracking:           {Interval: trackingInterval, Profile: "balanced"},
+	TrackingOneWay:     {Interval: trackingInterval, Profile: "balanced", OneWay: true},
+	TrackingThroughput: {Interval: trackingInterval, Profile: "throughput"},
+	TrackingRouterOS:   {Interval: trackingInterval, Profile: "balanced"},
+	Fast:               fastSetting, RouterOS: fastSetting,
 	Slow: {Interval: 2000, Cut: 2000, PingCount: 3, AlphaLoad: 0.20, Target: 15, Warn: 45, Critical: 80, FactorDown: 0.85, FactorUp: 0.90},
 }
+
+// trackingInterval is the time between two lines of the log and the feed, in ms; the law runs at every reply.
+const trackingInterval = 100
 
 const (
 	emulatorDir  = "/run/emulator"
@@ -146,6 +170,13 @@ interfaces:
 {{- end}}
 continuous_monitoring:
   interval_ms: {{.S.Interval}}
+{{- if .S.Profile}}
+  policy: tracking
+  profile: {{.S.Profile}}
+  download: {min_mbps: {{mbps .Link.Down.Nominal 10}}, max_mbps: {{mbps .Link.Down.Nominal 120}}}
+  upload: {min_mbps: {{mbps .Link.Up.Nominal 10}}, max_mbps: {{mbps .Link.Up.Nominal 120}}}
+  one_way: {{.S.OneWay}}
+{{- else}}
   cut_interval_ms: {{.S.Cut}}
   download:
     floor_green_mbps: {{mbps .Link.Down.Nominal 50}}
@@ -168,9 +199,12 @@ continuous_monitoring:
     warn_bloat_ms: {{.S.Warn}}
     critical_bloat_ms: {{.S.Critical}}
     alpha_load: {{.S.AlphaLoad}}
+{{- end}}
   ping_hosts: [{{range $i, $h := .Hosts}}{{if $i}}, {{end}}{{$h}}{{end}}]
+{{- if not .S.Profile}}
   use_median_of_three: true
   ping_count: {{.S.PingCount}}
+{{- end}}
 ping_source_ip: {{.Addr}}
 timeouts:
   ping: 2
@@ -193,7 +227,11 @@ func autorate(sc *scenario.Scenario, dir string, s setting, emulator string) (gu
 	}
 	for i, l := range sc.Links {
 		var hosts []string
-		for r := range min(medianHosts, len(sc.Reflectors)) {
+		most := medianHosts
+		if s.Profile != "" {
+			most = len(sc.Reflectors)
+		}
+		for r := range min(most, len(sc.Reflectors)) {
 			hosts = append(hosts, guest.ReflectorAddr(r))
 		}
 		log := "log/" + l.Name + ".log"

@@ -87,6 +87,27 @@ func (n *Net) Counters(linkIndex int) link.Report { return n.line(linkIndex).rep
 // View returns the truth about a link now.
 func (n *Net) View(linkIndex int) View { return n.line(linkIndex).view() }
 
+// Traffic returns what is known of a link's bytes since the start.
+func (n *Net) Traffic(linkIndex int) (t link.Pair[Traffic]) {
+	l := n.line(linkIndex)
+	for _, d := range []link.Direction{link.Down, link.Up} {
+		t.Set(d, l.paths.Get(d).traffic())
+	}
+	return t
+}
+
+// Capacity returns the mean of what a direction can carry between two instants, past or to come, with the events that
+// are on now; 0 for an empty span. Only who measures against perfect knowledge may ask.
+func (n *Net) Capacity(linkIndex int, d link.Direction, from, to unit.Time) unit.Rate {
+	p := n.line(linkIndex).paths.Get(d)
+	from = max(from, Epoch)
+	if to <= from {
+		return 0
+	}
+	carried := p.supply.bytes(int64(from.Sub(Epoch)), int64(to.Sub(Epoch))) * p.scale
+	return unit.Rate(carried / to.Sub(from).Seconds() * 8)
+}
+
 // Truth returns what is known of a link since the start. The result is the caller's.
 func (n *Net) Truth(linkIndex int) *Truth {
 	l := n.line(linkIndex)
@@ -97,9 +118,7 @@ func (n *Net) Truth(linkIndex int) *Truth {
 			t.Calls.merge(&c.Delays)
 		}
 	}
-	for _, d := range []link.Direction{link.Down, link.Up} {
-		t.Traffic.Set(d, l.paths.Get(d).traffic())
-	}
+	t.Traffic = n.Traffic(linkIndex)
 	return t
 }
 

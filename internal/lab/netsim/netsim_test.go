@@ -1,6 +1,7 @@
 package netsim
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -504,5 +505,71 @@ func TestBuildFails(t *testing.T) {
 	}
 	if _, err := Builtin("nowhere", 1); err == nil || !strings.Contains(err.Error(), "evening") {
 		t.Errorf("no list of scenarios in %v", err)
+	}
+}
+
+func TestAProberTellsOfEchoesAndRepliesAsTheyHappen(t *testing.T) {
+	n := start(t, plain(10*time.Second, Flow{Kind: Bulk, Dir: link.Up, Start: time.Second}))
+	var told []string
+	var heard []link.Reply
+	p, err := n.NewProber(ProberOptions{
+		Hosts: []int{1, 0}, Interval: 100 * time.Millisecond,
+		OnSend: func(e link.Probe) {
+			if e.Sent != n.Now() {
+				t.Errorf("an echo of %v is told at %v", e.Sent, n.Now())
+			}
+			told = append(told, fmt.Sprintf("%v >%d", n.Now().Sub(Epoch), e.Host))
+		},
+		OnReply: func(r link.Reply) {
+			if r.Received != n.Now() {
+				t.Errorf("a reply of %v is told at %v", r.Received, n.Now())
+			}
+			told = append(told, fmt.Sprintf("%v <%d", n.Now().Sub(Epoch), r.Host))
+			heard = append(heard, r)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Run(Epoch.Add(72 * time.Millisecond))
+	if diff := cmp.Diff([]string{"0s >0", "50ms >1", "50ms <0", "70ms <1"}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+	n.Run(n.End())
+	if diff := cmp.Diff(p.Drain(nil), heard); diff != "" {
+		t.Errorf("drained, told:\n%s", diff)
+	}
+}
+
+// A clock that is off by a constant tells every change of a one-way delay, to the millisecond of its stamps.
+func TestOneWayDelaysTellWhichDirectionIsBusy(t *testing.T) {
+	for _, busy := range []link.Direction{link.Down, link.Up} {
+		t.Run(busy.String(), func(t *testing.T) {
+			n := start(t, plain(20*time.Second, Flow{Kind: Bulk, Dir: busy, Count: 4, Start: 5 * time.Second}))
+			p, err := n.NewProber(ProberOptions{Hosts: []int{0, 1}, Interval: 100 * time.Millisecond, OneWay: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.Run(n.End())
+			first := map[int]link.Reply{}
+			worst := link.Pair[unit.Millis]{}
+			for _, r := range p.Drain(nil) {
+				if !r.OneWay || math.Abs(float64(r.Delay.Down+r.Delay.Up-r.RTT)) > 1e-6 {
+					t.Fatalf("the two ways of %+v are not its round trip", r)
+				}
+				if _, ok := first[r.Host]; !ok {
+					first[r.Host] = r
+				}
+				for _, d := range []link.Direction{link.Down, link.Up} {
+					worst.Set(d, max(worst.Get(d), r.Delay.Get(d)-first[r.Host].Delay.Get(d)))
+				}
+			}
+			idle := link.Down + link.Up - busy
+			within(t, "the busy way", float64(worst.Get(busy)), 350, 402)
+			within(t, "the idle way", float64(worst.Get(idle)), 0, 1)
+			if first[0].Delay.Up == first[1].Delay.Up-15 {
+				t.Error("two hosts have one clock")
+			}
+		})
 	}
 }

@@ -15,8 +15,8 @@ import (
 const echoBytes = 98
 
 // probe sends an echo to a host of the scenario through a link now. A lost one never reaches sink; an answered one
-// does before its Received has come.
-func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(link.Reply)) {
+// does before its Received has come, with the instant at which the host answered.
+func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(r link.Reply, answered unit.Time)) {
 	l := n.line(linkIndex)
 	h := n.scenario.Hosts[host]
 	sent := n.world.now
@@ -58,7 +58,9 @@ func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(link.Reply
 		}
 		l.sparse.Down += echoBytes
 		at := far.Add(down)
-		sink(link.Reply{Host: host, Sent: sent, Received: at, RTT: unit.ToMillis(at.Sub(sent))})
+		// What the host itself adds is as far from us as it is from it.
+		stamp := far.Add(-(extra + time.Duration(noise)) / 2)
+		sink(link.Reply{Host: host, Sent: sent, Received: at, RTT: unit.ToMillis(at.Sub(sent))}, stamp)
 	})
 }
 
@@ -71,7 +73,7 @@ func (p *path) packet(t int64) (d time.Duration, lost bool) {
 // Ping sends one echo now to a host of the scenario through a link; done runs when its reply arrives, and never when
 // it is lost.
 func (n *Net) Ping(linkIndex, host int, done func(link.Reply)) {
-	n.probe(linkIndex, host, n.lines[linkIndex].chance, func(r link.Reply) {
+	n.probe(linkIndex, host, n.lines[linkIndex].chance, func(r link.Reply, _ unit.Time) {
 		n.world.At(r.Received, func() { done(r) })
 	})
 }
@@ -85,6 +87,26 @@ type ProberOptions struct {
 	Interval time.Duration
 	// Timeout is the age at which a reply is late, counted and not handed out; 0 is 10 s.
 	Timeout time.Duration
+	// OneWay lets the hosts tell their own clock, as ICMP timestamps do: in whole milliseconds, and each clock off by a
+	// constant of its own.
+	OneWay bool
+	// OnSend and OnReply, when set, are called in virtual time at the instant at which an echo leaves and its reply
+	// arrives; Drain hands the replies out all the same.
+	OnSend  func(link.Probe)
+	OnReply func(link.Reply)
+}
+
+// clockSpan is how far a host's clock may be off, either way.
+const clockSpan = time.Hour
+
+// clocks returns what each host's clock is off by.
+func (n *Net) clocks() []time.Duration {
+	chance := stream(n.scenario.Seed, 5, 0)
+	off := make([]time.Duration, len(n.scenario.Hosts))
+	for i := range off {
+		off[i] = time.Duration((2*chance.Float64() - 1) * float64(clockSpan))
+	}
+	return off
 }
 
 // HostStats count a prober's echoes to one host.
@@ -122,11 +144,22 @@ func (n *Net) NewProber(o ProberOptions) (*Prober, error) {
 	}
 	n.probers++
 	p := &Prober{net: n, options: o, chance: stream(n.scenario.Seed, 3, n.probers), stats: make([]HostStats, len(o.Hosts))}
+	clocks := n.clocks()
 	for i, h := range o.Hosts {
-		sink := func(r link.Reply) { p.take(i, r) }
+		sink := func(r link.Reply, answered unit.Time) {
+			if o.OneWay {
+				stamp := unit.Time(time.Duration(answered.Add(clocks[h])).Truncate(time.Millisecond))
+				r.OneWay = true
+				r.Delay.Up, r.Delay.Down = unit.ToMillis(stamp.Sub(r.Sent)), unit.ToMillis(r.Received.Sub(stamp))
+			}
+			p.take(i, r)
+		}
 		phase := o.Interval * time.Duration(i) / time.Duration(len(o.Hosts))
 		p.stops = append(p.stops, n.world.Every(o.Interval, phase, func() {
 			p.stats[i].Sent++
+			if o.OnSend != nil {
+				o.OnSend(link.Probe{Host: i, Sent: n.world.now})
+			}
 			n.probe(o.Link, h, p.chance, sink)
 		}))
 	}
@@ -141,6 +174,9 @@ func (p *Prober) take(host int, r link.Reply) {
 		return
 	}
 	p.stats[host].Answered++
+	if hear := p.options.OnReply; hear != nil {
+		p.net.world.At(r.Received, func() { hear(r) })
+	}
 	at := len(p.pending)
 	for at > 0 && p.pending[at-1].Received > r.Received {
 		at--

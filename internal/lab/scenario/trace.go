@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
-	"strings"
 	"time"
 
 	"wanctl/internal/document"
@@ -60,7 +59,7 @@ func (p *parser) trace(sec *section) *trace {
 	t.smooth = sec.durOr("smooth", t.bin)
 	if t.format == "" {
 		t.format = formatMahimahi
-		if strings.HasSuffix(strings.TrimSuffix(t.file, ".gz"), ".csv") {
+		if IsCSV(t.file) {
 			t.format = formatCSV
 		}
 	}
@@ -78,25 +77,33 @@ func (t *trace) steps(dir string, duration time.Duration) ([]Step, error) {
 	if duration/t.bin > maxSteps {
 		return nil, fmt.Errorf("%s: bins of %s are more than %d steps; make the bin larger", name, short(t.bin), maxSteps)
 	}
-	r, err := open(dir, t.file)
+	rec, err := t.read(dir)
 	if err != nil {
 		return nil, err
-	}
-	defer r.Close()
-	var rec recording
-	if t.format == formatCSV {
-		rec, err = readCSV(r)
-	} else {
-		rec, err = readMahimahi(r)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	c, err := t.cut(rec, duration)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return c, nil
+}
+
+// read reads the whole recording below dir.
+func (t *trace) read(dir string) (rec recording, err error) {
+	r, err := open(dir, t.file)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if t.format == formatCSV {
+		rec, err = readCSV(r)
+	} else {
+		rec, err = readMahimahi(r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, t.file), err)
+	}
+	return rec, nil
 }
 
 // open opens a regular file below dir; no link leads out of it.

@@ -50,6 +50,8 @@ type Line struct {
 	Config *config.WAN
 	// Router is the hand of a Loop; nil is a router in virtual time without faults.
 	Router daemon.Shaper
+	// OneWay lets the reflectors tell their own clock to a Loop that tracks capacity.
+	OneWay bool
 }
 
 // Steering says how new connections are placed.
@@ -151,11 +153,17 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	if ln.router = l.Router; ln.router == nil {
 		ln.router = virtualShaper{r.net, i}
 	}
-	prober, err := r.prober(i, len(l.Config.Reflectors()), l.Config.Period, l.Config.PingCount)
+	opt := daemon.WANOptionsOf(l.Config, false)
+	po := r.prober(i, len(l.Config.Reflectors()), l.Config.Period, l.Config.PingCount)
+	if l.Config.Tracking != nil {
+		po.OneWay = l.OneWay
+		ln.track(&opt, &po)
+	}
+	prober, err := r.net.NewProber(po)
 	if err != nil {
 		return nil, err
 	}
-	ln.wan, err = daemon.NewWAN(daemon.WANOptionsOf(l.Config, false), prober, r.net.Now(), nil)
+	ln.wan, err = daemon.NewWAN(opt, prober, r.net.Now(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +179,32 @@ const (
 	linePerSecond = 20
 )
 
-func (r *Run) prober(i, hosts int, period time.Duration, count int) (*netsim.Prober, error) {
+// track lets every probe and reply reach the loop as it happens.
+func (l *line) track(opt *daemon.WANOptions, po *netsim.ProberOptions) {
+	net := l.run.net
+	opt.Observed = daemon.NewObserved(nil)
+	if l.run.setup.Latency < latencyOfOwnQueues {
+		opt.Observed.SetCounter(netCounter{net, l.index})
+	}
+	po.Interval = max(time.Second/hostPerSecond, time.Duration(len(po.Hosts))*time.Second/linePerSecond)
+	po.OnSend = opt.Observed.Sent
+	po.OnReply = func(link.Reply) { l.handle(l.wan.Wake(net.Now())) }
+}
+
+// latencyOfOwnQueues is below what a router's command takes: then the queues are this host's, and their counters with them.
+const latencyOfOwnQueues = 5 * time.Millisecond
+
+type netCounter struct {
+	net   *netsim.Net
+	index int
+}
+
+func (n netCounter) Counters() (link.Counters, error) {
+	r := n.net.Counters(n.index)
+	return link.Counters{At: r.At, Rx: r.WANRx, Tx: r.WANTx}, nil
+}
+
+func (r *Run) prober(i, hosts int, period time.Duration, count int) netsim.ProberOptions {
 	if n := len(r.setup.Scenario.Hosts); n < hosts {
 		hosts = n
 	}
@@ -181,7 +214,7 @@ func (r *Run) prober(i, hosts int, period time.Duration, count int) (*netsim.Pro
 	for h := range hosts {
 		o.Hosts = append(o.Hosts, h)
 	}
-	return r.net.NewProber(o)
+	return o
 }
 
 // handle does what a loop's outcome asks for, in virtual time.
@@ -228,13 +261,13 @@ func (r *Run) steering(cfg *Steering) error {
 	}
 	opt := daemon.SteeringOptionsOf(cfg.Config, false)
 	interval, count := cfg.Config.Steer.Interval, cfg.Config.PingCount
-	primary, err := r.prober(cfg.Primary, 1, interval, count)
+	primary, err := r.net.NewProber(r.prober(cfg.Primary, 1, interval, count))
 	if err != nil {
 		return err
 	}
 	var alternate daemon.Prober
 	if cfg.Config.Alternate.Source.IsValid() {
-		if alternate, err = r.prober(cfg.Alternate, 1, interval, count); err != nil {
+		if alternate, err = r.net.NewProber(r.prober(cfg.Alternate, 1, interval, count)); err != nil {
 			return err
 		}
 	}

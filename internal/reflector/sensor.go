@@ -1,0 +1,320 @@
+package reflector
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"wanctl/internal/filter"
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// Figures of a [Sensor]. The rule for a path change needs an idle line, because on a loaded one a queue looks the same.
+const (
+	// baseFor is how far back a baseline's minimum looks, and baseParts in how many parts.
+	baseFor   = 5 * time.Minute
+	baseParts = 30
+	// driftFor is the same for one-way delays, whose clocks drift apart: 20 ppm are 1.2 ms a minute.
+	driftFor   = time.Minute
+	driftParts = 12
+	// calm is how many replies on an idle line in a row let a baseline rise.
+	calm = 8
+	// stepFor is how long a shift must last on an idle line to be the path's, stepLeast what a shift is, in ms.
+	stepFor   = 5 * time.Second
+	stepLeast = 5.0
+	// alone is how many replies in a row have to be high at one reflector, while the others are low, to be its own.
+	alone = 16
+	// noiseWeight is the weight of a new reply in a reflector's noise.
+	noiseWeight = 1.0 / 32
+	// openProbes is how many probes are remembered as under way.
+	openProbes = 64
+	// lateLeast is how late an unanswered probe is that counts as such, in ms, and deaf how many unanswered ones in a row
+	// make a reflector's silence its own.
+	lateLeast = 5.0
+	deaf      = 2
+	// clockGrain is what a one-way delay may exceed the round trip's by, in ms: reflectors tell whole milliseconds.
+	clockGrain = 1.0
+)
+
+// Sensor turns the replies of several reflectors into samples: delays over each reflector's own baseline. It is not safe
+// for concurrent use.
+type Sensor struct {
+	hosts []host
+	open  [openProbes]flight
+	// first is the number of the oldest probe that nothing sent later has overtaken, sent that of the next.
+	first, sent int
+	discarded   uint64
+	newest      unit.Time
+}
+
+type flight struct {
+	probe    link.Probe
+	answered bool
+}
+
+// host is one reflector.
+type host struct {
+	base  base    // of round trips
+	way   [2]base // of one-way delays, by the clock numbered so
+	clock uint32
+	// noise is the mean of the squared delta on an idle line; noisy how many entered it.
+	noise float64
+	noisy int
+	// low is the least delta of the last replies, and lows how many there were since it was started.
+	low, lastLow float64
+	lows         int
+	// missed counts probes in a row that were overtaken unanswered.
+	missed int
+	// delta is the newest, heard when.
+	delta unit.Millis
+	rtt   unit.Millis
+	heard unit.Time
+}
+
+// NewSensor returns a sensor for that many reflectors.
+func NewSensor(hosts int) *Sensor {
+	s := &Sensor{hosts: make([]host, min(max(hosts, 1), MaxHosts))}
+	for i := range s.hosts {
+		h := &s.hosts[i]
+		h.base = newBase(baseFor, baseParts)
+		for d := range h.way {
+			h.way[d] = newBase(driftFor, driftParts)
+		}
+		h.lastLow = math.Inf(1)
+	}
+	return s
+}
+
+// Sent takes in that a probe left.
+func (s *Sensor) Sent(p link.Probe) {
+	if p.Host < 0 || p.Host >= len(s.hosts) {
+		return
+	}
+	if s.sent-s.first == openProbes {
+		s.overtake(s.first + 1)
+	}
+	s.open[s.sent%openProbes] = flight{probe: p}
+	s.sent++
+}
+
+// overtake forgets what was sent before number n; what of it was not answered has been lost.
+func (s *Sensor) overtake(n int) {
+	for ; s.first < n; s.first++ {
+		if f := &s.open[s.first%openProbes]; !f.answered {
+			s.hosts[f.probe.Host].missed++
+		}
+	}
+}
+
+// answered books a reply against its probe.
+func (s *Sensor) answered(r link.Reply) {
+	for n := s.first; n < s.sent; n++ {
+		f := &s.open[n%openProbes]
+		if f.probe.Host == r.Host && f.probe.Sent == r.Sent {
+			f.answered = true
+			s.overtake(n) // what left before it waits in no queue, or it would have come first
+			for s.first < s.sent && s.open[s.first%openProbes].answered {
+				s.first++
+			}
+			return
+		}
+	}
+}
+
+// Reply takes one reply in. idle says that the line has carried next to nothing for a while, so that what the reply took
+// is the path's own. A reply with an impossible round trip or from an unknown host makes no sample.
+func (s *Sensor) Reply(r link.Reply, idle bool) (link.Sample, bool) {
+	if math.IsNaN(float64(r.RTT)) || r.RTT <= 0 || r.RTT > MaxRTT || r.Host < 0 || r.Host >= len(s.hosts) || r.Received < r.Sent {
+		s.discarded++
+		return link.Sample{}, false
+	}
+	s.answered(r)
+	h := &s.hosts[r.Host]
+	h.missed = 0
+	if r.Received < h.heard {
+		return link.Sample{}, false // a late one says nothing new
+	}
+	s.newest = max(s.newest, r.Received)
+	delta := h.base.add(r.Received, float64(r.RTT), idle)
+	delta = s.lone(r.Host, delta)
+	if idle {
+		h.noise = filter.Blend(h.noise, delta*delta, max(noiseWeight, 1/float64(h.noisy+1)))
+		h.noisy = min(h.noisy+1, 1<<20)
+	}
+	h.delta, h.rtt, h.heard = unit.Millis(delta), r.RTT, r.Received
+	out := link.Sample{Host: r.Host, Sent: r.Sent, Received: r.Received, Delta: unit.Millis(delta)}
+	if h.noisy >= calm {
+		out.Noise = unit.Millis(math.Sqrt(h.noise))
+	}
+	if r.OneWay {
+		if r.Clock != h.clock { // delays by another clock say nothing about those by this one
+			h.clock = r.Clock
+			for d := range h.way {
+				h.way[d] = newBase(driftFor, driftParts)
+			}
+		}
+		out.OneWay = true
+		for _, d := range []link.Direction{link.Down, link.Up} {
+			// A clock that steps or drifts cannot make one way longer than the whole.
+			way := h.way[d].add(r.Received, float64(r.Delay.Get(d)), idle)
+			out.Way.Set(d, unit.Millis(min(way, delta+clockGrain)))
+		}
+	}
+	return out, true
+}
+
+// lone moves the baseline of a reflector that is slow while the others are not: its own path changed. It returns the
+// delta after that.
+func (s *Sensor) lone(i int, delta float64) float64 {
+	h := &s.hosts[i]
+	if h.lows == 0 || delta < h.low {
+		h.low = delta
+	}
+	if h.lows++; h.lows < alone {
+		return delta
+	}
+	h.lastLow, h.lows = h.low, 0
+	if len(s.hosts) < 3 || h.lastLow < stepLeast {
+		return delta
+	}
+	var others [MaxHosts]float64
+	n := 0
+	for k := range s.hosts {
+		if o := &s.hosts[k]; k != i && !math.IsInf(o.lastLow, 1) {
+			others[n] = o.lastLow
+			n++
+		}
+	}
+	if n < 2 || filter.Median(others[:n]) > stepLeast/2 {
+		return delta
+	}
+	h.base.shift(h.lastLow)
+	delta = max(delta-h.lastLow, 0)
+	h.lastLow = 0
+	return delta
+}
+
+// Silence says what the probes tell that nothing has answered yet.
+func (s *Sensor) Silence(now unit.Time) link.Silence {
+	var q link.Silence
+	for n := s.first; n < s.sent; n++ {
+		f := &s.open[n%openProbes]
+		h := &s.hosts[f.probe.Host]
+		if f.answered || !h.base.known || h.missed >= deaf {
+			continue
+		}
+		over := float64(now.Sub(f.probe.Sent))/1e6 - h.base.value
+		if over < lateLeast {
+			break // what left later is not late either, but for its reflector's distance
+		}
+		if q.Hosts == 0 {
+			q.Sent, q.Over = f.probe.Sent, unit.Millis(over)
+		}
+		q.Hosts++
+	}
+	return q
+}
+
+// Level is what the believed reflectors say together.
+type Level struct {
+	// OK is false while no reflector has answered lately; all else is then zero.
+	OK bool
+	// RTT, Baseline and Delta are medians over the reflectors' newest replies, in ms.
+	RTT, Baseline, Delta unit.Millis
+	// At is when the newest of them arrived, and Hosts how many there are.
+	At    unit.Time
+	Hosts int
+}
+
+// Level returns the line's delay at now, from each reflector's newest reply that is no older than age. With three
+// reflectors or more, one liar cannot move it beyond what the others say; with five, two cannot.
+func (s *Sensor) Level(now unit.Time, age time.Duration) Level {
+	var rtts, bases, deltas [MaxHosts]float64
+	var l Level
+	for i := range s.hosts {
+		h := &s.hosts[i]
+		if h.heard == 0 || now.Sub(h.heard) > age {
+			continue
+		}
+		rtts[l.Hosts], bases[l.Hosts], deltas[l.Hosts] = float64(h.rtt), h.base.value, float64(h.delta)
+		l.Hosts++
+		l.At = max(l.At, h.heard)
+	}
+	if l.Hosts == 0 {
+		return Level{}
+	}
+	l.OK = true
+	l.RTT = unit.Millis(filter.Median(rtts[:l.Hosts]))
+	l.Baseline = unit.Millis(filter.Median(bases[:l.Hosts]))
+	l.Delta = unit.Millis(filter.Median(deltas[:l.Hosts]))
+	return l
+}
+
+// base is a delay that nothing queueing takes: the least of a window of idle time, and whatever was less since.
+type base struct {
+	window *filter.Minimum
+	known  bool
+	value  float64
+	// The stretch of idle replies in progress: how many, since when, and their least and greatest.
+	calm        int
+	since       unit.Time
+	least, most float64
+}
+
+func newBase(window time.Duration, parts int) base {
+	return base{window: filter.NewMinimum(window, parts)}
+}
+
+// add takes a delay in and returns its excess over the baseline.
+func (b *base) add(at unit.Time, x float64, idle bool) float64 {
+	if !b.known {
+		b.known, b.value = true, x
+	}
+	if idle || x <= b.value {
+		b.window.Add(at, x)
+	}
+	if x < b.value {
+		b.value = x
+	}
+	if !idle {
+		b.calm = 0
+		return x - b.value
+	}
+	if b.calm == 0 {
+		b.since, b.least, b.most = at, x, x
+	}
+	b.calm++
+	b.least, b.most = min(b.least, x), max(b.most, x)
+	if b.calm < calm {
+		return x - b.value
+	}
+	if least, ok := b.window.Min(at); ok {
+		b.value = max(b.value, least)
+	}
+	if at.Sub(b.since) >= stepFor {
+		if shift := b.least - b.value; shift > stepLeast && b.most-b.least < max(3, shift*0.3) {
+			b.window.Reset()
+			b.window.Add(at, b.least)
+			b.value = b.least
+		}
+		b.calm = 0
+	}
+	return max(x-b.value, 0)
+}
+
+// shift moves the baseline up by ms.
+func (b *base) shift(ms float64) {
+	b.value += ms
+	b.window.Reset()
+	b.calm = 0
+}
+
+// Baselines returns the round trip of each reflector when nothing queues, in ms; 0 is not known.
+func (s *Sensor) Baselines() []unit.Millis {
+	out := make([]unit.Millis, len(s.hosts))
+	for i := range s.hosts {
+		out[i] = unit.Millis(s.hosts[i].base.value)
+	}
+	return slices.Clip(out)
+}

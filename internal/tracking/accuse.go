@@ -1,0 +1,187 @@
+package tracking
+
+import (
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// trial is the question whose queue it is, where only round trips are known: a guess, tested by how the delay responds to
+// the cut.
+type trial struct {
+	// guessed says that both directions were loaded, so that the owner is only a guess.
+	guessed bool
+	// verdict is when the answer to it was in force, as far as is known: a router takes its time; inForce says that it is.
+	verdict unit.Time
+	inForce bool
+	// before is the delta at the verdict, in ms, against the replies that contradict it, swaps the verdicts turned over.
+	before  float64
+	against int
+	swaps   int
+	saved   [2]belief
+	busy    [2]bool
+}
+
+// belief is what was known of a direction before it was accused.
+type belief struct{ capacity, rate float64 }
+
+// Times of the test by response: what left before them cannot show an answer to the cut. A download's senders have to
+// hear of it first.
+const (
+	respondUp, respondDown = 50 * time.Millisecond, 150 * time.Millisecond
+	mostSwaps              = 3
+)
+
+// accuse decides whose queue an episode is.
+func (c *Controller) accuse(e *episode) {
+	t := e.start
+	var use [2]float64
+	for _, d := range both {
+		use[d] = c.use(d, t, 2*lately)
+		e.trial.saved[d] = belief{c.ways[d].capacity, c.ways[d].rate}
+		e.trial.busy[d] = use[d] >= idleShare
+	}
+	e.trial.verdict, e.trial.before = c.now, e.late
+	alone := func(d link.Direction) bool {
+		other := &c.ways[1-d]
+		return use[1-d] < busyShare || use[1-d] < 0.6 && other.rate <= 1.05*other.capacity
+	}
+	switch down, up := alone(link.Down), alone(link.Up); {
+	case down && up:
+		e.owner = link.Down
+		if use[link.Up] > use[link.Down] {
+			e.owner = link.Up
+		}
+		return
+	case down:
+		e.owner = link.Down
+		return
+	case up:
+		e.owner = link.Up
+		return
+	}
+	e.trial.guessed = true
+	e.owner = link.Down
+	if c.starved(link.Down, 0.01, t) && !c.starved(link.Up, 0.06, t) {
+		e.owner = link.Up
+	}
+}
+
+// starved says that a direction carried less lately than just before: its acknowledgements wait in the other's queue,
+// while the owner of a queue is served at its full rate.
+func (c *Controller) starved(d link.Direction, by float64, t unit.Time) bool {
+	last, _, ok := c.ledger.recent(d, t, lately)
+	if !ok {
+		return false
+	}
+	best := 0.0
+	for back := 25 * time.Millisecond; back <= 300*time.Millisecond; back += 25 * time.Millisecond {
+		if r, _, ok := c.ledger.recent(d, t.Add(-back), lately); ok {
+			best = max(best, r)
+		}
+	}
+	return last < (1-by)*best
+}
+
+// judge turns a verdict over that the delay does not respond to.
+func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
+	t := &e.trial
+	if e.all || !t.inForce {
+		return
+	}
+	since := s.Sent.Sub(t.verdict)
+	var contradicts bool
+	if e.owner == link.Up {
+		contradicts = since > respondUp && delta > t.before-0.1*float64(s.Received.Sub(t.verdict).Milliseconds())
+	} else {
+		contradicts = since > respondDown && delta > 0.8*t.before
+	}
+	if !contradicts {
+		return
+	}
+	if t.against++; t.against < 2 {
+		return
+	}
+	other := 1 - e.owner
+	if !t.busy[other] {
+		return // nothing moves there: it cannot be its queue
+	}
+	if t.swaps++; t.swaps >= mostSwaps {
+		e.all = true
+		return
+	}
+	w, was := &c.ways[e.owner], t.saved[e.owner]
+	w.capacity = was.capacity
+	c.set(e.owner, was.rate, link.CauseCapacity)
+	e.owner = other
+	e.entry, e.drained = [2]float64{}, 0
+	t.verdict, t.before, t.against, t.inForce = c.now, delta, 0, false
+}
+
+// answered notes when the router has taken the answer to a verdict.
+func (c *Controller) answered() {
+	e := &c.round
+	if t := &e.trial; e.on && t.guessed && !t.inForce {
+		if now := c.ledger.rate[e.owner]; now <= 1.01*c.ways[e.owner].rate || now < 0.97*t.saved[e.owner].rate {
+			t.inForce, t.verdict = true, c.now
+		}
+	}
+}
+
+// Bounds of a delay that cutting does not take away.
+const (
+	// worstFloor is the greatest that is believed, in ms, and flat how much the delay may swing.
+	worstFloor, flat = 150.0, 0.3
+	// floorFor is how long it has to last.
+	floorFor = 200 * time.Millisecond
+	// forget is the time in which half of it is forgotten.
+	forget = 10 * time.Minute
+)
+
+// unremovable looks whether the queue should have drained by now and did not: then it is none. Radio schedulers,
+// retransmission and other people's queues add delays that no shaper takes away.
+func (c *Controller) unremovable(e *episode, t unit.Time) {
+	dt := t.Sub(e.at)
+	if dt <= 0 || len(c.notes) == cap(c.notes) {
+		return
+	}
+	e.at = t
+	worst := 0.0
+	for _, d := range both {
+		if (e.owner == d || e.all) && e.entry[d] > 0 {
+			worst = max(worst, 1-c.ledger.rate[d]/e.entry[d])
+		}
+	}
+	e.drained += float64(max(worst, 0) * float64(dt) / 1e6)
+	if e.drained < e.late+30+float64(respondDown.Milliseconds())*0.5 {
+		return
+	}
+	least, most, n := e.recent.span(t.Add(-floorFor))
+	if n < 3 || least-e.floor < off*e.late || most-least > max(flat*least, 5) || least > worstFloor {
+		return
+	}
+	for _, d := range both {
+		if e.owner != d && !e.all {
+			continue
+		}
+		// A source that does not respond keeps its queue full whatever we do: that is no floor.
+		if rate, _, ok := c.ledger.recent(d, t, lately); !ok || e.entry[d] <= 0 || rate > 0.8*e.entry[d] {
+			return
+		}
+	}
+	e.floor = least
+	e.low, e.lowAt = least, t
+	for _, d := range both {
+		if e.owner == d || e.all {
+			w := &c.ways[d]
+			w.capacity = max(e.entry[d], e.trial.saved[d].capacity)
+			c.set(d, 0.95*w.capacity, link.CauseUnremovable)
+			w.settled, w.since, w.quiet = w.capacity, t, settle
+			w.points.clear()
+		}
+	}
+	e.on, e.suspect = false, false
+	c.note(link.Info, "unremovable_delay", "%.0f ms of delay under load do not fall when the rate is cut: no shaper can remove "+
+		"them, and they are left out of the control.", least)
+}

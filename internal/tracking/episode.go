@@ -1,0 +1,288 @@
+package tracking
+
+import (
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// episode is a time in which a queue stands: from the reply that is late to the one that is not.
+type episode struct {
+	// ways are the directions whose queues its delays may be of.
+	ways [2]bool
+	// on says that it is under way, suspect that one reply was late and a second has to agree.
+	on, suspect bool
+	host        int
+	// start is when the first late reply arrived, and late its delta in ms: start - late is when it met the queue.
+	start unit.Time
+	late  float64
+	// owner is the direction whose queue it is taken for; all says that both are drained.
+	owner link.Direction
+	all   bool
+	trial trial
+	// entry are the capacities first measured in it, cut how long the rates have been below them, in ms of drained queue.
+	entry   [2]float64
+	drained float64
+	at      unit.Time // when drained was last brought forward
+	recent  recent
+	// counted says that the download was measured in this episode; until then before, the reply heard before, tells.
+	counted bool
+	before  struct {
+		at    unit.Time
+		delta float64
+	}
+	// floor is the delay that cutting did not take away, in ms, and low its least delta under load since lowAt.
+	floor, low float64
+	lowAt      unit.Time
+}
+
+// threshold is the delta above which a queue is meant.
+func (c *Controller) threshold(e *episode, noise unit.Millis) float64 {
+	return max(c.law.on, sigmas*float64(noise)) + c.serial(e)
+}
+
+// hear takes a reply's delay into an episode.
+func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
+	e.recent.add(s.Received, raw)
+	delta := max(raw-e.floor, 0)
+	defer func() { e.before.at, e.before.delta = s.Received, delta }()
+	on := c.threshold(e, s.Noise)
+	for _, d := range both {
+		if e.ways[d] {
+			c.ways[d].delta, c.ways[d].on = delta, on
+		}
+	}
+	switch {
+	case e.on && delta < off*on:
+		c.end(e)
+		c.clear(e, s, delta)
+	case e.on:
+		c.drain(e, s.Received, delta, &s)
+	case delta <= on:
+		e.suspect = false
+		c.clear(e, s, delta)
+	case !e.suspect && c.cfg.Hosts > 1:
+		e.suspect, e.host, e.start, e.late = true, s.Host, s.Received, delta
+		c.suspect(e, s, delta)
+	case e.suspect && e.host == s.Host && c.cfg.Hosts > 1:
+		// The same reflector again: another one has to agree.
+	default:
+		if !e.suspect {
+			e.start, e.late = s.Received, delta
+		}
+		c.begin(e)
+		c.drain(e, s.Received, delta, &s)
+	}
+}
+
+// suspect is the answer to a single late reply: stop growing, and take back a little of what is in use.
+func (c *Controller) suspect(e *episode, s link.Sample, delta float64) {
+	for _, d := range both {
+		w := &c.ways[d]
+		if !e.ways[d] {
+			continue
+		}
+		if d == link.Up {
+			c.depart(s, delta)
+		}
+		w.climb = 0
+		if c.limited(d) && w.capacity > 0 {
+			c.set(d, max(hint*w.rate, min(w.rate, w.capacity*c.law.share)), link.CauseCut)
+		}
+	}
+}
+
+// begin starts an episode whose first late reply is in e.start and e.late.
+func (c *Controller) begin(e *episode) {
+	e.on, e.suspect, e.all = true, false, false
+	e.drained, e.at, e.entry, e.counted = 0, e.start, [2]float64{}, false
+	e.trial = trial{}
+	for _, d := range both {
+		c.ways[d].climb = 0
+	}
+	switch {
+	case !e.ways[link.Down]:
+		e.owner = link.Up
+	case !e.ways[link.Up]:
+		e.owner = link.Down
+	default:
+		c.accuse(e)
+	}
+}
+
+// end ends an episode: its directions go back to just under what was measured.
+func (c *Controller) end(e *episode) {
+	guessed := e.trial.guessed
+	for _, d := range both {
+		w := &c.ways[d]
+		if !e.ways[d] {
+			continue
+		}
+		if e.owner != d && !e.all {
+			if guessed {
+				w.proven = max(e.trial.saved[d].capacity, w.capacity)
+			}
+			continue
+		}
+		if w.capacity > 0 {
+			c.set(d, c.law.share*w.capacity, link.CauseCapacity)
+		}
+		if guessed && same(w.capacity, w.settled) {
+			w.quiet = min(2*w.quiet, longSettle)
+		} else {
+			w.quiet = settle
+		}
+		if guessed {
+			w.proven = e.trial.saved[d].capacity
+		}
+		w.settled, w.since = w.capacity, c.now
+		w.points.clear()
+	}
+	e.on, e.suspect = false, false
+}
+
+// same says that two capacities are within 3 % of each other.
+func same(a, b float64) bool { return b > 0 && a > 0.97*b && a < 1.03*b }
+
+// drain runs the law of the directions that an episode is of. s is the reply it is heard by; nil is silence.
+func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sample) {
+	if s != nil && e.trial.guessed {
+		c.judge(e, *s, delta)
+	}
+	for _, d := range both {
+		if e.owner != d && !e.all {
+			if d == link.Up && e.ways[d] && s != nil {
+				c.depart(*s, delta)
+			}
+			continue
+		}
+		if d == link.Down {
+			c.drainDown(e, t, delta, s)
+		} else {
+			c.drainUp(t, delta, s)
+		}
+		if e.entry[d] == 0 {
+			e.entry[d] = c.ways[d].capacity
+		}
+	}
+	c.unremovable(e, t)
+}
+
+// drainDown measures the download by what comes in before the shaper, from when the late probe met the queue. Where that
+// has not been counted yet, the queue's growth tells: what goes in is our rate, and it takes 1 + growth times as long to
+// come out.
+func (c *Controller) drainDown(e *episode, t unit.Time, delta float64, s *link.Sample) {
+	w := &c.ways[link.Down]
+	if rate, ok := c.ledger.through(link.Down, e.start.Add(-millis(e.late)), t); ok {
+		w.capacity = rate
+		e.counted = true
+	} else if !e.counted && s != nil && s.Received > e.before.at && delta > e.before.delta {
+		growth := (delta - e.before.delta) / (float64(s.Received.Sub(e.before.at)) / 1e6)
+		w.capacity = lesser(w.capacity, c.ledger.rate[link.Down]*max(1-growth, leastDown))
+	}
+	if w.capacity > 0 {
+		c.set(link.Down, w.capacity*max(leastDown, c.law.share-(delta-c.law.target)/drain), link.CauseCut)
+	}
+}
+
+// drainUp measures the upload by when what was sent before each late probe had left.
+func (c *Controller) drainUp(t unit.Time, delta float64, s *link.Sample) {
+	w := &c.ways[link.Up]
+	if s != nil {
+		c.depart(*s, delta)
+	}
+	if rate, n := w.points.slope(); n >= 2 {
+		w.capacity = rate
+	} else if rate, ok := w.points.sinceBefore(); ok && n == 1 {
+		w.capacity = lesser(w.capacity, rate)
+	}
+	p, ok := w.points.last()
+	now, has := c.ledger.at(t)
+	if !ok || !has || w.capacity <= 0 {
+		return
+	}
+	queue := max(0, now.moved[link.Up]-p.bits-float64(w.capacity*t.Sub(p.at).Seconds()))
+	want := float64(c.law.share*w.capacity) - (queue-float64(c.law.target/1000*w.capacity))/(drain/1000)
+	c.set(link.Up, max(leastUp*w.capacity, want), link.CauseCut)
+}
+
+// lesser is the lesser of two capacities, of which a may be unknown.
+func lesser(a, b float64) float64 {
+	if a <= 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+// silence takes in what unanswered probes tell, and says whether they tell anything.
+func (c *Controller) silence(q link.Silence) bool {
+	over := float64(q.Over)
+	if q.Hosts == 0 || c.heardAt == 0 || c.now.Sub(c.heardAt) > gone {
+		return false
+	}
+	if c.oneWay() {
+		// Which way it is late is not known before it arrives: it counts for what is queueing already, else for what is
+		// loaded.
+		switch {
+		case c.each[link.Down].on || c.each[link.Down].suspect:
+			return c.quiet(&c.each[link.Down], q, over)
+		case c.each[link.Up].on || c.each[link.Up].suspect:
+			return c.quiet(&c.each[link.Up], q, over)
+		case c.use(link.Down, c.now, 2*lately) < busyShare:
+			return c.quiet(&c.each[link.Up], q, over)
+		case c.use(link.Up, c.now, 2*lately) < busyShare:
+			return c.quiet(&c.each[link.Down], q, over)
+		}
+		return true
+	}
+	return c.quiet(&c.round, q, over)
+}
+
+// quiet lets silence speak in an episode.
+func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
+	delta := over - e.floor
+	least := silent
+	if e.suspect {
+		least = c.threshold(e, 0)
+	}
+	last := 0.0
+	for _, d := range both {
+		if e.ways[d] {
+			last = max(last, c.ways[d].delta)
+		}
+	}
+	if delta <= least || e.on && delta <= last || !e.on && !e.suspect && q.Hosts < 2 {
+		return q.Hosts > 0
+	}
+	if c.blackout() {
+		for _, d := range both {
+			c.ways[d].cause = link.CauseBlackout
+		}
+		return true
+	}
+	if !e.on {
+		if !e.suspect {
+			e.start, e.late = c.now, delta
+		}
+		c.begin(e)
+	}
+	if w := &c.ways[link.Up]; (e.owner == link.Up || e.all) && w.capacity > 0 {
+		// Nothing sent after that probe has left: that bounds what can have.
+		if p, ok := w.points.last(); ok {
+			if sent, has := c.ledger.at(q.Sent); has && c.now > p.at {
+				w.capacity = min(w.capacity, max(sent.moved[link.Up]-p.bits+packet, packet)/c.now.Sub(p.at).Seconds())
+			}
+		}
+	}
+	c.drain(e, c.now, delta, nil)
+	return true
+}
+
+// blackout says that nothing comes in at all: the line is away, and no rate can help.
+func (c *Controller) blackout() bool {
+	rate, _, ok := c.ledger.recent(link.Down, c.now, lately)
+	return ok && rate*lately.Seconds() < packet
+}
+
+func millis(ms float64) time.Duration { return time.Duration(ms * 1e6) }

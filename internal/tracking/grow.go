@@ -1,0 +1,121 @@
+package tracking
+
+import (
+	"time"
+
+	"wanctl/internal/link"
+)
+
+// clear takes a reply in while no queue stands: what came through is a lower bound of the capacity.
+func (c *Controller) clear(e *episode, s link.Sample, delta float64) {
+	if e.ways[link.Up] {
+		w := &c.ways[link.Up]
+		if a, ok := c.ledger.at(s.Sent); ok {
+			w.points.pass(point{s.Sent.Add(millis(delta)), a.moved[link.Up]})
+		}
+		if rate, ok := w.points.delivered(); ok && w.capacity > 0 {
+			w.capacity = max(w.capacity, rate)
+		}
+	}
+	if e.ways[link.Down] {
+		if w := &c.ways[link.Down]; w.capacity > 0 {
+			if rate, _, ok := c.ledger.recent(link.Down, s.Received, lately); ok {
+				w.capacity = max(w.capacity, rate)
+			}
+		}
+	}
+	c.settleFloor(e, s)
+}
+
+// settleFloor lowers an unremovable delay that is no longer there under load, and forgets it slowly.
+func (c *Controller) settleFloor(e *episode, s link.Sample) {
+	if e.floor == 0 {
+		return
+	}
+	loaded := false
+	for _, d := range both {
+		loaded = loaded || e.ways[d] && c.use(d, s.Received, 2*lately) > busyShare
+	}
+	raw := e.recent.newest()
+	if !loaded {
+		e.low, e.lowAt = raw, s.Received
+		return
+	}
+	if raw > e.floor {
+		raw = e.floor
+	}
+	e.low = max(e.low, raw)
+	if s.Received.Sub(e.lowAt) >= 300*time.Millisecond {
+		// All of the last 300 ms stayed below: the greatest of them is what is left.
+		e.floor = min(e.floor, e.low)
+		e.low, e.lowAt = raw, s.Received
+	}
+}
+
+// grow raises a direction's rate, where our own rate is what limits it and no queue stands.
+func (c *Controller) grow(d link.Direction) {
+	w := &c.ways[d]
+	dt := min(max(c.now.Sub(w.grown).Seconds(), 0), longestStep)
+	w.grown = c.now
+	if c.each[d].on || c.each[d].suspect || c.round.on || c.round.suspect || w.capacity <= 0 && w.rate >= float64(Unlimited) {
+		return
+	}
+	if !c.limited(d) {
+		w.climb = 0
+		if w.cause != link.CauseStart && w.cause != link.CauseCeiling && w.cause != link.CauseFloor {
+			w.cause = link.CauseHold
+		}
+		return
+	}
+	doubted := w.proven > 0 && w.rate < 0.95*w.proven
+	if w.proven > 0 && !doubted {
+		w.proven = 0
+	}
+	if !doubted && (c.now.Sub(w.since) < w.quiet || !c.turnOf(d)) {
+		return
+	}
+	level := w.delta / (hover * w.on)
+	k := max(-1, 1-level)
+	g := nearRate
+	switch {
+	case doubted:
+		g = provenRate
+	case w.settled > 0 && w.rate < near*w.settled || level > 1:
+		w.climb = 0
+	default:
+		w.climb = min(max(farRate, w.climb+float64(w.climb*acceleration*dt)), mostRate)
+		g = w.climb
+	}
+	if w.on <= 0 || k == 0 {
+		return
+	}
+	cause := link.CauseRaise
+	if k < 0 {
+		cause = link.CauseHold
+	}
+	to := w.rate + float64(w.rate*g*k*dt)
+	if k > 0 { // not ahead of what the router has been told: that is what the clear replies are about
+		to = min(to, max(w.rate, mostAhead*c.ledger.rate[d]))
+	}
+	c.set(d, to, cause)
+}
+
+// Times of a turn: only one of two loaded directions grows at a time, so that a queue says whose it is.
+const turnFor, longTurn = time.Second, 5 * time.Second
+
+// turnOf says whether a direction may grow now.
+func (c *Controller) turnOf(d link.Direction) bool {
+	if c.oneWay() {
+		return true
+	}
+	o := &c.ways[1-d]
+	if c.use(1-d, c.now, 2*lately) < busyShare || c.now.Sub(o.since) < o.quiet {
+		return true
+	}
+	held := c.now.Sub(c.turnSince)
+	far := c.ways[c.turn].climb > 0
+	if held >= longTurn || held >= turnFor && !far {
+		c.turn, c.turnSince = 1-c.turn, c.now
+	}
+	return c.turn == d
+}

@@ -1,0 +1,145 @@
+package tracking
+
+import (
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// point is a proved departure: by the instant at, everything up to bits had left the upload's queue.
+type point struct {
+	at   unit.Time
+	bits float64
+}
+
+// points are the departures of one queue, and those of the clear time before it.
+type points struct {
+	ring [16]point
+	n    int
+	// before are the newest departures while nothing queued.
+	before [4]point
+	m      int
+}
+
+func (p *points) clear() { p.n, p.m = 0, 0 }
+
+// add takes a departure in while a queue stands. Those that are too old for the newest are forgotten.
+func (p *points) add(x point) {
+	if p.n > 0 && x.at <= p.ring[p.n-1].at {
+		return
+	}
+	k := 0
+	for k < p.n && (x.at.Sub(p.ring[k].at) > pointsFor || p.n-k >= len(p.ring)) {
+		k++
+	}
+	p.n = copy(p.ring[:], p.ring[k:p.n])
+	p.ring[p.n] = x
+	p.n++
+}
+
+// pass takes a departure in while nothing queues.
+func (p *points) pass(x point) {
+	p.n = 0
+	if p.m > 0 && x.at <= p.before[p.m-1].at {
+		return
+	}
+	if p.m == len(p.before) {
+		p.m = copy(p.before[:], p.before[1:])
+	}
+	p.before[p.m] = x
+	p.m++
+}
+
+// slope is the rate of departure over the standing queue, and over how many points.
+func (p *points) slope() (rate float64, n int) {
+	if p.n < 2 {
+		return 0, p.n
+	}
+	return between(p.ring[0], p.ring[p.n-1]), p.n
+}
+
+// sinceBefore is the rate from the last departure of the clear time to the first of the queue.
+func (p *points) sinceBefore() (float64, bool) {
+	if p.n == 0 || p.m == 0 {
+		return 0, false
+	}
+	a, b := p.before[p.m-1], p.ring[0]
+	if b.at.Sub(a.at) < leastSpan {
+		return 0, false
+	}
+	return between(a, b), true
+}
+
+// delivered is the rate of departure over the last four clear replies.
+func (p *points) delivered() (float64, bool) {
+	if p.n > 0 || p.m < len(p.before) {
+		return 0, false
+	}
+	a, b := p.before[0], p.before[p.m-1]
+	if b.at.Sub(a.at) < leastWindow {
+		return 0, false
+	}
+	return between(a, b), true
+}
+
+// last is the newest departure of the queue.
+func (p *points) last() (point, bool) {
+	switch {
+	case p.n > 0:
+		return p.ring[p.n-1], true
+	case p.m > 0:
+		return p.before[p.m-1], true
+	}
+	return point{}, false
+}
+
+func between(a, b point) float64 {
+	return (b.bits - a.bits) / max(b.at.Sub(a.at), time.Millisecond).Seconds()
+}
+
+// depart books what a reply proves about the upload.
+func (c *Controller) depart(s link.Sample, delta float64) {
+	if e, ok := c.ledger.at(s.Sent); ok {
+		c.ways[link.Up].points.add(point{s.Sent.Add(millis(delta)), e.moved[link.Up]})
+	}
+}
+
+// recent are the newest deltas of an episode, in ms.
+type recent struct {
+	ring [16]struct {
+		at    unit.Time
+		delta float64
+	}
+	n int
+}
+
+func (r *recent) add(at unit.Time, delta float64) {
+	e := &r.ring[r.n%len(r.ring)]
+	e.at, e.delta = at, delta
+	r.n++
+}
+
+// span returns the least and the greatest of the deltas since then, and how many there are.
+func (r *recent) span(since unit.Time) (least, most float64, n int) {
+	for i := range min(r.n, len(r.ring)) {
+		e := &r.ring[i]
+		if e.at < since {
+			continue
+		}
+		if n == 0 || e.delta < least {
+			least = e.delta
+		}
+		most = max(most, e.delta)
+		n++
+	}
+	return least, most, n
+}
+
+// newest is the delta heard last.
+func (r *recent) newest() float64 {
+	if r.n == 0 {
+		return 0
+	}
+	return r.ring[(r.n-1)%len(r.ring)].delta
+}
