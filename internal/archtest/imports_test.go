@@ -38,8 +38,9 @@ var (
 		"internal/actuate":   judgement,
 		"internal/health":    judgement,
 
-		"internal/config": paper,
-		"internal/state":  paper,
+		"internal/document": {},
+		"internal/config":   append(slices.Clone(paper), "internal/document"),
+		"internal/state":    paper,
 
 		"internal/probe":    hands,
 		"internal/routeros": hands,
@@ -50,7 +51,7 @@ var (
 
 		"internal/lab/netsim":   words,
 		"internal/lab/rosim":    words,
-		"internal/lab/scenario": words,
+		"internal/lab/scenario": append(slices.Clone(words), "internal/document"),
 		"internal/lab/report":   append(slices.Clone(words), "internal/lab/scenario"),
 		"internal/lab/guest":    append(slices.Clone(words), "internal/lab/scenario", "internal/lab/report"),
 		"internal/lab/kernel":   append(slices.Clone(words), "internal/lab/guest", "internal/lab/scenario", "internal/lab/report"),

@@ -143,7 +143,7 @@ type labRunCmd struct {
 	Traces      string        `placeholder:"DIR" help:"Recordings of real links; without them, scenarios play synthetic twins."`
 	Seed        uint64        `help:"Decides what the scenario draws; 0 is the file's own."`
 	Runs        int           `default:"1" help:"How often each is played; the report has the median."`
-	Jobs        int           `short:"j" help:"How many are played at once; 0 is one per processor. They do not disturb each other in virtual time."`
+	Jobs        int           `short:"j" help:"How many are played at once; 0 is one per processor, and one with --real-time. They do not disturb each other in virtual time."`
 	Timeout     time.Duration `default:"20m" help:"How long one may take outside."`
 	RealTime    bool          `name:"real-time" help:"Let the machine's clock run with this host's: CPU time is counted, and figures depend on the host."`
 	Files       string        `placeholder:"DIR" help:"A foreign controller's files; the machine has them in /lab/files."`
@@ -204,6 +204,12 @@ func (c labRunCmd) Run(app *App) error {
 			for r := range c.Runs {
 				jobs = append(jobs, job{s, name, r + 1, filepath.Join(c.Out, kernel.DirName(s, name, r+1))})
 			}
+		}
+	}
+	if c.Jobs <= 0 {
+		c.Jobs = runtime.NumCPU()
+		if c.RealTime { // there they do disturb each other
+			c.Jobs = 1
 		}
 	}
 	results, err := app.play(ctx, lab, jobs, c.Jobs)
@@ -272,9 +278,6 @@ func (a *App) lab(ctx context.Context, packages []string) (kernel.Session, error
 
 // play does the jobs, some at once, and tells of each. What fails is told and does not keep the others from running.
 func (a *App) play(ctx context.Context, lab kernel.Session, jobs []job, at int) ([]*report.Result, error) {
-	if at <= 0 {
-		at = runtime.NumCPU()
-	}
 	results := make([]*report.Result, len(jobs))
 	errs := make([]error, len(jobs))
 	next := make(chan int)

@@ -5,11 +5,16 @@ package config
 import (
 	"io"
 
+	"wanctl/internal/document"
 	"wanctl/internal/unit"
 )
 
 // MaxSize bounds a config file, in bytes. A larger one is refused without being read to its end.
 const MaxSize = 1 << 20
+
+var yamlForm = document.Form{
+	Name: "config", MaxSize: MaxSize, TooLarge: "is it the right file?", Empty: "start from configs/minimal.yaml", Merge: true, Secret: true,
+}
 
 // Options are what the caller lends to the parser: this package touches neither the environment nor the disk itself.
 // The zero value works: secrets from outside the file then fail when they are resolved, and unset paths stay empty.
@@ -55,17 +60,17 @@ func Parse(name string, r io.Reader, opt Options) (*File, Diagnostics) {
 
 // parse runs the stages: text, tree, keys, values, meaning.
 func (p *parser) parse(r io.Reader) *File {
-	root := p.load(r)
+	root := yamlForm.Root(r, p.tell)
 	if root == nil {
 		return nil
 	}
-	entries := p.entries(root, "")
+	entries := yamlForm.Entries(root, "", p.tell)
 	k, ok := p.detect(entries, root)
 	if !ok {
 		return nil
 	}
 	p.kind, p.schema = k, schemas[k]
-	p.root = pos{root.Line, root.Column}
+	p.root = document.At(root)
 	p.section("", entries)
 	p.aliases()
 	f := &File{Name: p.file, places: p.given}

@@ -329,9 +329,9 @@ func TestMany(t *testing.T) {
 	}
 	p := &parser{}
 	for i := range maxDiagnostics {
-		p.warnf(pos{i, 1}, "", "", "w")
+		p.warnf(pos{Line: i, Column: 1}, "", "", "w")
 	}
-	p.errorf(pos{1, 1}, "", "", "e")
+	p.errorf(pos{Line: 1, Column: 1}, "", "", "e")
 	if !p.diagnostics().HasErrors() {
 		t.Error("the error that did not fit was lost")
 	}
@@ -432,24 +432,5 @@ func TestOnExitText(t *testing.T) {
 	}
 	if _, err := OnExit(7).MarshalText(); err == nil {
 		t.Error("an unknown value was written")
-	}
-}
-
-func TestNearest(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"ceilling_mbps", "ceiling_mbps"},
-		{"Ceiling-Mbps", "ceiling_mbps"},
-		{"ceiling_mpbs", "ceiling_mbps"},
-		{"floor_mbps", "floor_mbps"},
-		{"totally", ""},
-		{strings.Repeat("x", 100), ""},
-	} {
-		got, ok := nearest(c.in, []string{"floor_mbps", "ceiling_mbps", "step_up_mbps"})
-		if got != c.want || ok != (c.want != "") {
-			t.Errorf("nearest(%q) = %q, want %q", c.in, got, c.want)
-		}
-	}
-	if distance("", "abc") != 3 || distance("ab", "ba") != 1 || distance("kitten", "sitting") != 3 {
-		t.Error("distance is wrong")
 	}
 }

@@ -30,11 +30,11 @@ type crossing struct {
 
 func (c *crossing) note(f *File, s Severity, key, hint, message string) {
 	at := f.places[key]
-	for k := parent(key); at.line == 0 && k != ""; k = parent(k) {
+	for k := parent(key); at.Line == 0 && k != ""; k = parent(k) {
 		at = f.places[k]
 	}
 	c.found = append(c.found, Diagnostic{
-		File: f.Name, Line: at.line, Column: at.col, Key: key, Severity: s, Message: message, Hint: hint,
+		File: f.Name, Line: at.Line, Column: at.Column, Key: key, Severity: s, Message: message, Hint: hint,
 	})
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"wanctl/internal/document"
 )
 
 // Severity says whether a file with the finding can be used.
@@ -150,7 +152,10 @@ func (ds Diagnostics) sorted() Diagnostics {
 const maxDiagnostics = 100
 
 // pos is a place in the file.
-type pos struct{ line, col int }
+type pos = document.Pos
+
+// tell notes what is wrong with the document itself.
+func (p *parser) tell(at pos, key, hint, message string) { p.errorf(at, key, hint, "%s", message) }
 
 // errorf notes an error. hint may be empty.
 func (p *parser) errorf(at pos, key, hint, format string, a ...any) {
@@ -171,7 +176,7 @@ func (p *parser) note(s Severity, at pos, key, hint, format string, a ...any) {
 		return
 	}
 	p.found = append(p.found, Diagnostic{
-		File: p.file, Line: at.line, Column: at.col, Key: printable(key, 80), Severity: s,
+		File: p.file, Line: at.Line, Column: at.Column, Key: document.Printable(key, 80), Severity: s,
 		Message: fmt.Sprintf(format, a...), Hint: hint,
 	})
 }

@@ -37,10 +37,10 @@ func FuzzParse(f *testing.F) {
 			if d.Message == "" || d.Line < 0 || d.Line > lines || strings.ContainsAny(d.String(), "\n\x1b") {
 				t.Errorf("bad finding %q", d)
 			}
-			if d.Line > 0 && (d.Line < last.line || (d.Line == last.line && d.Column < last.col)) {
+			if d.Line > 0 && (d.Line < last.Line || (d.Line == last.Line && d.Column < last.Column)) {
 				t.Errorf("out of order: %v", d)
 			}
-			last = pos{d.Line, d.Column}
+			last = pos{Line: d.Line, Column: d.Column}
 		}
 		if file == nil {
 			return

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"wanctl/internal/document"
 )
 
 // parser collects the values and findings of one file.
@@ -48,19 +50,19 @@ var (
 )
 
 // detect tells the kind of file by its keys; a misspelt one counts where no other does.
-func (p *parser) detect(entries []entry, root *yaml.Node) (kind, bool) {
+func (p *parser) detect(entries []document.Entry, root *yaml.Node) (kind, bool) {
 	has := func(marks []string, similar bool) string {
 		for _, e := range entries {
-			if slices.Contains(marks, e.key) {
-				return e.key
+			if slices.Contains(marks, e.Key) {
+				return e.Key
 			}
-			if _, ok := nearest(e.key, marks); ok && similar {
-				return e.key
+			if _, ok := document.Nearest(e.Key, marks); ok && similar {
+				return e.Key
 			}
 		}
 		return ""
 	}
-	at := pos{root.Line, root.Column}
+	at := document.At(root)
 	w, s := has(wanMarks, false), has(steeringMarks, false)
 	if w == "" && s == "" {
 		// An earlier system's WAN files could have a measurement section, too: it counts last.
@@ -69,7 +71,7 @@ func (p *parser) detect(entries []entry, root *yaml.Node) (kind, bool) {
 	switch {
 	case w != "" && s != "":
 		p.errorf(at, "", "write one file for each",
-			"is a WAN config by %q and a steering config by %q", printable(w, 40), printable(s, 40))
+			"is a WAN config by %q and a steering config by %q", document.Printable(w, 40), document.Printable(s, 40))
 	case w != "":
 		return kindWAN, true
 	case s != "":
@@ -82,13 +84,13 @@ func (p *parser) detect(entries []entry, root *yaml.Node) (kind, bool) {
 }
 
 // section checks the keys of one section, and of those below it.
-func (p *parser) section(path string, entries []entry) {
+func (p *parser) section(path string, entries []document.Entry) {
 	var here []string
 	for _, e := range entries {
-		here = append(here, e.key)
+		here = append(here, e.Key)
 	}
 	for _, e := range entries {
-		child := join(path, e.key)
+		child := join(path, e.Key)
 		k, ok := lookup(p.schema, child)
 		if !ok {
 			meant := p.unknown(child, path, e)
@@ -101,21 +103,21 @@ func (p *parser) section(path string, entries []entry) {
 		}
 		switch {
 		case k.ignored != "":
-			p.warnf(e.at, child, "remove it", "is not used: %s", k.ignored)
+			p.warnf(e.At, child, "remove it", "is not used: %s", k.ignored)
 		case k.typ == typeSection:
-			p.given[child] = e.at
-			n := target(e.val)
+			p.given[child] = e.At
+			n := document.Target(e.Val)
 			switch {
 			case n.Kind == yaml.MappingNode:
-				p.section(child, p.entries(n, child))
+				p.section(child, yamlForm.Entries(n, child, p.tell))
 			case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
-				p.warnf(e.at, child, "indent its keys below it", "is an empty section")
+				p.warnf(e.At, child, "indent its keys below it", "is an empty section")
 			default:
 				p.broken = append(p.broken, child+".")
-				p.errorf(pos{e.val.Line, e.val.Column}, child, "", "found %s, want a section of keys", found(n))
+				p.errorf(document.At(e.Val), child, "", "found %s, want a section of keys", document.Found(n))
 			}
 		default:
-			p.given[child] = e.at
+			p.given[child] = e.At
 			p.order = append(p.order, child)
 			p.scalar(k, child, e)
 		}
@@ -124,18 +126,18 @@ func (p *parser) section(path string, entries []entry) {
 
 // unknown reports a key nobody has, with the one that was probably meant. It returns that one's path where it belongs
 // in the same section, else "".
-func (p *parser) unknown(path, section string, e entry) string {
+func (p *parser) unknown(path, section string, e document.Entry) string {
 	if len(p.found) >= maxDiagnostics { // nobody will read what is suggested
-		p.errorf(e.at, path, "", "unknown key")
+		p.errorf(e.At, path, "", "unknown key")
 		return ""
 	}
 	siblings := children(p.schema, section)
-	if s, ok := nearest(e.key, siblings); ok {
-		p.errorf(e.at, path, "did you mean "+strconv.Quote(s)+"?", "unknown key")
+	if s, ok := document.Nearest(e.Key, siblings); ok {
+		p.errorf(e.At, path, "did you mean "+strconv.Quote(s)+"?", "unknown key")
 		return join(section, s)
 	}
-	if places := elsewhere(p.schema, e.key); len(places) > 0 {
-		p.errorf(e.at, path, "it belongs under "+strings.Join(parents(places), " or "), "unknown key here")
+	if places := elsewhere(p.schema, e.Key); len(places) > 0 {
+		p.errorf(e.At, path, "it belongs under "+strings.Join(parents(places), " or "), "unknown key here")
 		return ""
 	}
 	var all []string
@@ -145,12 +147,12 @@ func (p *parser) unknown(path, section string, e entry) string {
 		}
 	}
 	hint := "see docs/reference.yaml"
-	if s, ok := nearest(e.key, all); ok {
+	if s, ok := document.Nearest(e.Key, all); ok {
 		hint = "did you mean " + strings.Join(elsewhere(p.schema, s), " or ") + "?"
 	} else if len(siblings) > 0 && len(siblings) <= 6 {
 		hint = "known here: " + strings.Join(siblings, ", ")
 	}
-	p.errorf(e.at, path, hint, "unknown key")
+	p.errorf(e.At, path, hint, "unknown key")
 	return ""
 }
 
@@ -168,11 +170,11 @@ func parents(paths []string) []string {
 }
 
 // scalar checks one value by its row and keeps it when it is good.
-func (p *parser) scalar(k key, path string, e entry) {
-	n := target(e.val)
-	v := value{at: pos{e.val.Line, e.val.Column}, path: path}
+func (p *parser) scalar(k key, path string, e document.Entry) {
+	n := document.Target(e.Val)
+	v := value{at: document.At(e.Val), path: path}
 	wrong := func(hint string) {
-		what := found(n)
+		what := document.Found(n)
 		if k.typ == typeSecret && n.Kind == yaml.ScalarNode {
 			what = "no text"
 		}
@@ -206,7 +208,7 @@ func (p *parser) scalar(k key, path string, e entry) {
 	case typeWord:
 		if v.text, ok = n.Value, slices.Contains(k.words, n.Value); !ok {
 			hint := ""
-			if w, near := nearest(n.Value, k.words); near {
+			if w, near := document.Nearest(n.Value, k.words); near {
 				hint = "did you mean " + strconv.Quote(w) + "?"
 			}
 			wrong(hint)
@@ -250,13 +252,13 @@ func (p *parser) number(k key, n *yaml.Node, v *value, wrong func(string)) bool 
 	}
 	switch {
 	case math.IsNaN(v.num) || math.IsInf(v.num, 0):
-		p.errorf(v.at, v.path, "", "%s is not a finite number", printable(n.Value, 40))
+		p.errorf(v.at, v.path, "", "%s is not a finite number", document.Printable(n.Value, 40))
 	case k.typ == typeInteger && v.num != math.Trunc(v.num):
 		wrong("")
 	case !k.inside(v.num):
-		p.errorf(v.at, v.path, "", "%s%s is outside %s", printable(n.Value, 40), unit, k.bounds())
+		p.errorf(v.at, v.path, "", "%s%s is outside %s", document.Printable(n.Value, 40), unit, k.bounds())
 	case k.unit == "Mbit/s" && math.Round(v.num*1e6) == 0:
-		p.errorf(v.at, v.path, "", "%s Mbit/s is less than one bit/s", printable(n.Value, 40))
+		p.errorf(v.at, v.path, "", "%s Mbit/s is less than one bit/s", document.Printable(n.Value, 40))
 	default:
 		return true
 	}
@@ -315,7 +317,7 @@ func (p *parser) list(k key, path string, n *yaml.Node, v *value, wrong func(str
 	}
 	ok := true
 	fail := func(c *yaml.Node, hint, format string, a ...any) {
-		p.errorf(pos{c.Line, c.Column}, path, hint, format, a...)
+		p.errorf(document.At(c), path, hint, format, a...)
 		ok = false
 	}
 	for i, c := range n.Content {
@@ -323,9 +325,9 @@ func (p *parser) list(k key, path string, n *yaml.Node, v *value, wrong func(str
 			fail(c, "", "has more than %d entries", maxHosts)
 			break
 		}
-		s, isText := textual(target(c))
+		s, isText := textual(document.Target(c))
 		if !isText {
-			fail(c, "put it in quotes", "found %s, want text", found(target(c)))
+			fail(c, "put it in quotes", "found %s, want text", document.Found(document.Target(c)))
 			continue
 		}
 		if why, hint := k.form.check(s); why != "" {
@@ -369,15 +371,15 @@ func (f form) check(s string) (why, hint string) {
 		return checkHost(s)
 	case formAddr:
 		if a, err := netip.ParseAddr(s); err != nil || a.IsUnspecified() {
-			return strconv.Quote(printable(s, 60)) + " is not the address of an interface", "for example 192.168.1.2"
+			return strconv.Quote(document.Printable(s, 60)) + " is not the address of an interface", "for example 192.168.1.2"
 		}
 	case formPath:
 		if strings.HasPrefix(s, "~") {
-			return strconv.Quote(printable(s, 60)) + " begins with ~, which only a shell knows", "write the full path"
+			return strconv.Quote(document.Printable(s, 60)) + " begins with ~, which only a shell knows", "write the full path"
 		}
 	case formIface:
 		if len(s) > 15 || strings.ContainsAny(s, "/ \t") || s == "." || s == ".." {
-			return strconv.Quote(printable(s, 60)) + " is not an interface name", "at most 15 characters, no blank, no /"
+			return strconv.Quote(document.Printable(s, 60)) + " is not an interface name", "at most 15 characters, no blank, no /"
 		}
 	}
 	return "", ""
@@ -408,7 +410,7 @@ func checkHost(s string) (why, hint string) {
 	if _, err := netip.ParseAddr(bare); err == nil {
 		return "", ""
 	}
-	q := strconv.Quote(printable(s, 60))
+	q := strconv.Quote(document.Printable(s, 60))
 	if host, port, ok := strings.Cut(s, ":"); ok {
 		if _, err := strconv.ParseUint(port, 10, 16); err == nil && host != "" {
 			return q + " holds a port", "write the host alone"

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"wanctl/internal/document"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
@@ -227,7 +228,7 @@ func (p *parser) queues(s *Steering, primary, alternate string) {
 			put(p.given[k], k, &ignored) // nobody reads the alternate's upload queue
 		default:
 			hint := "write primary_" + way
-			if n, ok := nearest(line, []string{"primary", "alternate", strings.ToLower(primary), strings.ToLower(alternate)}); ok {
+			if n, ok := document.Nearest(line, []string{"primary", "alternate", strings.ToLower(primary), strings.ToLower(alternate)}); ok {
 				hint = "did you mean " + n + "_" + way + "?"
 			}
 			p.errorf(p.given[k], k, hint, "%q is none of the two lines", line)

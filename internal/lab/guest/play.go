@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +28,8 @@ const (
 	loadedEvery = 10 * time.Millisecond
 	// loadedOver is how much of the past decides whether a line is loaded.
 	loadedOver = 100 * time.Millisecond
+	// heap is how much memory may come together before garbage is collected: a quarter of the machine's.
+	heap = 256 << 20
 )
 
 // event is something the scenario asks for at an instant.
@@ -56,13 +60,18 @@ type play struct {
 // Play plays the plan and writes the run's files into dir. kernel is what the machine says it is. What goes wrong in the
 // middle does not end it: all of it is told at the end.
 func Play(ctx context.Context, plan Plan, dir, kernel string, say io.Writer) error {
+	// One processor for the ground truth, which gives it back once in 5 ms, and one for all the rest. Collecting garbage
+	// waits for both with everything at rest, so it waits until there is much.
+	runtime.GOMAXPROCS(2)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(heap)
 	p := &play{plan: plan, dir: dir, say: say, gone: make([]bool, len(plan.Scenario.Links))}
 	meta := report.Meta{
 		Schema: report.MetaSchema, Controller: plan.Controller, Scenario: plan.Scenario, Clock: "real", Kernel: kernel,
-		Version: plan.Version, ControllerCPUS: -1,
+		Version: plan.Version,
 	}
 	if plan.Virtual {
-		meta.Clock = "virtual"
+		meta.Clock, meta.ControllerCPUS = "virtual", -1
 	}
 	if err := p.prepare(ctx); err != nil {
 		return errors.Join(err, p.stop())
@@ -402,7 +411,7 @@ func (p *play) write(meta *report.Meta) error {
 		meta.ControllerExits = append(meta.ControllerExits, s.exits...)
 		meta.ControllerRSS += s.rss
 		if !p.plan.Virtual {
-			meta.ControllerCPUS = max(0, meta.ControllerCPUS) + s.cpuS
+			meta.ControllerCPUS += s.cpuS
 		}
 	}
 	return errors.Join(append(errs, p.out.Close(), writeMeta(p.dir, meta))...)

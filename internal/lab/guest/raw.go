@@ -112,6 +112,29 @@ func stamp(oob []byte) (int64, bool) {
 	return 0, false
 }
 
+// monotonic is the clock that [sleepUntil] waits by.
+func monotonic() int64 {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return 0
+	}
+	return ts.Nano()
+}
+
+// sleepUntil waits in one call: a timer of the runtime's takes two wake-ups of the poller, as it waits in whole
+// milliseconds, and each of them reads the clock many times and wakes the monitor. The runtime is not told that this
+// thread waits, so it needs a processor of its own: see [Play].
+func sleepUntil(at int64) {
+	const absolute = 1 // TIMER_ABSTIME
+	ts := unix.NsecToTimespec(at)
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, absolute, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+		if !errors.Is(errno, unix.EINTR) {
+			return
+		}
+	}
+}
+
 // wallClock is the time of the stamps.
 func wallClock() int64 {
 	var ts unix.Timespec

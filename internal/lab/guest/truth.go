@@ -87,29 +87,29 @@ func newTruth(links int, duration time.Duration, failed func(error)) (*truth, er
 func (t *truth) run(ctx context.Context) {
 	t.start = wallClock()
 	t.sending.Go(func() {
-		tick := time.NewTicker(udpEvery)
-		defer tick.Stop()
-		fetch := 0
+		next, pause := monotonic(), udpEvery
 		for n := 0; ; n++ {
 			// One stamp for all: they leave in one go, and in virtual time that takes none.
-			now := wallClock()
-			if ctx.Err() == nil && now-t.start < int64(t.until) {
+			if now := wallClock(); ctx.Err() == nil && now-t.start < int64(t.until) {
 				for _, s := range t.series {
 					if n%s.every == 0 {
 						s.send(now)
 					}
 				}
+			} else {
+				pause = drainEvery
 			}
-			if fetch++; fetch == int(drainEvery/udpEvery) {
-				fetch = 0
+			if pause == drainEvery || n%int(drainEvery/udpEvery) == 0 {
 				t.fetch()
 			}
 			select {
-			case <-tick.C:
 			case <-t.done:
 				t.fetch()
 				return
+			default:
 			}
+			next = max(next+int64(pause), monotonic())
+			sleepUntil(next)
 		}
 	})
 }

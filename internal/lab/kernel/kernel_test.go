@@ -263,6 +263,51 @@ links: [{name: a, delay: 20ms, down: 40, up: 8}, {name: b, delay: 33ms, down: 90
 	}
 }
 
+// A provider that lets echoes pass shows them no queue while the sparse flow waits in it, and a line that loses packets
+// loses the share that the scenario says.
+func TestTheLinesAreAsTold(t *testing.T) {
+	sc := short(t, `
+about: Two full buffers, one of which lets echoes pass, and an idle line that loses packets.
+duration: 9s
+links:
+  - {name: first, delay: 20ms, fifo: 300ms, icmp: first, down: 8, up: 8}
+  - {name: alike, delay: 20ms, fifo: 300ms, down: 8, up: 8}
+  - {name: lossy, delay: 20ms, down: {mbps: 8, loss_percent: 5}, up: {mbps: 8, loss_percent: 10}}
+flows: [{link: first, count: 2, from: 1500ms}, {link: alike, count: 2, from: 1500ms}]
+`)
+	r := play(t, session(t, sc, None))
+	for i, blind := range []bool{true, false} {
+		l := &r.Links[i]
+		udp, icmp := l.Loaded.UDP.Down.Added, l.Loaded.ICMP.Added
+		if udp == nil || icmp == nil {
+			t.Fatalf("%s: no probe was answered: %+v", l.Name, l.Loaded)
+		}
+		t.Logf("%s: added p50 is %.1f ms by UDP, %.1f ms by ICMP", l.Name, udp.P50, icmp.P50)
+		if udp.P50 < 50 {
+			t.Errorf("%s: UDP's added p50 is %.1f ms, and the buffer of 300 ms is full", l.Name, udp.P50)
+		}
+		if blind && icmp.P95 > 5 {
+			t.Errorf("%s: ICMP's added p95 is %.1f ms, and echoes are served first", l.Name, icmp.P95)
+		}
+		if !blind && icmp.P50 < udp.P50/2 {
+			t.Errorf("%s: ICMP's added p50 is %.1f ms beside UDP's %.1f ms, and both wait in one buffer", l.Name, icmp.P50, udp.P50)
+		}
+	}
+	// Each is some 4.5 standard deviations of 1800 probes, or of 180 echoes.
+	w := r.Links[2].Loaded
+	for _, c := range []struct {
+		what         string
+		d            report.Delays
+		want, within float64
+	}{{"download", w.UDP.Down, 0.05, 0.025}, {"upload", w.UDP.Up, 0.10, 0.035}, {"both ways", w.ICMP, 0.145, 0.12}} {
+		share := float64(c.d.Lost) / float64(c.d.Sent)
+		t.Logf("%s: %d of %d lost", c.what, c.d.Lost, c.d.Sent)
+		if math.Abs(share-c.want) > c.within {
+			t.Errorf("%s: %.1f %% of %d probes were lost, the scenario says %.1f %%", c.what, share*100, c.d.Sent, c.want*100)
+		}
+	}
+}
+
 // Through the emulated router, whose queues are the CAKE, the loop works as well; its commands take their time.
 func TestThroughRouterOS(t *testing.T) {
 	sc := short(t, `
@@ -322,6 +367,40 @@ func TestAControllerThatEnds(t *testing.T) {
 	}
 	if _, err := plan(sc, "wanctrl", "", t.TempDir(), false); err == nil || !strings.Contains(err.Error(), "wanctl-routeros") {
 		t.Errorf("an unknown controller: %v, want the names there are", err)
+	}
+}
+
+// With the host's clock a controller's CPU time and memory are counted; a virtual one hides the former. Whether the host
+// was fast enough for the figures is not asked here.
+func TestRealTimeCountsTheController(t *testing.T) {
+	sc := short(t, "duration: 2s\nlinks: [{name: wan1, delay: 20ms, down: 20, up: 8}]\nflows: [{from: 500ms}]\n")
+	machine(t)
+	for _, clock := range []string{"real", "virtual"} {
+		t.Run(clock, func(t *testing.T) {
+			t.Parallel()
+			s := session(t, sc, Fast)
+			s.RealTime = clock == "real"
+			raw, err := s.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := report.Evaluate(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Clock != clock {
+				t.Errorf("the clock is %s", r.Clock)
+			}
+			if r.ControllerRSS == nil || *r.ControllerRSS < 1<<20 {
+				t.Errorf("memory %v, want at least a MiB", r.ControllerRSS)
+			}
+			if known := r.ControllerCPUS != nil && *r.ControllerCPUS > 0; known != s.RealTime {
+				t.Errorf("CPU time %v under a %s clock", r.ControllerCPUS, clock)
+			}
+			if s.RealTime && r.WallS < 8 { // settle, the scenario, and late answers
+				t.Errorf("it took %.1f s, and the story alone has 10", r.WallS)
+			}
+		})
 	}
 }
 

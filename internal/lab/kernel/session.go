@@ -53,7 +53,8 @@ func (s Session) Run(ctx context.Context) (*report.Raw, error) {
 	}()
 	m := Machine{
 		Image: s.Image, Dir: s.Dir, RealTime: s.RealTime, Timeout: s.Timeout, Warden: s.Warden,
-		// One processor, and no signals between threads: each call costs the machine much.
+		// One processor for each process (the player takes a second one), and no signals between threads: each call costs
+		// the machine much.
 		Command: "export GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 TZ=UTC; mkdir -p " + runDir + " " + emulatorDir + "; exec ./" + binaryFile + " lab-guest " + planFile,
 	}
 	status, err := m.Run(ctx)

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"wanctl/internal/link"
+	"wanctl/internal/unit"
 )
 
 // Static is the controller that others are held against: CAKE at a fixed rate.
@@ -65,7 +66,7 @@ type Comparison struct {
 	// Controllers are the columns: none and static first, then in order of appearance.
 	Controllers []string        `json:"controllers"`
 	Rows        []ComparisonRow `json:"rows"`
-	// Notes name what was left out, and why.
+	// Notes name what was left out, and why, and what controllers cost where the clock shows it.
 	Notes []string `json:"notes"`
 }
 
@@ -88,6 +89,10 @@ func Compare(results []*Result) *Comparison {
 	for _, r := range results {
 		if !slices.Contains(c.Controllers, r.Controller) {
 			c.Controllers = append(c.Controllers, r.Controller)
+		}
+		if cpu, rss := r.ControllerCPUS, r.ControllerRSS; cpu != nil && rss != nil {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s took %s s of CPU and at most %s MiB in a run of %s.",
+				r.Controller, fixed(*cpu, 2), mebibytes(*rss), r.Scenario))
 		}
 		if !r.Valid {
 			c.Notes = append(c.Notes, fmt.Sprintf("A run of %s under %s is left out: %s", r.Scenario, r.Controller, strings.Join(r.Invalid, " ")))
@@ -131,6 +136,8 @@ func Compare(results []*Result) *Comparison {
 	}
 	return c
 }
+
+func mebibytes(b unit.Bytes) string { return fixed(float64(b)/(1<<20), 1) }
 
 // column0 orders the two that everything is held against before the rest.
 func column0(controller string) int {

@@ -262,14 +262,15 @@ func (t *track) findBase(s *scenario.Scenario, end float64) {
 		}
 	}
 	quiet := spans{{0, idle}}.without(t.dead)
-	half := unit.ToMillis(t.link.Delay) / 2
-	t.base = Base{Down: half, Up: half, RoundTrip: 2 * half, ICMP: 2 * half}
+	// The machine's propagation is all in the download.
+	far := unit.ToMillis(t.link.Delay)
+	t.base = Base{Down: far, RoundTrip: far, ICMP: far}
 	down, okDown := median(t.lanes[link.Down].udp, quiet)
 	up, okUp := median(t.lanes[link.Up].udp, quiet)
 	if !okDown || !okUp || quiet.length() < 1 {
 		return
 	}
-	t.base = Base{Measured: true, Down: down, Up: up, RoundTrip: roundMS(float64(down + up)), ICMP: 2 * half}
+	t.base = Base{Measured: true, Down: down, Up: up, RoundTrip: roundMS(float64(down + up)), ICMP: far}
 	if icmp, ok := median(t.icmp, quiet); ok {
 		t.base.ICMP = icmp
 	}

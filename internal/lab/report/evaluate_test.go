@@ -374,12 +374,25 @@ func TestAShaperThatVanishesIsNotedUnlessTheScenarioTakesIt(t *testing.T) {
 	}
 }
 
+// The machine delays the download by all of the scenario's round trip, and the upload by nothing.
 func TestWithoutIdleTimeTheScenarioSaysTheBase(t *testing.T) {
 	raw := hand(func(float64) float64 { return 7 })
+	for i := range raw.Probes {
+		switch p := &raw.Probes[i]; {
+		case p.ICMP:
+		case p.Dir == link.Down:
+			p.Delay += 10
+		default:
+			p.Delay -= 10
+		}
+	}
 	raw.Meta.Scenario.Flows[0].From = 500 * time.Millisecond
 	l := evaluate(t, raw).Links[0]
-	if l.Base.Measured || l.Base.RoundTrip != 20 || l.Loaded.UDP.Down.Added.P50 != 7 {
-		t.Errorf("base %+v, added %+v", l.Base, l.Loaded.UDP.Down.Added)
+	if want := (Base{Down: 20, RoundTrip: 20, ICMP: 20}); l.Base != want {
+		t.Errorf("base %+v, want %+v", l.Base, want)
+	}
+	if d, u := l.Loaded.UDP.Down.Added, l.Loaded.UDP.Up.Added; d.P50 != 7 || u.P50 != 0 {
+		t.Errorf("download %+v, want 7 ms added; upload %+v, want none", d, u)
 	}
 }
 

@@ -101,7 +101,7 @@ type LinkResult struct {
 }
 
 // Base is the delay of an idle line: the median of the probes sent before the link's first flow began, with at least a
-// second of them; else what the scenario says, half of it each way. Added delay is what exceeds it.
+// second of them; else what the scenario says, all of it in the download. Added delay is what exceeds it.
 type Base struct {
 	Measured  bool        `json:"measured"`
 	Down      unit.Millis `json:"download_ms"`

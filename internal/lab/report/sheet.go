@@ -55,6 +55,10 @@ func about(r *Result) sheet {
 	if len(exits) == 0 {
 		exits = []string{"none"}
 	}
+	noCPU := "unknown"
+	if r.Clock == "virtual" {
+		noCPU = "unknown: work takes no time under a virtual clock"
+	}
 	return sheet{Title: "The run", Head: []string{"what", "value"}, Rows: [][]string{
 		{"controller", r.Controller},
 		{"scenario", r.Scenario},
@@ -65,8 +69,8 @@ func about(r *Result) sheet {
 		{"kernel", r.Kernel},
 		{"version", r.Version},
 		{"capacity lag, p99", orDash(r.CapacityLagP99, func(m unit.Millis) string { return fixed(float64(m), 2) + " ms" }, "unknown")},
-		{"controller CPU", orDash(r.ControllerCPUS, func(f float64) string { return fixed(f, 2) + " s" }, "unknown")},
-		{"controller memory", orDash(r.ControllerRSS, func(b unit.Bytes) string { return fixed(float64(b)/(1<<20), 1) + " MiB" }, "unknown")},
+		{"controller CPU", orDash(r.ControllerCPUS, func(f float64) string { return fixed(f, 2) + " s" }, noCPU)},
+		{"controller memory", orDash(r.ControllerRSS, func(b unit.Bytes) string { return mebibytes(b) + " MiB" }, "unknown")},
 		{"rate writes", writes},
 		{"controller exits", strings.Join(exits, "; ")},
 	}}

@@ -5,6 +5,8 @@ import (
 	"embed"
 	"fmt"
 	"strings"
+
+	"wanctl/internal/document"
 )
 
 //go:embed files/*.yaml
@@ -36,10 +38,10 @@ func Source(name string) ([]byte, error) {
 	b, err := files.ReadFile("files/" + name + ".yaml")
 	if err != nil {
 		hint := "there are " + strings.Join(Names(), ", ")
-		if s, ok := nearest(name, Names()); ok {
+		if s, ok := document.Nearest(name, Names()); ok {
 			hint = "did you mean " + s + "? There are " + strings.Join(Names(), ", ")
 		}
-		return nil, fmt.Errorf("no scenario is called %q; %s; a file of your own is named by its path", printable(name, 40), hint)
+		return nil, fmt.Errorf("no scenario is called %q; %s; a file of your own is named by its path", document.Printable(name, 40), hint)
 	}
 	return b, nil
 }

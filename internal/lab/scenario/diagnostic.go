@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
-	"unicode"
+
+	"wanctl/internal/document"
 )
 
 // Diagnostic is one thing that is wrong with a scenario file.
@@ -53,7 +54,10 @@ func (ds Diagnostics) Error() string {
 const maxDiagnostics = 50
 
 // pos is a place in the file.
-type pos struct{ line, col int }
+type pos = document.Pos
+
+// tell notes what is wrong with the document itself.
+func (p *parser) tell(at pos, key, hint, message string) { p.errorf(at, key, hint, "%s", message) }
 
 // errorf notes a finding. hint may be empty.
 func (p *parser) errorf(at pos, key, hint, format string, a ...any) {
@@ -62,7 +66,7 @@ func (p *parser) errorf(at pos, key, hint, format string, a ...any) {
 		return
 	}
 	p.found = append(p.found, Diagnostic{
-		File: p.file, Line: at.line, Column: at.col, Key: printable(key, 80),
+		File: p.file, Line: at.Line, Column: at.Column, Key: document.Printable(key, 80),
 		Message: fmt.Sprintf(format, a...), Hint: hint,
 	})
 }
@@ -84,61 +88,4 @@ func (p *parser) err() error {
 	return p.found
 }
 
-// printable shortens s to n characters and replaces what a terminal should not see.
-func printable(s string, n int) string {
-	var b strings.Builder
-	for _, c := range s {
-		if n--; n < 0 {
-			return b.String() + "…"
-		}
-		if !unicode.IsPrint(c) {
-			c = '?'
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
-
-// nearest returns the candidate closest to s by edit distance, and false when none is close enough to be meant. Case
-// and the choice between - and _ do not count. Earlier candidates win ties.
-func nearest(s string, candidates []string) (string, bool) {
-	normal := func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
-	best, bestAt := "", 0
-	n := normal(s)
-	if len(n) > 64 {
-		return "", false
-	}
-	for _, c := range candidates {
-		d := distance(n, normal(c))
-		if d > max(1, min(len(n), len(c))/3) {
-			continue
-		}
-		if best == "" || d < bestAt {
-			best, bestAt = c, d
-		}
-	}
-	return best, best != ""
-}
-
-// distance is the number of insertions, deletions, replacements and swaps of neighbours that turn a into b.
-func distance(a, b string) int {
-	two, one, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range one {
-		one[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(one[j]+1, row[j-1]+1, one[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], two[j-2]+1)
-			}
-		}
-		two, one, row = one, row, two
-	}
-	return one[len(b)]
-}
+func join(path, key string) string { return document.Join(path, key) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"wanctl/internal/document"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -19,13 +20,21 @@ type Options struct {
 	Seed uint64
 }
 
+// MaxSize bounds a scenario file, in bytes. A larger one is refused without being read to its end.
+const MaxSize = 1 << 18
+
+var yamlForm = document.Form{
+	Name: "scenario", MaxSize: MaxSize, TooLarge: "is it the right file? A recording belongs into a trace",
+	Empty: "start from the five lines in docs/scenarios.md",
+}
+
 // Parse reads one scenario file. name is what the scenario is called (without its directory and .yaml) and appears in
 // errors. The scenario is complete: defaults are filled in and capacities unfolded into steps. An error is a
 // [Diagnostics] with everything that is wrong. At most [MaxSize] bytes are read; recordings are opened only below
 // o.TracesDir.
 func Parse(name string, r io.Reader, o Options) (*Scenario, error) {
 	p := &parser{file: name, opt: o, phaseAt: map[string]pos{}}
-	root := p.load(r)
+	root := yamlForm.Root(r, p.tell)
 	if root == nil {
 		return nil, p.err()
 	}

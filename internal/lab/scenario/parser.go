@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v4"
+
+	"wanctl/internal/document"
 )
 
 // parser collects the findings of one file.
@@ -49,22 +51,22 @@ type value struct {
 
 // section checks the keys of one section, and of those below it.
 func (p *parser) section(path, pattern string, n *yaml.Node) *section {
-	s := &section{path: path, pattern: pattern, at: at(n), vals: map[string]value{}, given: map[string]pos{}}
-	entries := p.entries(n, path)
+	s := &section{path: path, pattern: pattern, at: document.At(n), vals: map[string]value{}, given: map[string]pos{}}
+	entries := yamlForm.Entries(n, path, p.tell)
 	for _, e := range entries {
-		k, ok := row(pattern, e.key)
-		name := e.key
+		k, ok := row(pattern, e.Key)
+		name := e.Key
 		if !ok {
 			meant := p.unknown(path, pattern, e)
-			if meant == "" || slices.ContainsFunc(entries, func(e entry) bool { return e.key == meant }) {
+			if meant == "" || slices.ContainsFunc(entries, func(e document.Entry) bool { return e.Key == meant }) {
 				continue
 			}
 			// Go on as if it were spelt right, so that one slip is one finding.
 			name = meant
 			k, _ = row(pattern, name)
 		}
-		s.given[name] = e.at
-		if v, ok := p.value(k, join(path, name), e.val); ok {
+		s.given[name] = e.At
+		if v, ok := p.value(k, join(path, name), e.Val); ok {
 			s.vals[name] = v
 		}
 	}
@@ -73,24 +75,24 @@ func (p *parser) section(path, pattern string, n *yaml.Node) *section {
 
 // unknown reports a key that nothing has, with the one that was probably meant. It returns that one where it belongs
 // into the same section, else "".
-func (p *parser) unknown(path, pattern string, e entry) string {
+func (p *parser) unknown(path, pattern string, e document.Entry) string {
 	siblings := children(pattern)
-	if s, ok := nearest(e.key, siblings); ok {
-		p.errorf(e.at, join(path, e.key), "did you mean "+strconv.Quote(s)+"?", "unknown key")
+	if s, ok := document.Nearest(e.Key, siblings); ok {
+		p.errorf(e.At, join(path, e.Key), "did you mean "+strconv.Quote(s)+"?", "unknown key")
 		return s
 	}
 	hint := "known here: " + strings.Join(siblings, ", ")
-	if places := elsewhere(e.key); len(places) > 0 {
+	if places := elsewhere(e.Key); len(places) > 0 {
 		hint = "it belongs under " + strings.Join(places, " or ")
 	}
-	p.errorf(e.at, join(path, e.key), hint, "unknown key")
+	p.errorf(e.At, join(path, e.Key), hint, "unknown key")
 	return ""
 }
 
 // value checks one value by its row.
 func (p *parser) value(k *key, path string, raw *yaml.Node) (value, bool) {
-	n := target(raw)
-	v := value{at: at(raw)}
+	n := document.Target(raw)
+	v := value{at: document.At(raw)}
 	before := len(p.found) + p.more
 	wrong := func(hint string) {
 		want := k.typ.want()
@@ -100,10 +102,10 @@ func (p *parser) value(k *key, path string, raw *yaml.Node) (value, bool) {
 		case k.unit != "":
 			want += " in " + k.unit
 		}
-		p.errorf(v.at, path, hint, "found %s, want %s", found(n), want)
+		p.errorf(v.at, path, hint, "found %s, want %s", document.Found(n), want)
 	}
 	switch {
-	case nothing(n):
+	case document.Nothing(n):
 		wrong("remove the key, or give it a value")
 	case k.typ == typeList:
 		if n.Kind != yaml.SequenceNode {
@@ -165,11 +167,11 @@ func (p *parser) scalar(k *key, path string, n *yaml.Node, v *value, wrong func(
 		}
 		switch {
 		case math.IsNaN(v.num) || math.IsInf(v.num, 0):
-			p.errorf(v.at, path, "", "%s is not a finite number", printable(n.Value, 40))
+			p.errorf(v.at, path, "", "%s is not a finite number", document.Printable(n.Value, 40))
 		case k.typ == typeInteger && v.num != math.Trunc(v.num):
 			wrong("")
 		case !inside(v.num):
-			outside(strings.TrimSpace(printable(n.Value, 40) + " " + k.unit))
+			outside(strings.TrimSpace(document.Printable(n.Value, 40) + " " + k.unit))
 		}
 	case typeBool:
 		if tag != "!!bool" || n.Decode(&v.yes) != nil {
@@ -179,7 +181,7 @@ func (p *parser) scalar(k *key, path string, n *yaml.Node, v *value, wrong func(
 		d, err := duration(n)
 		switch {
 		case err != nil && (tag == "!!int" || tag == "!!float"):
-			wrong("with its unit: " + printable(n.Value, 20) + "s or " + printable(n.Value, 20) + "ms")
+			wrong("with its unit: " + document.Printable(n.Value, 20) + "s or " + document.Printable(n.Value, 20) + "ms")
 		case err != nil:
 			wrong("")
 		case d < 0:
@@ -194,13 +196,13 @@ func (p *parser) scalar(k *key, path string, n *yaml.Node, v *value, wrong func(
 		case !ok:
 			wrong("")
 		case !inside(f):
-			outside(printable(n.Value, 40))
+			outside(document.Printable(n.Value, 40))
 		}
 		v.num = math.Round(f)
 	case typeWord:
 		if v.text = n.Value; !slices.Contains(k.words, v.text) {
 			hint := ""
-			if w, near := nearest(v.text, k.words); near {
+			if w, near := document.Nearest(v.text, k.words); near {
 				hint = "did you mean " + strconv.Quote(w) + "?"
 			}
 			wrong(hint)
@@ -208,7 +210,7 @@ func (p *parser) scalar(k *key, path string, n *yaml.Node, v *value, wrong func(
 	case typeName:
 		v.text = n.Value
 		if !nameForm.MatchString(v.text) {
-			p.errorf(v.at, path, "at most 32 letters, digits, _ . and -", "%q is not a name", printable(v.text, 40))
+			p.errorf(v.at, path, "at most 32 letters, digits, _ . and -", "%q is not a name", document.Printable(v.text, 40))
 		}
 	case typeText:
 		v.text = n.Value
@@ -256,15 +258,15 @@ func size(s string) (float64, bool) {
 // list checks a list of sections.
 func (p *parser) list(k *key, path string, n *yaml.Node) []*section {
 	if c := float64(len(n.Content)); c < k.min || c > k.max {
-		p.errorf(at(n), path, "", "has %d entries, want %s", len(n.Content), k.bounds())
+		p.errorf(document.At(n), path, "", "has %d entries, want %s", len(n.Content), k.bounds())
 		return nil
 	}
 	out := []*section{}
 	for i, c := range n.Content {
-		t := target(c)
+		t := document.Target(c)
 		if t.Kind != yaml.MappingNode {
-			p.errorf(at(c), fmt.Sprintf("%s[%d]", path, i), "known here: "+strings.Join(children(k.path), ", "),
-				"found %s, want %s", found(t), typeSection.want())
+			p.errorf(document.At(c), fmt.Sprintf("%s[%d]", path, i), "known here: "+strings.Join(children(k.path), ", "),
+				"found %s, want %s", document.Found(t), typeSection.want())
 			continue
 		}
 		out = append(out, p.section(fmt.Sprintf("%s[%d]", path, i), k.path, t))
@@ -274,18 +276,18 @@ func (p *parser) list(k *key, path string, n *yaml.Node) []*section {
 
 // spans checks the phases.
 func (p *parser) spans(k *key, path string, n *yaml.Node) []Phase {
-	entries := p.entries(n, path)
+	entries := yamlForm.Entries(n, path, p.tell)
 	if float64(len(entries)) > k.max {
-		p.errorf(at(n), path, "", "has %d entries, want %s", len(entries), k.bounds())
+		p.errorf(document.At(n), path, "", "has %d entries, want %s", len(entries), k.bounds())
 		return nil
 	}
 	out := []Phase{}
 	for _, e := range entries {
-		name := join(path, e.key)
-		t := target(e.val)
-		here := at(e.val)
-		if !nameForm.MatchString(e.key) {
-			p.errorf(e.at, name, "at most 32 letters, digits, _ . and -", "%q is not a name", printable(e.key, 40))
+		name := join(path, e.Key)
+		t := document.Target(e.Val)
+		here := document.At(e.Val)
+		if !nameForm.MatchString(e.Key) {
+			p.errorf(e.At, name, "at most 32 letters, digits, _ . and -", "%q is not a name", document.Printable(e.Key, 40))
 			continue
 		}
 		// A dash of any length separates: people write both.
@@ -294,12 +296,12 @@ func (p *parser) spans(k *key, path string, n *yaml.Node) []Phase {
 		b, errB := time.ParseDuration(strings.TrimSpace(to))
 		switch {
 		case t.Kind != yaml.ScalarNode || !ok || errA != nil || errB != nil:
-			p.errorf(here, name, "", "found %s, want a span such as 20s-40s", found(t))
+			p.errorf(here, name, "", "found %s, want a span such as 20s-40s", document.Found(t))
 		case a < 0 || b <= a:
 			p.errorf(here, name, "write the earlier time first", "ends at %s, which is not after its start at %s", short(b), short(a))
 		default:
-			out = append(out, Phase{Name: e.key, From: a, To: b})
-			p.phaseAt[e.key] = here
+			out = append(out, Phase{Name: e.Key, From: a, To: b})
+			p.phaseAt[e.Key] = here
 		}
 	}
 	return out

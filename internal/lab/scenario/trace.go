@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"time"
 
+	"wanctl/internal/document"
 	"wanctl/internal/unit"
 )
 
@@ -195,7 +196,7 @@ func readMahimahi(r io.Reader) (packets, error) {
 		ms, err := strconv.ParseInt(string(text), 10, 64)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%q is not a whole number of milliseconds", printable(string(text), 40))
+			return fmt.Errorf("%q is not a whole number of milliseconds", document.Printable(string(text), 40))
 		case ms < 0 || ms > maxTraceSeconds*1000:
 			return fmt.Errorf("%d ms is outside 0 to %d", ms, maxTraceSeconds*1000)
 		case ms < last:
@@ -244,7 +245,7 @@ func readCSV(r io.Reader) (*rates, error) {
 		case head && ok && errT != nil && errM != nil:
 			return nil //nolint:nilerr // a first line of words names the columns
 		case !ok || errT != nil || errM != nil:
-			return fmt.Errorf("%q is not t_s,mbps", printable(string(text), 40))
+			return fmt.Errorf("%q is not t_s,mbps", document.Printable(string(text), 40))
 		case math.IsNaN(t) || t < 0 || t > maxTraceSeconds:
 			return fmt.Errorf("%v s is outside 0 to %d", t, maxTraceSeconds)
 		case math.IsNaN(m) || m < 0 || m > float64(unit.MaxRate/unit.Mbps):

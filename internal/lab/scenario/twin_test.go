@@ -72,7 +72,7 @@ func shippedSection(t *testing.T, name string, d link.Direction, key string) (*p
 	defer src.Close()
 	p := &parser{file: name, phaseAt: map[string]pos{}}
 	dir := map[link.Direction]string{link.Down: "down", link.Up: "up"}[d]
-	return p, p.section("", "", p.load(src)).sections("links")[0].vals[dir].sec.vals[key].sec
+	return p, p.section("", "", yamlForm.Root(src, p.tell)).sections("links")[0].vals[dir].sec.vals[key].sec
 }
 
 func near(a, b, tolerance float64) bool { return math.Abs(a-b) <= tolerance*b }

@@ -1,10 +1,10 @@
-package config
+package document
 
 import "strings"
 
-// nearest returns the candidate closest to s by edit distance, and false when none is close enough to be meant.
+// Nearest returns the candidate closest to s by edit distance, and false when none is close enough to be meant.
 // Case and the choice between - and _ do not count as differences. Earlier candidates win ties.
-func nearest(s string, candidates []string) (string, bool) {
+func Nearest(s string, candidates []string) (string, bool) {
 	best, bestAt := "", 0
 	n := normal(s)
 	if len(n) > 64 {
@@ -45,21 +45,4 @@ func distance(a, b string) int {
 		two, one, row = one, row, two
 	}
 	return one[len(b)]
-}
-
-// leaf returns the last part of a dotted path, parent what lies before it.
-func leaf(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
-
-func parent(path string) string {
-	if i := strings.LastIndexByte(path, '.'); i >= 0 {
-		return path[:i]
-	}
-	return ""
-}
-
-func join(section, key string) string {
-	if section == "" {
-		return key
-	}
-	return section + "." + key
 }
