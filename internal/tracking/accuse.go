@@ -114,7 +114,7 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	w.capacity = was.capacity
 	c.set(e.owner, was.rate, link.CauseCapacity)
 	e.owner = other
-	e.entry, e.drained = [2]float64{}, 0
+	e.entry, e.drained, e.looks = [2]float64{}, 0, 0
 	t.verdict, t.before, t.against, t.inForce = c.now, delta, 0, false
 }
 
@@ -132,6 +132,8 @@ func (c *Controller) answered() {
 const (
 	// worstFloor is the greatest that is believed, in ms, and flat how much the delay may swing.
 	worstFloor, flat = 150.0, 0.3
+	// firstLooks is how many figures of a queue's capacity are its first ones.
+	firstLooks = 3
 	// floorFor is how long it has to last.
 	floorFor = 200 * time.Millisecond
 	// forget is the time in which half of it is forgotten.
@@ -153,8 +155,11 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 		}
 	}
 	e.drained += float64(max(worst, 0) * float64(dt) / 1e6)
-	if e.drained < e.late+30+float64(respondDown.Milliseconds())*0.5 {
+	if e.drained < 0.7*e.late+40 {
 		return
+	}
+	if other := 1 - e.owner; !e.all && e.ways[other] && c.use(other, t, 2*lately) >= idleShare {
+		return // it may be the other's queue
 	}
 	least, most, n := e.recent.span(t.Add(-floorFor))
 	if n < 3 || least-e.floor < off*e.late || most-least > max(flat*least, 5) || least > worstFloor {
@@ -165,15 +170,17 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 			continue
 		}
 		// A source that does not respond keeps its queue full whatever we do: that is no floor.
-		if rate, _, ok := c.ledger.recent(d, t, lately); !ok || e.entry[d] <= 0 || rate > 0.8*e.entry[d] {
+		// And while more comes down than our rate lets through, there is a queue that it comes from.
+		if rate, use, ok := c.ledger.recent(d, t, lately); !ok || e.entry[d] <= 0 || rate > 0.8*e.entry[d] || d == link.Down && use > 1.15 {
 			return
 		}
 	}
-	e.floor = least
-	e.low, e.lowAt = least, t
+	e.floor, e.floorRate = most, [2]float64{}
+	e.low, e.lowAt = most, t
 	for _, d := range both {
 		if e.owner == d || e.all {
 			w := &c.ways[d]
+			e.floorRate[d] = e.entry[d]
 			w.capacity = max(e.entry[d], e.trial.saved[d].capacity)
 			c.set(d, 0.95*w.capacity, link.CauseUnremovable)
 			w.settled, w.since, w.quiet = w.capacity, t, settle
@@ -182,5 +189,5 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 	}
 	e.on, e.suspect = false, false
 	c.note(link.Info, "unremovable_delay", "%.0f ms of delay under load do not fall when the rate is cut: no shaper can remove "+
-		"them, and they are left out of the control.", least)
+		"them, and they are left out of the control.", most)
 }

@@ -22,7 +22,9 @@ type episode struct {
 	owner link.Direction
 	all   bool
 	trial trial
-	// entry are the capacities first measured in it, cut how long the rates have been below them, in ms of drained queue.
+	// looks counts how often it was looked at since its verdict.
+	looks int
+	// entry are the greatest capacities of the first looks, cut how long the rates have been below them, in ms of drained queue.
 	entry   [2]float64
 	drained float64
 	at      unit.Time // when drained was last brought forward
@@ -33,8 +35,10 @@ type episode struct {
 		at    unit.Time
 		delta float64
 	}
-	// floor is the delay that cutting did not take away, in ms, and low its least delta under load since lowAt.
+	// floor is the delay that cutting did not take away, in ms, floorRate what the directions carried that it was found in,
+	// and low the greatest delta under such load since lowAt.
 	floor, low float64
+	floorRate  [2]float64
 	lowAt      unit.Time
 }
 
@@ -97,7 +101,7 @@ func (c *Controller) suspect(e *episode, s link.Sample, delta float64) {
 // begin starts an episode whose first late reply is in e.start and e.late.
 func (c *Controller) begin(e *episode) {
 	e.on, e.suspect, e.all = true, false, false
-	e.drained, e.at, e.entry, e.counted = 0, e.start, [2]float64{}, false
+	e.drained, e.at, e.entry, e.looks, e.counted = 0, e.start, [2]float64{}, 0, false
 	e.trial = trial{}
 	for _, d := range both {
 		c.ways[d].climb = 0
@@ -167,10 +171,11 @@ func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sampl
 		} else {
 			c.drainUp(t, delta, s)
 		}
-		if e.entry[d] == 0 {
-			e.entry[d] = c.ways[d].capacity
+		if e.looks < firstLooks {
+			e.entry[d] = max(e.entry[d], c.ways[d].capacity)
 		}
 	}
+	e.looks++
 	c.unremovable(e, t)
 }
 
@@ -274,8 +279,8 @@ func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
 		c.begin(e)
 	}
 	if w := &c.ways[link.Up]; (e.owner == link.Up || e.all) && w.capacity > 0 {
-		// Nothing sent after that probe has left: that bounds what can have.
-		if p, ok := w.points.last(); ok {
+		// Nothing sent after that probe has left: that bounds what can have, while a queue stands.
+		if p, ok := w.points.last(); ok && w.points.n > 0 {
 			if sent, has := c.ledger.at(q.Sent); has && c.now > p.at {
 				gone, _ := c.ledger.at(p.sent)
 				w.capacity = min(w.capacity, max(sent.moved[link.Up]-gone.moved[link.Up]+packet, packet)/c.now.Sub(p.at).Seconds())

@@ -25,6 +25,9 @@ func (c *Controller) clear(e *episode, s link.Sample, delta float64) {
 	c.settleFloor(e, s)
 }
 
+// floorLoad is the load, as a part of that in which an unremovable delay was found, at which it must show again.
+const floorLoad = 0.7
+
 // settleFloor lowers an unremovable delay that is no longer there under load, and forgets it slowly.
 func (c *Controller) settleFloor(e *episode, s link.Sample) {
 	if e.floor == 0 {
@@ -32,7 +35,9 @@ func (c *Controller) settleFloor(e *episode, s link.Sample) {
 	}
 	loaded := false
 	for _, d := range both {
-		loaded = loaded || e.ways[d] && c.use(d, s.Received, 2*lately) > busyShare
+		if rate, _, ok := c.ledger.recent(d, s.Received, 2*lately); ok && e.floorRate[d] > 0 {
+			loaded = loaded || rate > floorLoad*e.floorRate[d]
+		}
 	}
 	raw := e.recent.newest()
 	if !loaded {
