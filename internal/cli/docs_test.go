@@ -19,6 +19,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/lab/scenario"
 	"wanctl/internal/state"
@@ -103,9 +104,13 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				if _, err := scenario.Parse(name, strings.NewReader(strings.Join(f.lines, "\n")), scenario.Options{}); err != nil {
 					t.Errorf("%s: %v", f.where, err)
 				}
+			case "yaml config":
+				if _, ds := config.Parse(f.where, strings.NewReader(strings.Join(f.lines, "\n")), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
+					t.Errorf("%s: %v", f.where, ds.Err())
+				}
 			case "text", "json lock", "json feed", "json handover":
 			default:
-				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario) or text", f.where, f.info)
+				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario), yaml config or text", f.where, f.info)
 			}
 		}
 	}
