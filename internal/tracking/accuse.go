@@ -20,6 +20,8 @@ type trial struct {
 	against int
 	swaps   int
 	saved   [2]belief
+	// cleared is when the download had been cut and nothing more came than the cut let through: no queue stood there.
+	cleared unit.Time
 }
 
 // belief is what was known of a direction before it was accused.
@@ -30,6 +32,11 @@ type belief struct{ capacity, rate float64 }
 const (
 	respondUp, respondDown = 50 * time.Millisecond, 150 * time.Millisecond
 	mostSwaps              = 3
+	// unfedAfter is how long a cut of the download has been in force when unfedUse of it, or less, says that no queue feeds it.
+	unfedAfter = 150 * time.Millisecond
+	unfedUse   = 1.04
+	// clearedFor is how long that is believed.
+	clearedFor = 250 * time.Millisecond
 )
 
 // accuse decides whose queue an episode is.
@@ -85,7 +92,15 @@ func (c *Controller) starved(d link.Direction, by float64, t unit.Time) bool {
 // judge turns a verdict over that the delay does not respond to.
 func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	t := &e.trial
-	if e.all || !t.inForce {
+	if !t.inForce {
+		return
+	}
+	if c.unfed(e, s.Received) {
+		t.cleared, e.all = s.Received, false
+		c.acquit(e, link.Down, delta)
+		return
+	}
+	if e.all || s.Received.Sub(t.cleared) < clearedFor {
 		return
 	}
 	since := s.Sent.Sub(t.verdict)
@@ -105,17 +120,38 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	if c.use(other, c.now, 2*lately) < idleShare {
 		return // nothing moves there: it cannot be its queue
 	}
-	t.guessed = true
 	if t.swaps++; t.swaps >= mostSwaps {
-		e.all = true
+		t.guessed, e.all = true, true
 		return
 	}
-	w, was := &c.ways[e.owner], t.saved[e.owner]
+	c.acquit(e, e.owner, delta)
+}
+
+// acquit gives a direction back what it had, and takes the other.
+func (c *Controller) acquit(e *episode, d link.Direction, delta float64) {
+	t := &e.trial
+	w, was := &c.ways[d], t.saved[d]
 	w.capacity = was.capacity
-	c.set(e.owner, was.rate, link.CauseCapacity)
-	e.owner = other
+	c.set(d, was.rate, link.CauseCapacity)
+	e.owner = 1 - d
 	e.entry, e.drained, e.looks = [2]float64{}, 0, 0
+	t.guessed = true
 	t.verdict, t.before, t.against, t.inForce = c.now, delta, 0, false
+}
+
+// unfed says that a download that is being drained gets no more than its own rate lets through: a queue in front of it
+// would go on feeding it at the line's full rate. It takes counters that are read beside the probes, and the time that the
+// senders need to follow the cut.
+func (c *Controller) unfed(e *episode, t unit.Time) bool {
+	if e.owner != link.Down && !e.all || t.Sub(e.trial.verdict) < unfedAfter || c.ledger.n == 0 ||
+		t.Sub(c.ledger.newest(0).at) > leastSpan || c.use(link.Up, t, 2*lately) < idleShare {
+		return false
+	}
+	if lo, _ := c.cfg.bounds(link.Down); c.ways[link.Down].rate <= lo {
+		return false // the line may carry less than we may set
+	}
+	_, use, ok := c.ledger.recent(link.Down, t, lately)
+	return ok && use < unfedUse && c.ledger.rate[link.Down] < 0.95*e.entry[link.Down]
 }
 
 // answered notes when the router has taken the answer to a verdict.
@@ -168,6 +204,9 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 	for _, d := range both {
 		if e.owner != d && !e.all {
 			continue
+		}
+		if lo, _ := c.cfg.bounds(d); c.ways[d].rate <= lo {
+			return // the line may carry less than we may set: then nothing drains
 		}
 		// A source that does not respond keeps its queue full whatever we do: that is no floor.
 		// And while more comes down than our rate lets through, there is a queue that it comes from.

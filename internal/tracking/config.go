@@ -137,6 +137,8 @@ const (
 	settle, longSettle = 200 * time.Millisecond, 1600 * time.Millisecond
 	// silent is how late an unanswered probe must be to speak, in ms.
 	silent = 30.0
+	// plainQueue is a delay of one direction, in ms, that is a queue whatever the direction carries.
+	plainQueue = 50.0
 	// lately is over which time the use of a direction is judged.
 	lately = 100 * time.Millisecond
 

@@ -64,7 +64,7 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 		c.clear(e, s, delta)
 	case e.on:
 		c.drain(e, s.Received, delta, &s)
-	case delta <= on:
+	case delta <= on || c.bystander(e, s.Received, delta):
 		e.suspect = false
 		c.clear(e, s, delta)
 	case !e.suspect && c.cfg.Hosts > 1:
@@ -79,6 +79,21 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 		c.begin(e)
 		c.drain(e, s.Received, delta, &s)
 	}
+}
+
+// bystander says that a direction's own delay rises and it carries too little for a queue: what it carries would be taken
+// for all that it can.
+func (c *Controller) bystander(e *episode, t unit.Time, delta float64) bool {
+	if e.ways[link.Down] && e.ways[link.Up] || delta > plainQueue {
+		return false
+	}
+	d := link.Down
+	if e.ways[link.Up] {
+		d = link.Up
+	}
+	rate, _, ok := c.ledger.recent(d, t, 2*lately)
+	// Less than a packet standing is no queue.
+	return ok && (c.use(d, t, 2*lately) < idleShare || rate*delta/1000 < packet)
 }
 
 // suspect is the answer to a single late reply: stop growing, and take back a little of what is in use.

@@ -213,13 +213,17 @@ func (c *Controller) sample(s link.Sample) {
 	}
 }
 
-// serial is the time a full packet takes at our rates, in ms: a probe that waits for one has met no queue. Half of it is
-// what it waits on average.
+// serial is the time a full packet takes on the line, as far as it is known, in ms: a probe that waits for one in each
+// direction has met no queue.
 func (c *Controller) serial(e *episode) float64 {
 	sum := 0.0
 	for _, d := range both {
-		if e.ways[d] {
-			sum += 0.5 * packet / c.ways[d].rate * 1000
+		if w := &c.ways[d]; e.ways[d] {
+			rate := w.rate
+			if w.capacity > 0 {
+				rate = min(rate, w.capacity)
+			}
+			sum += packet / rate * 1000
 		}
 	}
 	return sum
