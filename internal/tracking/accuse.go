@@ -91,7 +91,7 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	since := s.Sent.Sub(t.verdict)
 	var contradicts bool
 	if e.owner == link.Up {
-		contradicts = since > respondUp && delta > t.before-0.1*float64(s.Received.Sub(t.verdict).Milliseconds())
+		contradicts = since > respondUp && delta > t.before-float64(0.1*float64(s.Received.Sub(t.verdict).Milliseconds()))
 	} else {
 		contradicts = since > respondDown && delta > 0.8*t.before
 	}
@@ -153,7 +153,7 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 		}
 	}
 	e.drained += float64(max(worst, 0) * float64(dt) / 1e6)
-	if e.drained < e.late+30+float64(respondDown.Milliseconds())*0.5 {
+	if e.drained < e.late+30+float64(float64(respondDown.Milliseconds())*0.5) {
 		return
 	}
 	least, most, n := e.recent.span(t.Add(-floorFor))

@@ -219,7 +219,7 @@ func (c *Controller) serial(e *episode) float64 {
 	sum := 0.0
 	for _, d := range both {
 		if e.ways[d] {
-			sum += 0.5 * packet / c.ways[d].rate * 1000
+			sum += 0.5 * packet * 1000 / c.ways[d].rate
 		}
 	}
 	return sum
