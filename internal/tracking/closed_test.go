@@ -97,6 +97,13 @@ func TestTurns(t *testing.T) {
 	for _, d := range both {
 		p.queues(d, 12*s, 30*s, 0.95, 20)
 	}
+	// Where both grow at once the queue is twice as long.
+	p = newPlant(t, sold(100, 20), 100, 20)
+	p.run(20 * s)
+	for _, d := range both {
+		p.carries(d, 8*s, 20*s, 85)
+		p.queues(d, 8*s, 20*s, 0.95, 32)
+	}
 }
 
 func TestDropAndBack(t *testing.T) {
@@ -497,5 +504,24 @@ func TestProfiles(t *testing.T) {
 				t.Errorf("%v carries %.1f %% under balanced, latency, throughput", d, use)
 			}
 		}
+	})
+}
+
+// A delay that no rate took away and that is gone at last is believed to be gone: what queues then is a queue.
+func TestFloorGoes(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := alone(t, sold(40, 10), link.Up, 40, 10)
+		p.oneWay, p.floor = oneWay, 68
+		p.run(8 * s)
+		if u := p.out.Unremovable.Up; u < 50 {
+			t.Fatalf("%v are taken for unremovable, want about 68 ms", u)
+		}
+		p.floor = 0
+		p.run(32 * s) // meanwhile a queue takes its place, and goes only as it is found to
+		if u := p.out.Unremovable.Up; u > 25 {
+			t.Errorf("%v are still taken for unremovable", u)
+		}
+		p.queues(link.Up, 36*s, 40*s, 0.95, 40)
+		p.carries(link.Up, 12*s, 40*s, 90)
 	})
 }
