@@ -11,7 +11,8 @@ import (
 )
 
 // plant is a line as a fluid, in steps of a millisecond: a greedy source, the provider's FIFO and our shaper in each
-// direction, and reflectors behind it. It knows nothing of chance but what its seed gives. Times are since its start.
+// direction, and reflectors behind it. It knows nothing of chance but what its seed gives, and its products are not fused
+// with its sums: the transcripts are the same on every machine. Times are since its start.
 type plant struct {
 	t   testing.TB
 	ctl *Controller
@@ -51,7 +52,6 @@ type plant struct {
 		at    int
 	}
 	out   Output
-	steps int
 	notes []link.Note
 
 	// What a sensor keeps: probes not yet overtaken, baselines of the round trip and of each way.
@@ -108,10 +108,10 @@ type dated struct {
 
 // moment is a millisecond of the record.
 type moment struct {
-	at                     time.Duration
-	capacity, rate, wanted [2]float64 // Mbit/s
-	delay                  [2]float64 // of the provider's queue, in ms
-	moved                  [2]float64 // bits delivered
+	at               time.Duration
+	capacity, wanted [2]float64 // Mbit/s
+	delay            [2]float64 // of the provider's queue, in ms
+	moved            [2]float64 // bits delivered
 }
 
 const (
@@ -201,17 +201,17 @@ func (p *plant) millisecond() {
 	for _, d := range both {
 		w := &p.ways[d]
 		capacity := p.capacity[d](p.at())
-		rec.capacity[d], rec.rate[d] = capacity, p.force.Get(d).Mbps()
+		rec.capacity[d] = capacity
 		p.send(d)
 		acks := take(w.ackIn, p.ms) * ackShare
 		var data float64
 		if d == link.Down {
-			data, acks = p.provide(d, take(w.arrive, p.ms)+p.flood[d]*1000, acks, capacity)
+			data, acks = p.provide(d, take(w.arrive, p.ms)+float64(p.flood[d]*1000), acks, capacity)
 			data = p.shape(d, data, acks)
 			p.ways[link.Up].ackIn[p.slot(1)] += data
 		} else {
 			now := min(acks, float64(p.force.Up)/1000) // they wait for the shaper, too
-			w.ackIn[p.slot(1)] += (acks - now) / ackShare
+			w.ackIn[p.slot(1)] += float64((acks - now) / ackShare)
 			data, acks = p.provide(d, p.shape(d, p.flood[d]*1000, now), now, capacity)
 			p.ways[link.Down].ackIn[p.slot(2*wayOf+p.extra())] += data
 		}
@@ -248,7 +248,7 @@ func (p *plant) send(d link.Direction) {
 		gain = 1
 		fallthrough
 	default:
-		w.window += acked * gain
+		w.window += float64(acked * gain)
 	}
 	if w.flight < 1 && acked == 0 {
 		w.flight = 0
@@ -276,7 +276,7 @@ func (p *plant) shape(d link.Direction, came, acks float64) float64 {
 	w.queue += came
 	out := min(w.queue, max(rate-acks, 0))
 	w.queue -= out
-	if over := w.queue - ourBuffer*rate; over > 0 {
+	if over := w.queue - float64(ourBuffer*rate); over > 0 {
 		w.queue -= over
 		w.lose(over)
 	}
@@ -379,7 +379,6 @@ func (p *plant) ask() {
 		p.read = p.read[1:]
 	}
 	p.out = p.ctl.Step(in)
-	p.steps++
 	p.notes = append(p.notes, p.out.Notes...)
 	if p.command.at == 0 && p.out.Rates != p.force {
 		p.command.rates, p.command.at = p.out.Rates, p.ms+max(int(p.slow.Milliseconds()), 1)
@@ -442,7 +441,7 @@ func (p *plant) between(from, to time.Duration) []moment {
 func (p *plant) used(d link.Direction, from, to time.Duration) float64 {
 	moved, could := 0.0, 0.0
 	for _, r := range p.between(from, to) {
-		moved, could = moved+r.moved[d], could+r.capacity[d]*1000
+		moved, could = moved+r.moved[d], could+float64(r.capacity[d]*1000)
 	}
 	return 100 * moved / could
 }
