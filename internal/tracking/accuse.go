@@ -106,7 +106,7 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	since := s.Sent.Sub(t.verdict)
 	var contradicts bool
 	if e.owner == link.Up {
-		contradicts = since > respondUp && delta > t.before-0.1*float64(s.Received.Sub(t.verdict).Milliseconds())
+		contradicts = since > respondUp && delta > t.before-float64(0.1*float64(s.Received.Sub(t.verdict).Milliseconds()))
 	} else {
 		contradicts = since > respondDown && delta > 0.8*t.before
 	}
@@ -191,7 +191,7 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 		}
 	}
 	e.drained += float64(max(worst, 0) * float64(dt) / 1e6)
-	if e.drained < 0.7*e.late+40 {
+	if e.drained < float64(0.7*e.late)+40 {
 		return
 	}
 	if other := 1 - e.owner; !e.all && e.ways[other] && c.use(other, t, 2*lately) >= idleShare {

@@ -125,13 +125,13 @@ const (
 	leastDown, leastUp = 0.4, 0.2
 	// hint bounds what a single late reply may do to a rate.
 	hint = 0.95
-	// idleShare is the use below which a direction has no part in a queue, fullShare the use above which our rate is
-	// what limits it.
+	// idleShare is the use below which a direction has no part in a queue, busyShare the use above which it may own one,
+	// fullShare the use above which our rate is what limits it.
 	idleShare, busyShare, fullShare = 0.15, 0.3, 0.88
 
 	// window is the longest time, and leastWindow the shortest, over which a download's capacity is measured.
 	window, leastWindow = 150 * time.Millisecond, 50 * time.Millisecond
-	// points is the longest time over which an upload's departures are measured.
+	// pointsFor is the longest time over which an upload's departures are measured.
 	pointsFor = 250 * time.Millisecond
 	// settle is the time after a queue in which nothing grows, and the longest that it may become.
 	settle, longSettle = 200 * time.Millisecond, 1600 * time.Millisecond

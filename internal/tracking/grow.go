@@ -74,7 +74,7 @@ func (c *Controller) grow(d link.Direction) {
 	if w.proven > 0 && !doubted {
 		w.proven = 0
 	}
-	wait := time.Duration(float64(w.quiet) * (1 - 0.75*min(w.vary/lively, 1)))
+	wait := time.Duration(float64(w.quiet) * (1 - float64(0.75*min(w.vary/lively, 1))))
 	if !doubted && (c.now.Sub(w.since) < wait || !c.turnOf(d)) {
 		return
 	}

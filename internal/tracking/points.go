@@ -22,9 +22,10 @@ type points struct {
 
 func (p *points) clear() { p.n, p.m = 0, 0 }
 
-// add takes a departure in while a queue stands. Those that are too old for the newest are forgotten.
+// add takes a departure in while a queue stands. Those that are too old for the newest are forgotten. A reply that was
+// overtaken proves nothing that the one before it does not.
 func (p *points) add(x point) {
-	if p.n > 0 && x.at <= p.ring[p.n-1].at {
+	if last, ok := p.last(); ok && x.sent <= last.sent || p.n > 0 && x.at <= last.at {
 		return
 	}
 	k := 0
@@ -39,7 +40,7 @@ func (p *points) add(x point) {
 // pass takes a departure in while nothing queues.
 func (p *points) pass(x point) {
 	p.n = 0
-	if p.m > 0 && x.at <= p.before[p.m-1].at {
+	if p.m > 0 && (x.at <= p.before[p.m-1].at || x.sent <= p.before[p.m-1].sent) {
 		return
 	}
 	if p.m == len(p.before) {

@@ -155,7 +155,7 @@ func (c *Controller) output(before link.Rates, wake unit.Time) Output {
 		w := &c.ways[d]
 		o.Rates.Set(d, c.Rate(d))
 		o.Reason.Set(d, link.Reason{Cause: w.cause, From: before.Get(d), To: c.Rate(d)})
-		o.Capacity.Set(d, unit.Rate(w.capacity))
+		o.Capacity.Set(d, unit.Rate(min(w.capacity, float64(unit.MaxRate)))) // counters may claim anything
 		o.Unremovable.Set(d, unit.Millis(c.each[d].floor))
 		o.Queue.Set(d, c.draining(d))
 	}
@@ -223,7 +223,7 @@ func (c *Controller) serial(e *episode) float64 {
 			if w.capacity > 0 {
 				rate = min(rate, w.capacity)
 			}
-			sum += packet / rate * 1000
+			sum += packet * 1000 / rate
 		}
 	}
 	return sum

@@ -1,0 +1,543 @@
+package tracking
+
+import (
+	"testing"
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// The tests here close the loop: the controller commands the plant's shaper and sees what becomes of it. Their bounds are
+// generous; what the law can really do is measured elsewhere (docs/control.md).
+
+func mbps(f float64) unit.Rate { return unit.Rate(f * 1e6) }
+
+// sold are the limits that anybody would write down for a line: from a tenth to six fifths of what it is sold as.
+func sold(down, up float64) Config {
+	return Config{
+		Min: link.Rates{Down: mbps(0.1 * down), Up: mbps(0.1 * up)},
+		Max: link.Rates{Down: mbps(1.2 * down), Up: mbps(1.2 * up)},
+	}
+}
+
+func (p *plant) carries(d link.Direction, from, to time.Duration, percent float64) {
+	p.t.Helper()
+	got := p.used(d, from, to)
+	p.t.Logf("%v carries %.1f %% from %v to %v", d, got, from, to)
+	if got < percent {
+		p.t.Errorf("%v carries %.1f %% of the capacity from %v to %v, want %.0f", d, got, from, to, percent)
+	}
+}
+
+func (p *plant) queues(d link.Direction, from, to time.Duration, q, ms float64) {
+	p.t.Helper()
+	got := p.queued(d, from, to, q)
+	p.t.Logf("%v queues %.1f ms from %v to %v (%.2f)", d, got, from, to, q)
+	if got > ms {
+		p.t.Errorf("%v queues %.1f ms from %v to %v (quantile %.2f), want %.0f at most", d, got, from, to, q, ms)
+	}
+}
+
+// within checks that the rates wanted stay within bounds, in Mbit/s.
+func (p *plant) within(d link.Direction, from, to time.Duration, least, most float64) {
+	p.t.Helper()
+	lo, hi := p.wanted(d, from, to)
+	p.t.Logf("%v wants %.2f to %.2f from %v to %v", d, lo, hi, from, to)
+	if lo < least || hi > most {
+		p.t.Errorf("%v: the rate goes from %.2f to %.2f Mbit/s between %v and %v, want it within %.2f and %.2f", d, lo, hi, from, to, least, most)
+	}
+}
+
+const s = time.Second
+
+// each runs a test by round trips and by one-way delays.
+func each(t *testing.T, do func(t *testing.T, oneWay bool)) {
+	t.Helper()
+	t.Run("round trips", func(t *testing.T) { do(t, false) })
+	t.Run("one way", func(t *testing.T) { do(t, true) })
+}
+
+// alone is a line of which only one direction is in use.
+func alone(t *testing.T, cfg Config, d link.Direction, down, up float64) *plant {
+	t.Helper()
+	p := newPlant(t, cfg, down, up)
+	p.loaded[1-d] = never
+	return p
+}
+
+func TestConstantLineOneDirection(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.run(10 * s)
+			p.carries(d, 3*s, 10*s, 93)
+			p.queues(d, 3*s, 10*s, 0.95, 14)
+		}
+	})
+}
+
+func TestConstantLineBothWays(t *testing.T) {
+	p := newPlant(t, sold(40, 10), 40, 10)
+	p.oneWay = true
+	p.run(15 * s)
+	for _, d := range both {
+		p.carries(d, 8*s, 15*s, 90)
+		p.queues(d, 8*s, 15*s, 0.95, 30)
+	}
+}
+
+// With round trips alone it takes turns.
+func TestTurns(t *testing.T) {
+	p := newPlant(t, sold(40, 10), 40, 10)
+	p.run(30 * s)
+	p.carries(link.Down, 12*s, 30*s, 90)
+	p.carries(link.Up, 12*s, 30*s, 70)
+	for _, d := range both {
+		p.queues(d, 12*s, 30*s, 0.95, 20)
+	}
+	// Where both grow at once the queue is twice as long.
+	p = newPlant(t, sold(100, 20), 100, 20)
+	p.run(20 * s)
+	for _, d := range both {
+		p.carries(d, 8*s, 20*s, 85)
+		p.queues(d, 8*s, 20*s, 0.95, 32)
+	}
+}
+
+func TestDropAndBack(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, full / 2}, [2]float64{12, full})
+			p.run(18 * s)
+			p.carries(d, 7*s, 12*s, 92)
+			p.carries(d, 14*s, 18*s, 88)
+			p.queues(d, 7*s, 12*s, 0.95, 18)
+			p.queues(d, 6*s, 7*s, 0.6, 40)
+		}
+	})
+}
+
+func TestDropToAThird(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, 0.3 * full})
+			p.run(12 * s)
+			p.carries(d, 7*s, 12*s, 92)
+			p.queues(d, 7*s, 12*s, 0.95, 20)
+			if took := p.after(6*s+200*time.Millisecond, func(m moment) bool { return m.delay[d] < 10 }); took < 0 || took > 0.8 {
+				t.Errorf("%v queues for %.2f s after the drop", d, took)
+			}
+		}
+	})
+}
+
+// Without limits it starts with none, and finds the capacity from the first queue.
+func TestNoLimits(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, Config{}, d, 40, 10)
+			p.oneWay = oneWay
+			p.run(1 * s)
+			p.within(d, 0, s, Unlimited.Mbps(), Unlimited.Mbps())
+			p.run(9 * s)
+			p.carries(d, 3*s, 10*s, 93)
+			p.queues(d, 3*s, 10*s, 0.95, 14)
+			p.within(1-d, 0, 10*s, Unlimited.Mbps(), Unlimited.Mbps())
+		}
+	})
+}
+
+func TestNoLimitsBothWays(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := newPlant(t, Config{}, 40, 10)
+		p.oneWay = oneWay
+		p.run(25 * s)
+		for _, d := range both {
+			p.carries(d, 15*s, 25*s, 70)
+			p.queues(d, 15*s, 25*s, 0.95, 30)
+		}
+	})
+}
+
+// The limits hold, also where the line is beyond them.
+func TestLimitsHold(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		cfg := Config{Min: link.Rates{Down: mbps(15), Up: mbps(4)}, Max: link.Rates{Down: mbps(25), Up: mbps(6)}}
+		for _, d := range both {
+			p := alone(t, cfg, d, 40, 10)
+			p.oneWay = oneWay
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full}, [2]float64{5, full / 10}, [2]float64{7, full})
+			p.run(11 * s)
+			lo, hi := cfg.Min.Get(d).Mbps(), cfg.Max.Get(d).Mbps()
+			p.within(d, 0, 11*s, lo, hi)
+			p.within(d, 6*s, 6500*time.Millisecond, lo, lo)
+			p.within(d, 10*s, 11*s, 0.9*hi, hi)
+		}
+	})
+}
+
+// A delay that comes with use and that no rate takes away does not cost the use.
+func TestUnremovableDelay(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := alone(t, sold(40, 10), link.Up, 40, 10)
+		p.oneWay, p.floor = oneWay, 68
+		p.run(20 * s)
+		p.carries(link.Up, 8*s, 20*s, 90)
+		p.queues(link.Up, 8*s, 20*s, 0.95, 35)
+		if got := p.out.Unremovable.Up; got < 50 || got > 75 {
+			t.Errorf("%v ms are taken for unremovable, want about 68", got)
+		}
+		if !p.says("unremovable_delay") {
+			t.Error("nobody was told")
+		}
+	})
+}
+
+// A path that becomes longer under load costs no use.
+func TestPathChangeUnderLoad(t *testing.T) {
+	for _, d := range both {
+		p := alone(t, sold(40, 10), d, 40, 10)
+		p.further = func(host int, at time.Duration) float64 {
+			if at > 6*s {
+				return 40 + 3*float64(host)
+			}
+			return 3 * float64(host)
+		}
+		p.run(20 * s)
+		p.carries(d, 12*s, 20*s, 85)
+		p.queues(d, 12*s, 20*s, 0.95, 30)
+	}
+}
+
+// liars are reflectors whose replies take longer than the path, for a reason of their own.
+func (p *plant) liars(late func(host int) float64) {
+	honest := p.further
+	p.further = func(host int, at time.Duration) float64 {
+		if at < 3*s {
+			return honest(host, at)
+		}
+		return honest(host, at) + late(host)
+	}
+}
+
+// One reflector's delay is its own.
+func TestOneLiar(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.liars(func(host int) float64 {
+				if host == 2 {
+					return 40
+				}
+				return 0
+			})
+			p.run(12 * s)
+			p.carries(d, 4*s, 12*s, 85)
+			if full := [2]float64{40, 10}[d]; !oneWay || d == link.Down { // a silent probe is not asked which way it is late
+				p.within(d, 4*s, 12*s, 0.9*full, 1.1*full)
+			}
+		}
+	})
+}
+
+// Two that are late at random agree now and then; that costs little.
+func TestTwoLiars(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.liars(func(host int) float64 {
+				if host > 2 && p.chance() < 0.5 {
+					return 40
+				}
+				return 0
+			})
+			p.run(12 * s)
+			p.carries(d, 4*s, 12*s, 75)
+		}
+	})
+}
+
+// While the line is away no rate helps: none is cut for it, and nothing is learned.
+func TestBlackout(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := alone(t, sold(40, 10), link.Down, 40, 10)
+		p.oneWay = oneWay
+		for _, d := range both {
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, 0}, [2]float64{6.4, full})
+		}
+		p.run(10 * s)
+		// It takes a tenth of a second to tell that nothing comes in at all.
+		p.within(link.Down, 6*s, 6390*time.Millisecond, 19, 45)
+		p.carries(link.Down, 7500*time.Millisecond, 10*s, 85)
+		p.queues(link.Down, 7500*time.Millisecond, 10*s, 0.95, 20)
+		if u := p.out.Unremovable; u.Down != 0 || u.Up != 0 {
+			t.Errorf("%v ms are taken for unremovable", u)
+		}
+	})
+}
+
+// A router that tells its counters three times a second and takes its time for each command.
+func TestSparseCountersSlowCommands(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.readings, p.late, p.slow = 300*time.Millisecond, 75*time.Millisecond, 150*time.Millisecond
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full}, [2]float64{8, full / 2}, [2]float64{14, full})
+			p.run(20 * s)
+			p.carries(d, 4*s, 8*s, 75)
+			p.carries(d, 9*s, 14*s, 75)
+			p.carries(d, 16*s, 20*s, 75)
+			p.queues(d, 4*s, 8*s, 0.95, 60)
+			p.queues(d, 10*s, 14*s, 0.95, 100)
+		}
+	})
+}
+
+// What a reflector's replies vary by on a clear line is no queue.
+func TestNoise(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay, p.noise = oneWay, 6
+			p.liars(func(int) float64 { return 14 * p.chance() })
+			p.run(12 * s)
+			p.carries(d, 4*s, 12*s, 85)
+			p.queues(d, 4*s, 12*s, 0.95, 35)
+		}
+	})
+}
+
+// The direction that carries nothing is not touched while the other drains.
+func TestIdleDirection(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := newPlant(t, sold(40, 10), 40, 10)
+			p.oneWay = oneWay
+			p.loaded[1-d] = func(at time.Duration) bool { return at >= s && at < 5*s }
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full}, [2]float64{8, full / 2}, [2]float64{11, 0.3 * full}, [2]float64{14, full})
+			p.run(18 * s)
+			r, _ := p.wanted(1-d, 7900*time.Millisecond, 8*s)
+			p.within(1-d, 8*s, 18*s, 0.95*r, 1.05*r)
+		}
+	})
+}
+
+func TestCountersStartAgain(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay, p.reset = oneWay, 6*s
+			p.run(10 * s)
+			full := [2]float64{40, 10}[d]
+			p.within(d, 5*s, 10*s, 0.7*full, 1.15*full)
+			p.carries(d, 7*s, 10*s, 90)
+		}
+	})
+}
+
+func TestProbesLost(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.lost = func(int) bool { return p.chance() < 0.02 }
+			p.run(15 * s)
+			p.carries(d, 4*s, 15*s, 90)
+			p.queues(d, 4*s, 15*s, 0.95, 15)
+		}
+	})
+}
+
+// A reply that was overtaken on the way changes little.
+func TestReplyOutOfOrder(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.liars(func(host int) float64 {
+				if p.ms%1000 < 50 {
+					return 90
+				}
+				return 0
+			})
+			p.run(12 * s)
+			p.carries(d, 4*s, 12*s, 65)
+		}
+	})
+}
+
+// No reply for ten seconds: the rates stay within their bounds, and the loop closes again afterwards.
+func TestLongSilence(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay = oneWay
+			p.lost = func(int) bool { return p.at() > 5*s && p.at() < 15*s }
+			p.run(20 * s)
+			full := [2]float64{40, 10}[d]
+			p.within(d, 5*s, 15*s, 0.1*full, 1.2*full)
+			if p.log[14999].wanted != p.log[8500].wanted {
+				t.Errorf("the rates go from %v to %v while there is nothing to go by", p.log[8500].wanted, p.log[14999].wanted)
+			}
+			p.within(1-d, 5*s, 20*s, [2]float64{48, 12}[1-d], [2]float64{48, 12}[1-d])
+			p.carries(d, 17*s, 20*s, 90)
+		}
+	})
+}
+
+// With both directions in use and round trips alone, the first guess may be wrong: the delay's response turns it over.
+func TestWrongVerdict(t *testing.T) {
+	for _, d := range both {
+		p := newPlant(t, sold(40, 10), 40, 10)
+		full := [2]float64{40, 10}[d]
+		p.capacity[d] = steps([2]float64{0, full}, [2]float64{12, full / 2})
+		p.run(20 * s)
+		p.queues(d, 13*s, 20*s, 0.95, 25)
+		p.carries(d, 13*s, 20*s, 70)
+		p.carries(1-d, 13*s, 20*s, 85)
+	}
+}
+
+// A source that does not care keeps its queue full whatever our rate: that is no delay of the path.
+func TestFloodIsNoFloor(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := alone(t, sold(40, 10), link.Down, 40, 10)
+		p.oneWay, p.flood[link.Down] = oneWay, 0
+		p.run(3 * s)
+		p.loaded[link.Down] = never
+		p.flood[link.Down] = 52
+		p.buffer = 60
+		p.run(5 * s)
+		if u := p.out.Unremovable; u.Down != 0 {
+			t.Errorf("%v ms of a flood's queue are taken for unremovable", u.Down)
+		}
+	})
+}
+
+// While the router takes its time, growth does not run ahead of what it has been told.
+func TestGrowthWaitsForTheRouter(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			p := alone(t, sold(40, 10), d, 40, 10)
+			p.oneWay, p.slow = oneWay, 600*time.Millisecond
+			full := [2]float64{40, 10}[d]
+			p.capacity[d] = steps([2]float64{0, full / 4}, [2]float64{6, full})
+			p.tell = func(p *plant, _ []link.Sample) {
+				if r := p.out.Reason.Get(d); r.Cause == link.CauseRaise && r.To > r.From && float64(r.To) > 1.251*float64(p.force.Get(d)) {
+					t.Fatalf("at %v %v grows to %v while %v is in force", p.at(), d, r.To, p.force.Get(d))
+				}
+			}
+			p.run(14 * s)
+			p.carries(d, 10*s, 14*s, 50)
+			p.queues(d, 10*s, 14*s, 0.95, 80)
+		}
+	})
+}
+
+// Other limits come into force at once, and what was measured stays.
+func TestReconfigure(t *testing.T) {
+	for _, d := range both {
+		p := alone(t, sold(40, 10), d, 40, 10).run(5 * s)
+		capacity := p.out.Capacity.Get(d)
+		half := Config{Hosts: 5, Profile: Latency, Max: link.Rates{Down: mbps(20), Up: mbps(5)}}
+		if err := p.ctl.Reconfigure(half); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.ctl.Rate(d); got != half.Max.Get(d) {
+			t.Errorf("%v stays at %v over its new maximum %v", d, got, half.Max.Get(d))
+		}
+		p.run(2 * s)
+		if got := p.out.Capacity.Get(d); got < capacity*9/10 {
+			t.Errorf("%v was known to carry %v, and is now thought to carry %v", d, capacity, got)
+		}
+		p.within(d, 5*s+100*time.Millisecond, 7*s, 0, half.Max.Get(d).Mbps())
+		if err := p.ctl.Reconfigure(Config{Hosts: 5, Profile: Throughput}); err != nil {
+			t.Fatal(err)
+		}
+		p.run(9 * s)
+		p.carries(d, 14*s, 16*s, 85)
+		before := p.ctl.Rate(d)
+		if p.ctl.Reconfigure(Config{Profile: 9}) == nil || p.ctl.Rate(d) != before {
+			t.Error("a configuration that is none was taken")
+		}
+	}
+}
+
+// Rates of an earlier run are where it goes on from.
+func TestRestore(t *testing.T) {
+	for _, d := range both {
+		p := alone(t, Config{}, d, 40, 10)
+		p.ctl.Restore(link.Rates{Down: mbps(39), Up: mbps(9.8)})
+		p.force = link.Rates{Down: p.ctl.Rate(link.Down), Up: p.ctl.Rate(link.Up)}
+		p.run(6 * s)
+		p.within(d, 0, s, []float64{39, 9.8}[d], []float64{39, 9.8}[d])
+		p.carries(d, 2*s, 6*s, 93)
+		p.queues(d, 2*s, 6*s, 0.99, 15)
+	}
+	c, err := New(sold(40, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Restore(link.Rates{Down: unit.Gbps})
+	if c.Rate(link.Down) != mbps(48) || c.Rate(link.Up) != mbps(12) {
+		t.Errorf("restored to %v and %v, want the maxima", c.Rate(link.Down), c.Rate(link.Up))
+	}
+}
+
+// The profiles differ in what they are called after.
+func TestProfiles(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		for _, d := range both {
+			var queue, use [3]float64
+			for _, profile := range []Profile{Balanced, Latency, Throughput} {
+				cfg := sold(40, 10)
+				cfg.Profile = profile
+				p := alone(t, cfg, d, 40, 10)
+				p.oneWay = oneWay
+				p.run(8 * s)
+				queue[profile], use[profile] = p.queued(d, 3*s, 8*s, 0.95), p.used(d, 3*s, 8*s)
+			}
+			t.Logf("%v: queues %.1f, use %.1f", d, queue, use)
+			if !(queue[Latency] < queue[Balanced] && queue[Balanced] < queue[Throughput]) {
+				t.Errorf("%v queues %.1f ms under balanced, latency, throughput", d, queue)
+			}
+			if use[Throughput] < 96 || use[Throughput] < use[Latency] {
+				t.Errorf("%v carries %.1f %% under balanced, latency, throughput", d, use)
+			}
+		}
+	})
+}
+
+// A delay that no rate took away and that is gone at last is believed to be gone: what queues then is a queue.
+func TestFloorGoes(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := alone(t, sold(40, 10), link.Up, 40, 10)
+		p.oneWay, p.floor = oneWay, 68
+		p.run(8 * s)
+		if u := p.out.Unremovable.Up; u < 50 {
+			t.Fatalf("%v are taken for unremovable, want about 68 ms", u)
+		}
+		p.floor = 0
+		p.run(32 * s) // meanwhile a queue takes its place, and goes only as it is found to
+		if u := p.out.Unremovable.Up; u > 25 {
+			t.Errorf("%v are still taken for unremovable", u)
+		}
+		p.queues(link.Up, 36*s, 40*s, 0.95, 40)
+		p.carries(link.Up, 12*s, 40*s, 90)
+	})
+}
