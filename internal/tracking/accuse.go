@@ -35,6 +35,8 @@ const (
 	// unfedAfter is how long a cut of the download has been in force when unfedUse of it, or less, says that no queue feeds it.
 	unfedAfter = 150 * time.Millisecond
 	unfedUse   = 1.04
+	// deafAfter is after how long without any reply the probes are taken for lost.
+	deafAfter = 2 * time.Second
 	// clearedFor is how long that is believed.
 	clearedFor = 250 * time.Millisecond
 )
@@ -45,7 +47,6 @@ func (c *Controller) accuse(e *episode) {
 	var use [2]float64
 	for _, d := range both {
 		use[d] = c.use(d, t, 2*lately)
-		e.trial.saved[d] = belief{c.ways[d].capacity, c.ways[d].rate}
 	}
 	e.trial.verdict, e.trial.before = c.now, e.late
 	alone := func(d link.Direction) bool {
@@ -95,7 +96,7 @@ func (c *Controller) judge(e *episode, s link.Sample, delta float64) {
 	if !t.inForce {
 		return
 	}
-	if c.unfed(e, s.Received) {
+	if c.use(link.Up, s.Received, 2*lately) >= idleShare && c.unfed(e, s.Received) {
 		t.cleared, e.all = s.Received, false
 		c.acquit(e, link.Down, delta)
 		return
@@ -134,7 +135,7 @@ func (c *Controller) acquit(e *episode, d link.Direction, delta float64) {
 	w.capacity = was.capacity
 	c.set(d, was.rate, link.CauseCapacity)
 	e.owner = 1 - d
-	e.entry, e.drained, e.looks = [2]float64{}, 0, 0
+	e.entry, e.drained, e.peak, e.looks = [2]float64{}, 0, 0, 0
 	t.guessed = true
 	t.verdict, t.before, t.against, t.inForce = c.now, delta, 0, false
 }
@@ -144,7 +145,7 @@ func (c *Controller) acquit(e *episode, d link.Direction, delta float64) {
 // senders need to follow the cut.
 func (c *Controller) unfed(e *episode, t unit.Time) bool {
 	if e.owner != link.Down && !e.all || t.Sub(e.trial.verdict) < unfedAfter || c.ledger.n == 0 ||
-		t.Sub(c.ledger.newest(0).at) > leastSpan || c.use(link.Up, t, 2*lately) < idleShare {
+		t.Sub(c.ledger.newest(0).at) > leastSpan {
 		return false
 	}
 	if lo, _ := c.cfg.bounds(link.Down); c.ways[link.Down].rate <= lo {
@@ -152,6 +153,29 @@ func (c *Controller) unfed(e *episode, t unit.Time) bool {
 	}
 	_, use, ok := c.ledger.recent(link.Down, t, lately)
 	return ok && use < unfedUse && c.ledger.rate[link.Down] < 0.95*e.entry[link.Down]
+}
+
+// deaf ends the episodes of a line that nothing has answered for longer than a queue would take: what silence says then is
+// that the probes are lost, and nothing about the rates. They go back to what was known before.
+func (c *Controller) deaf() {
+	if c.heardAt == 0 || c.now.Sub(c.heardAt) < deafAfter {
+		return
+	}
+	for _, e := range [...]*episode{&c.round, &c.each[link.Down], &c.each[link.Up]} {
+		c.dismiss(e)
+	}
+}
+
+// dismiss ends an episode that was none: its directions get back what they had.
+func (c *Controller) dismiss(e *episode) {
+	for _, d := range both {
+		if w, was := &c.ways[d], e.trial.saved[d]; e.on && e.ways[d] && (e.owner == d || e.all) {
+			w.capacity = was.capacity
+			c.set(d, was.rate, link.CauseHold)
+			w.points.clear()
+		}
+	}
+	e.on, e.suspect = false, false
 }
 
 // answered notes when the router has taken the answer to a verdict.
@@ -191,7 +215,14 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 		}
 	}
 	e.drained += float64(max(worst, 0) * float64(dt) / 1e6)
-	if e.drained < float64(0.7*e.late)+40 {
+	if top := e.recent.newest() - e.floor; top > 1.1*e.peak {
+		e.peak, e.drained = top, 0 // it grew until now
+	}
+	need := float64(0.7*e.peak) + 40
+	if e.owner == link.Down || e.all {
+		need += 60 // the senders have to hear of it
+	}
+	if e.drained < need {
 		return
 	}
 	if other := 1 - e.owner; !e.all && e.ways[other] && c.use(other, t, 2*lately) >= idleShare {

@@ -154,6 +154,8 @@ const (
 	varyWeight, varyRate, lively = 0.25, 6.0, 0.15
 	// mostAhead is how far the rate may run ahead of the one in force.
 	mostAhead = 1.25
+	// freshFor is how old the newest reply may be for anything to grow: two turns on an idle line.
+	freshFor = time.Second
 	// longestStep bounds the time that one step may grow for.
 	longestStep = 0.1
 )

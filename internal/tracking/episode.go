@@ -27,8 +27,10 @@ type episode struct {
 	// entry are the greatest capacities of the first looks, cut how long the rates have been below them, in ms of drained queue.
 	entry   [2]float64
 	drained float64
-	at      unit.Time // when drained was last brought forward
-	recent  recent
+	// peak is its greatest delta, in ms; drained counts from then on.
+	peak   float64
+	at     unit.Time // when drained was last brought forward
+	recent recent
 	// counted says that the download was measured in this episode; until then before, the reply heard before, tells.
 	counted bool
 	before  struct {
@@ -116,10 +118,12 @@ func (c *Controller) suspect(e *episode, s link.Sample, delta float64) {
 // begin starts an episode whose first late reply is in e.start and e.late.
 func (c *Controller) begin(e *episode) {
 	e.on, e.suspect, e.all = true, false, false
-	e.drained, e.at, e.entry, e.looks, e.counted = 0, e.start, [2]float64{}, 0, false
+	e.drained, e.peak, e.at, e.entry, e.looks, e.counted = 0, e.late, e.start, [2]float64{}, 0, false
 	e.trial = trial{}
 	for _, d := range both {
-		c.ways[d].climb = 0
+		w := &c.ways[d]
+		w.climb = 0
+		e.trial.saved[d] = belief{w.capacity, w.rate}
 	}
 	switch {
 	case !e.ways[link.Down]:
@@ -199,7 +203,7 @@ func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sampl
 // come out.
 func (c *Controller) drainDown(e *episode, t unit.Time, delta float64, s *link.Sample) {
 	w := &c.ways[link.Down]
-	if rate, ok := c.ledger.through(link.Down, e.start.Add(-millis(e.late)), t); ok {
+	if rate, ok := c.ledger.through(link.Down, max(e.start.Add(-millis(e.late)), c.dark), t); ok {
 		w.capacity = rate
 		e.counted = true
 	} else if !e.counted && s != nil && s.Received > e.before.at && delta > e.before.delta {
@@ -244,7 +248,7 @@ func lesser(a, b float64) float64 {
 // silence takes in what unanswered probes tell, and says whether they tell anything.
 func (c *Controller) silence(q link.Silence) bool {
 	over := float64(q.Over)
-	if q.Hosts == 0 || c.heardAt == 0 || c.now.Sub(c.heardAt) > gone {
+	if q.Hosts == 0 || c.heardAt == 0 || c.now.Sub(c.heardAt) >= deafAfter {
 		return false
 	}
 	if c.oneWay() {
@@ -278,10 +282,17 @@ func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
 			last = max(last, c.ways[d].delta)
 		}
 	}
-	if delta <= least || e.on && delta <= last || !e.on && !e.suspect && q.Hosts < 2 {
+	if delta <= least || e.on && delta <= last || !e.suspect && q.Hosts < 2 && c.cfg.Hosts > 1 {
 		return q.Hosts > 0
 	}
+	if c.muted == c.heardAt || e.on && c.unfed(e, c.now) {
+		// The download gets what its rate lets through and no more: no queue holds the replies back, they are lost.
+		c.muted = c.heardAt
+		c.dismiss(e)
+		return true
+	}
 	if c.blackout() {
+		c.dark = c.now
 		for _, d := range both {
 			c.ways[d].cause = link.CauseBlackout
 		}

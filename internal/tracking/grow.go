@@ -60,6 +60,9 @@ func (c *Controller) grow(d link.Direction) {
 	w := &c.ways[d]
 	dt := min(max(c.now.Sub(w.grown).Seconds(), 0), longestStep)
 	w.grown = c.now
+	if c.now.Sub(c.heardAt) > freshFor {
+		return // nobody says whether a queue stands
+	}
 	if c.each[d].on || c.each[d].suspect || c.round.on || c.round.suspect || w.capacity <= 0 && w.rate >= float64(Unlimited) {
 		return
 	}
@@ -75,7 +78,7 @@ func (c *Controller) grow(d link.Direction) {
 		w.proven = 0
 	}
 	wait := time.Duration(float64(w.quiet) * (1 - float64(0.75*min(w.vary/lively, 1))))
-	if !doubted && (c.now.Sub(w.since) < wait || !c.turnOf(d)) {
+	if !doubted && c.now.Sub(w.since) < wait {
 		return
 	}
 	level := w.delta / (c.law.hover * w.on)
@@ -90,8 +93,8 @@ func (c *Controller) grow(d link.Direction) {
 		w.climb = min(max(farRate+float64(varyRate*w.vary), w.climb+float64(w.climb*acceleration*dt)), mostRate)
 		g = w.climb
 	}
-	if w.on <= 0 || k == 0 {
-		return
+	if w.on <= 0 || k == 0 || k < 0 && !c.oneWay() && c.use(1-d, c.now, 2*lately) > busyShare {
+		return // with round trips alone what stands there may be the other's
 	}
 	cause := link.CauseRaise
 	if k < 0 { // back to where it comes to rest, and no further: with round trips alone the queue may be the other's
@@ -102,24 +105,4 @@ func (c *Controller) grow(d link.Direction) {
 		to = min(to, max(w.rate, mostAhead*c.ledger.rate[d]))
 	}
 	c.set(d, to, cause)
-}
-
-// Times of a turn: only one of two loaded directions grows at a time, so that a queue says whose it is.
-const turnFor, longTurn = time.Second, 5 * time.Second
-
-// turnOf says whether a direction may grow now.
-func (c *Controller) turnOf(d link.Direction) bool {
-	if c.oneWay() {
-		return true
-	}
-	o := &c.ways[1-d]
-	if c.use(1-d, c.now, 2*lately) < busyShare || c.now.Sub(o.since) < o.quiet {
-		return true
-	}
-	held := c.now.Sub(c.turnSince)
-	far := c.ways[c.turn].climb > 0
-	if held >= longTurn || held >= turnFor && !far {
-		c.turn, c.turnSince = 1-c.turn, c.now
-	}
-	return c.turn == d
 }

@@ -56,13 +56,13 @@ type Controller struct {
 	ledger  ledger
 	ways    [2]way
 	// each is a direction's episode where one-way delays are known; round is the line's where only round trips are.
-	each      [2]episode
-	round     episode
-	oneWayAt  unit.Time // of the newest sample with one-way delays
-	heardAt   unit.Time // of the newest sample
-	turn      link.Direction
-	turnSince unit.Time
-	notes     []link.Note
+	each     [2]episode
+	round    episode
+	oneWayAt unit.Time // of the newest sample with one-way delays
+	heardAt  unit.Time // of the newest sample
+	dark     unit.Time // when nothing at all came in last
+	muted    unit.Time // the newest sample after which silence has been found to mean nothing
+	notes    []link.Note
 }
 
 // way is the state of one direction.
@@ -133,6 +133,7 @@ func (c *Controller) Step(in Input) Output {
 	}
 	c.now, c.started = in.Now, true
 	overdue := c.silence(in.Silence)
+	c.deaf()
 	for _, d := range both {
 		c.grow(d)
 	}
@@ -174,15 +175,13 @@ const (
 	// tick is how often an episode is looked at between replies, and doze how long nothing may come in before the
 	// silence itself is looked at.
 	tick, doze = 10 * time.Millisecond, 60 * time.Millisecond
-	// gone is after how long without a reply nothing is waited for any more.
-	gone = 3 * time.Second
 )
 
 func (c *Controller) wake(in Input, overdue bool) unit.Time {
 	switch {
 	case overdue, (c.round.suspect || c.each[0].suspect || c.each[1].suspect) && in.Silence.Sent != 0:
 		return in.Now.Add(tick)
-	case c.heardAt != 0 && in.Now.Sub(c.heardAt) < gone:
+	case c.heardAt != 0 && in.Now.Sub(c.heardAt) < 2*deafAfter:
 		return in.Now.Add(doze)
 	}
 	return 0
