@@ -31,7 +31,7 @@ const (
 	// noiseRoom is what a single reply may always add to it, and mostNoise the most it is believed to be, in ms.
 	noiseRoom, mostNoise = 5.0, 20.0
 	// calmAfter is how long a line must have been idle before a probe leaves that finds the path empty, and overtaken by how
-	// much a probe may be older than one already answered: reflectors are not equally far.
+	// much a probe may be older than those already answered, beyond its reflector's distance.
 	calmAfter, overtaken = time.Second, 100 * time.Millisecond
 	// openProbes is how many probes are remembered as under way.
 	openProbes = 64
@@ -50,7 +50,6 @@ type Sensor struct {
 	open  [openProbes]flight
 	// first is the number of the oldest probe that nothing sent later has overtaken, sent that of the next.
 	first, sent int
-	discarded   uint64
 	newest      unit.Time // when the newest answered probe left
 	round       unit.Time // when the comparison in progress began
 }
@@ -78,6 +77,8 @@ type host struct {
 	delta unit.Millis
 	rtt   unit.Millis
 	heard unit.Time
+	// newest is when its newest answered probe left.
+	newest unit.Time
 }
 
 // NewSensor returns a sensor for that many reflectors.
@@ -129,28 +130,53 @@ func (s *Sensor) answered(r link.Reply) {
 	}
 }
 
+// past says whether a reply tells of the past: most reflectors have answered a probe that left well after its own, by more
+// than what this one is further away. Most, because one in front of the queue is always quicker than those behind it.
+func (s *Sensor) past(r link.Reply) bool {
+	if !s.hosts[r.Host].base.known {
+		return false
+	}
+	room := overtaken + unit.Millis(s.hosts[r.Host].base.value).Duration()
+	heard, later := 0, 0
+	for i := range s.hosts {
+		at := s.hosts[i].newest
+		if at == 0 || s.newest.Sub(at) > MaxRTT.Duration() {
+			continue
+		}
+		heard++
+		if at.Sub(r.Sent) > room {
+			later++
+		}
+	}
+	return 2*later > heard
+}
+
 // Reply takes one reply in. idleSince is since when the line has carried next to nothing, 0 while it carries something:
 // what left well after that met no queue of ours, and what it took is the path's own. A reply with an impossible round
-// trip, from an unknown host, or to a probe that left before one that has been answered, makes no sample.
+// trip, from an unknown host, or to a probe that left well before those that most reflectors have answered, makes no
+// sample.
 func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	if math.IsNaN(float64(r.RTT)) || r.RTT <= 0 || r.RTT > MaxRTT || r.Host < 0 || r.Host >= len(s.hosts) || r.Received < r.Sent {
-		s.discarded++
 		return link.Sample{}, false
 	}
 	s.answered(r)
 	h := &s.hosts[r.Host]
 	h.missed = 0
-	if s.newest.Sub(r.Sent) > overtaken {
-		return link.Sample{}, false // what left later has been answered: this one tells of the past
-	}
-	s.newest = max(s.newest, r.Sent)
+	past := s.past(r)
+	h.newest, s.newest = max(h.newest, r.Sent), max(s.newest, r.Sent)
 	idle := idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter
-	delta := h.base.add(r.Received, float64(r.RTT), idle)
+	delta := float64(r.RTT) - h.base.value
+	if !past {
+		delta = h.base.add(r.Received, float64(r.RTT), idle)
+	}
 	if h.lows == 0 || delta < h.low {
 		h.low = delta
 	}
 	h.lows++
 	s.lone(r.Received)
+	if past {
+		return link.Sample{}, false // it counts in its reflector's round all the same: its path may have become that long
+	}
 	if idle {
 		// One that stands out is no noise: something happened.
 		d := min(delta, max(noiseRoom, 3*math.Sqrt(h.noise)))
