@@ -1,7 +1,6 @@
 package daemon
 
 import (
-
 	"wanctl/internal/link"
 	"wanctl/internal/reflector"
 	"wanctl/internal/shaper"

@@ -100,7 +100,7 @@ func (s *Sensor) Sent(p link.Probe) {
 		return
 	}
 	if s.sent-s.first == openProbes {
-		s.overtake(s.first + 1)
+		s.first++ // forgotten, not overtaken: when nobody answers it is the line, and no reflector is deaf for it
 	}
 	s.open[s.sent%openProbes] = flight{probe: p}
 	s.sent++
@@ -250,7 +250,7 @@ func (s *Sensor) Silence(now unit.Time) link.Silence {
 		}
 		over := float64(now.Sub(f.probe.Sent))/1e6 - h.base.value
 		if over < lateLeast {
-			break // what left later is not late either, but for its reflector's distance
+			continue // one that left later may be late, if its reflector is nearer
 		}
 		if q.Hosts == 0 {
 			q.Sent, q.Over = f.probe.Sent, unit.Millis(over)

@@ -250,7 +250,9 @@ func about(by unit.Millis) cmp.Option {
 func TestNoise(t *testing.T) {
 	chance := rand.New(rand.NewPCG(7, 0))
 	spread := func(ms float64) func(h int, t time.Duration) unit.Millis {
-		return func(h int, _ time.Duration) unit.Millis { return 20 + unit.Millis(h) + unit.Millis(ms*chance.Float64()) }
+		return func(h int, _ time.Duration) unit.Millis {
+			return 20 + unit.Millis(h) + unit.Millis(ms*chance.Float64())
+		}
 	}
 	for _, tt := range []struct {
 		name string
@@ -468,5 +470,30 @@ func TestDeafReflector(t *testing.T) {
 	l.run(l.every)
 	if !late() {
 		t.Error("it has answered again and is taken for deaf")
+	}
+}
+
+// When nobody answers it is the line: no reflector is taken for deaf, however long.
+func TestSilentLine(t *testing.T) {
+	l := newLine(5, far(20))
+	l.run(5 * time.Second)
+	l.rtt = func(int, time.Duration) unit.Millis { return 0 }
+	l.run(time.Minute)
+	q := l.sensor.Silence(l.now)
+	if q.Hosts < openProbes-5 || q.Over < 3000 {
+		t.Errorf("after a minute without an answer: %+v", q)
+	}
+}
+
+// A probe to a far reflector, which nobody can expect back yet, does not hide that those sent after it are late.
+func TestFarReflectorHidesNoSilence(t *testing.T) {
+	l, sent := newLine(2, nil), began
+	for h, rtt := range []unit.Millis{200, 10} {
+		l.reply(link.Reply{Host: h, Sent: sent, Received: sent.Add(rtt.Duration()), RTT: rtt})
+		l.sensor.Sent(link.Probe{Host: h, Sent: sent.Add(time.Second)})
+	}
+	q := l.sensor.Silence(sent.Add(time.Second + 50*time.Millisecond))
+	if d := cmp.Diff(link.Silence{Sent: sent.Add(time.Second), Over: 40, Hosts: 1}, q, about(1e-6)); d != "" {
+		t.Error(d)
 	}
 }
