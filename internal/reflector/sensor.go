@@ -39,6 +39,9 @@ const (
 	// make a reflector's silence its own.
 	lateLeast = 5.0
 	deaf      = 2
+	// overdue is how much longer than usual a probe must be unanswered to be held up now, in ms, and noiseTimes how many
+	// times its reflector's noise is usual.
+	overdue, noiseTimes = 30.0, 3
 	// clockGrain is what a one-way delay may exceed the round trip's by, in ms: reflectors tell whole milliseconds.
 	clockGrain = 1.0
 )
@@ -67,6 +70,11 @@ type host struct {
 	// noise is the mean of the squared delta on an idle line; noisy how many entered it.
 	noise float64
 	noisy int
+	// calmer are both when the newest two stretches of idle replies began.
+	calmer [2]struct {
+		noise float64
+		noisy int
+	}
 	// low is the least delta of the round in progress, of so many replies; alone is that of the last round, where it stood
 	// out.
 	low, alone float64
@@ -167,7 +175,7 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	idle := idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter
 	delta := float64(r.RTT) - h.base.value
 	if !past {
-		delta = h.base.add(r.Received, float64(r.RTT), idle)
+		delta = h.settle(r, idle)
 	}
 	if h.lows == 0 || delta < h.low {
 		h.low = delta
@@ -179,7 +187,7 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	}
 	if idle {
 		// One that stands out is no noise: something happened.
-		d := min(delta, max(noiseRoom, 3*math.Sqrt(h.noise)))
+		d := min(delta, max(noiseRoom, noiseTimes*math.Sqrt(h.noise)))
 		h.noise = min(filter.Blend(h.noise, d*d, max(noiseWeight, 1/float64(h.noisy+1))), mostNoise*mostNoise)
 		h.noisy = min(h.noisy+1, 1<<20)
 	}
@@ -203,6 +211,19 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 		}
 	}
 	return out, true
+}
+
+// settle takes a round trip into the baseline and returns its excess. A step that turns out to be the path's was no noise.
+func (h *host) settle(r link.Reply, idle bool) float64 {
+	steps := h.base.steps
+	delta := h.base.add(r.Received, float64(r.RTT), idle)
+	if h.base.calm == 1 {
+		h.calmer[1], h.calmer[0].noise, h.calmer[0].noisy = h.calmer[0], h.noise, h.noisy
+	}
+	if h.base.steps != steps {
+		h.noise, h.noisy = h.calmer[1].noise, h.calmer[1].noisy
+	}
+	return delta
 }
 
 // lone moves the baselines of reflectors that were slow for a whole round of time in which the others were not: their own
@@ -260,6 +281,23 @@ func (s *Sensor) Silence(now unit.Time) link.Silence {
 	return q
 }
 
+// Overdue says how many probes are unanswered for so much longer than their reflectors' newest answers took, beyond their
+// noise, that something holds them up now. After a path change everything is late for a while; that alone is not it.
+func (s *Sensor) Overdue(now unit.Time) (n int) {
+	for i := s.first; i < s.sent; i++ {
+		f := &s.open[i%openProbes]
+		h := &s.hosts[f.probe.Host]
+		if f.answered || !h.base.known || h.missed >= deaf {
+			continue
+		}
+		usual := float64(h.rtt) + noiseTimes*math.Sqrt(h.noise)
+		if float64(now.Sub(f.probe.Sent))/1e6-usual > overdue {
+			n++
+		}
+	}
+	return n
+}
+
 // Level is what the believed reflectors say together.
 type Level struct {
 	// OK is false while no reflector has answered lately; all else is then zero.
@@ -304,6 +342,7 @@ type base struct {
 	calm        int
 	since       unit.Time
 	least, most float64
+	steps       int // how often a shift turned out to be the path's
 }
 
 func newBase(window time.Duration, parts int) base {
@@ -341,6 +380,7 @@ func (b *base) add(at unit.Time, x float64, idle bool) float64 {
 			b.window.Reset()
 			b.window.Add(at, b.least)
 			b.value = b.least
+			b.steps++
 		}
 		b.calm = 0
 	}

@@ -287,7 +287,15 @@ func TestNoise(t *testing.T) {
 		}
 	}
 
-	l := newLine(5, far(20))
+	l := newLine(5, spread(1))
+	l.run(time.Minute)
+	l.rtt = func(h int, _ time.Duration) unit.Millis { return 120 + unit.Millis(h) + unit.Millis(chance.Float64()) }
+	l.run(15 * time.Second)
+	if n := l.samples[len(l.samples)-1].Noise; n > 2 {
+		t.Errorf("a longer path is no noise: %v", n)
+	}
+
+	l = newLine(5, far(20))
 	l.run(10 * time.Second)
 	l.work(true)
 	l.rtt = far(120)
@@ -495,5 +503,29 @@ func TestFarReflectorHidesNoSilence(t *testing.T) {
 	q := l.sensor.Silence(sent.Add(time.Second + 50*time.Millisecond))
 	if d := cmp.Diff(link.Silence{Sent: sent.Add(time.Second), Over: 40, Hosts: 1}, q, about(1e-6)); d != "" {
 		t.Error(d)
+	}
+}
+
+// What is overdue is late beyond what its reflector's newest answer took: a path that became longer is not held up.
+func TestOverdue(t *testing.T) {
+	l := newLine(5, far(20))
+	l.run(10 * time.Second)
+	if n := l.sensor.Overdue(l.now.Add(20 * time.Millisecond)); n != 0 {
+		t.Errorf("all is answered and %d are overdue", n)
+	}
+	l.rtt = far(320)
+	l.run(150 * time.Millisecond)
+	if n := l.sensor.Overdue(l.now); n != 2 {
+		t.Errorf("%d of three are 30 ms late", n)
+	}
+	l.run(2 * time.Second)
+	for range 50 {
+		l.run(l.every)
+		if n := l.sensor.Overdue(l.now); n != 0 {
+			t.Fatalf("%d are overdue on a path that has become longer", n)
+		}
+	}
+	if n := l.sensor.Silence(l.now).Hosts; n < 5 {
+		t.Errorf("%d are late", n)
 	}
 }
