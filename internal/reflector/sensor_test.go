@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
@@ -527,5 +528,263 @@ func TestOverdue(t *testing.T) {
 	}
 	if n := l.sensor.Silence(l.now).Hosts; n < 5 {
 		t.Errorf("%d are late", n)
+	}
+}
+
+// One-way delays are over baselines of their own, by a clock that is off by any amount: what queues one way shows there
+// and not on the other. A clock that was set says nothing about what it said before, and one that steps unnoticed makes no
+// way longer than the whole.
+func TestOneWay(t *testing.T) {
+	clock, off := uint32(1), unit.Millis(5000)
+	var queue link.Pair[unit.Millis]
+	l := newLine(5, func(h int, _ time.Duration) unit.Millis { return 20 + unit.Millis(h) + queue.Down + queue.Up })
+	l.way = func(int, time.Duration) (unit.Millis, uint32) { return 8 + off + queue.Up, clock }
+	most := func(what string, want link.Pair[unit.Millis]) {
+		t.Helper()
+		l.run(2 * time.Second)
+		var got link.Pair[unit.Millis]
+		for _, s := range l.samples[20:] {
+			if !s.OneWay {
+				t.Fatalf("%s: no one-way delays", what)
+			}
+			got.Down, got.Up = max(got.Down, s.Way.Down), max(got.Up, s.Way.Up)
+		}
+		if d := cmp.Diff(want, got, about(1e-6)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", what, d)
+		}
+	}
+	most("nothing queues", link.Pair[unit.Millis]{})
+	l.work(true)
+	queue = link.Pair[unit.Millis]{Up: 40}
+	most("up", queue)
+	queue = link.Pair[unit.Millis]{Down: 70}
+	most("down", queue)
+	queue = link.Pair[unit.Millis]{}
+	off += 300
+	most("stepped unnoticed", link.Pair[unit.Millis]{Up: clockGrain})
+	off, clock = -900, 2
+	most("set", link.Pair[unit.Millis]{})
+	queue = link.Pair[unit.Millis]{Up: 25}
+	most("set, and up", queue)
+
+	// The clocks drift apart: on an idle line the baselines follow within a minute.
+	queue = link.Pair[unit.Millis]{}
+	l.work(false)
+	from := l.now
+	l.way = func(_ int, t time.Duration) (unit.Millis, uint32) {
+		return 8 - 900 + unit.Millis(t-from.Sub(began))/unit.Millis(10*time.Second), clock
+	}
+	l.run(10 * time.Minute)
+	for _, s := range l.samples {
+		if s.Way.Up > clockGrain || s.Way.Down > clockGrain {
+			t.Fatalf("drift is taken for a queue: %+v", s)
+		}
+	}
+	at := l.sensor.hosts[0].way[link.Up].value
+	if now := -892 + l.now.Sub(from).Seconds()/10; at < now-7.5 || at > now {
+		t.Errorf("the baseline is %v and the delay %v", at, now)
+	}
+
+	l.way = nil
+	l.run(time.Second)
+	if s := l.samples[len(l.samples)-1]; s.OneWay || s.Way != (link.Pair[unit.Millis]{}) {
+		t.Errorf("without one-way delays: %+v", s)
+	}
+}
+
+// A reply that is too old is no part of the level, and the level is as old as its newest reply.
+func TestLevelAge(t *testing.T) {
+	s := NewSensor(3)
+	for h, at := range []int64{1000, 2000, 3000} {
+		s.Reply(link.Reply{Host: h, Sent: ms(at), Received: ms(at + 20), RTT: unit.Millis(20 * (h + 1))}, ms(1))
+	}
+	for _, c := range []struct {
+		now  int64
+		want Level
+	}{
+		{3020, Level{OK: true, RTT: 40, Baseline: 40, At: ms(3020), Hosts: 3}},
+		{3021, Level{OK: true, RTT: 50, Baseline: 50, At: ms(3020), Hosts: 2}},
+		{5020, Level{OK: true, RTT: 60, Baseline: 60, At: ms(3020), Hosts: 1}},
+		{5021, Level{}},
+	} {
+		if d := cmp.Diff(c.want, s.Level(ms(c.now), 2*time.Second)); d != "" {
+			t.Errorf("at %d ms (-want +got):\n%s", c.now, d)
+		}
+	}
+}
+
+// One or two liars of five, wherever they are and whatever they say and lose, never move the level out of what the honest
+// ones measured: neither its round trip nor its baseline nor its delta.
+func TestPropertyLiarsOfFive(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		liars := rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 1, 2, rapid.ID).Draw(t, "liars")
+		chance := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		most := rapid.SampledFrom([]float64{0.01, 30, 300, 9000}).Draw(t, "lie")
+		loss := rapid.SampledFrom([]float64{0, 0.1, 0.7}).Draw(t, "loss")
+		queue := unit.Millis(rapid.SampledFrom([]float64{0, 5, 80, 700}).Draw(t, "queue"))
+		fly := rapid.Bool().Draw(t, "jumpy")
+		fixed := unit.Millis(most * chance.Float64())
+		l := newLine(5, func(h int, at time.Duration) unit.Millis {
+			switch {
+			case !slices.Contains(liars, h):
+				if at < 3*time.Second {
+					return 20 + unit.Millis(h)
+				}
+				return 20 + unit.Millis(h) + queue*unit.Millis(0.5+0.5*math.Sin(at.Seconds()))
+			case chance.Float64() < loss:
+				return 0
+			case fly:
+				return unit.Millis(0.01 + most*chance.Float64())
+			}
+			return 0.01 + fixed
+		})
+		l.run(3 * time.Second)
+		l.work(rapid.Bool().Draw(t, "busy"))
+		for range 40 {
+			l.run(500 * time.Millisecond)
+			honest := 0
+			lo := Level{RTT: 1e9, Baseline: 1e9, Delta: 1e9}
+			hi := Level{RTT: -1e9, Baseline: -1e9, Delta: -1e9}
+			for i := range l.sensor.hosts {
+				h := &l.sensor.hosts[i]
+				if slices.Contains(liars, i) || l.now.Sub(h.heard) > 2*time.Second {
+					continue
+				}
+				honest++
+				b := unit.Millis(h.base.value)
+				lo.RTT, lo.Baseline, lo.Delta = min(lo.RTT, h.rtt), min(lo.Baseline, b), min(lo.Delta, h.delta)
+				hi.RTT, hi.Baseline, hi.Delta = max(hi.RTT, h.rtt), max(hi.Baseline, b), max(hi.Delta, h.delta)
+			}
+			if honest < 3 {
+				t.Fatalf("only %d honest ones are heard: the liars silence them", honest)
+			}
+			g := l.level()
+			if g.RTT < lo.RTT || g.RTT > hi.RTT || g.Baseline < lo.Baseline || g.Baseline > hi.Baseline || g.Delta < lo.Delta || g.Delta > hi.Delta {
+				t.Fatalf("%+v lies outside %+v to %+v of the honest ones", g, lo, hi)
+			}
+		}
+	})
+}
+
+// Under load no baseline ever rises while all reflectors see the same, whatever queues, however long.
+func TestPropertyLoadRaisesNoBaseline(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		chance := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		hosts := rapid.IntRange(1, 6).Draw(t, "hosts")
+		loss := rapid.SampledFrom([]float64{0, 0.1, 0.5}).Draw(t, "loss")
+		noise := rapid.Float64Range(0, 3).Draw(t, "noise")
+		var queue float64
+		l := newLine(hosts, func(h int, _ time.Duration) unit.Millis {
+			if chance.Float64() < loss {
+				return 0
+			}
+			return unit.Millis(20 + float64(h) + queue + noise*chance.Float64())
+		})
+		l.run(10 * time.Second)
+		before := l.sensor.Baselines()
+		l.work(true)
+		for range rapid.IntRange(1, 8).Draw(t, "parts") {
+			queue = rapid.Float64Range(0, 900).Draw(t, "queue")
+			l.run(time.Duration(rapid.IntRange(1, 400).Draw(t, "seconds")) * time.Second / 4)
+			now := l.sensor.Baselines()
+			for h := range now {
+				if before[h] != 0 && now[h] > before[h] {
+					t.Fatalf("the baseline of %d rose from %v to %v", h, before[h], now[h])
+				}
+			}
+			before = now
+		}
+	})
+}
+
+// On an idle line any path that becomes stable is known after a while: no delta is left for ever.
+func TestPropertyIdleForgets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		hosts := rapid.IntRange(1, 6).Draw(t, "hosts")
+		var more []unit.Millis
+		l := newLine(hosts, func(h int, _ time.Duration) unit.Millis { return 20 + more[h] })
+		l.every = time.Duration(rapid.SampledFrom([]int{50, 500}).Draw(t, "pace")) * time.Millisecond
+		for range rapid.IntRange(1, 4).Draw(t, "changes") {
+			more = rapid.SliceOfN(rapid.Map(rapid.Float64Range(0, 700), func(ms float64) unit.Millis { return unit.Millis(ms) }), hosts, hosts).Draw(t, "more")
+			if rapid.Bool().Draw(t, "busy") {
+				l.work(true)
+				l.run(time.Duration(rapid.IntRange(0, 30).Draw(t, "load")) * time.Second)
+				l.work(false)
+			}
+			l.run(time.Duration(rapid.IntRange(0, 30).Draw(t, "idle")) * time.Second)
+		}
+		l.run(6 * time.Minute)
+		l.run(10 * time.Second)
+		for _, s := range l.samples {
+			if s.Delta > 0.001 {
+				t.Fatalf("a delta of %v is left of %v", s.Delta, more)
+			}
+		}
+	})
+}
+
+// Whatever comes: deltas are never negative nor more than the round trip, no way is longer than the whole by more than a
+// tick of a clock, noise stays within its bound, and silence is not told of what was answered.
+func TestPropertySamplesAreSane(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := NewSensor(rapid.IntRange(1, 5).Draw(t, "hosts"))
+		chance := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		now, idle := began, unit.Time(0)
+		var open []link.Probe
+		for range rapid.IntRange(50, 2000).Draw(t, "steps") {
+			now = now.Add(time.Duration(1+chance.IntN(100)) * time.Millisecond)
+			switch chance.IntN(5) {
+			case 0:
+				if idle = 0; chance.IntN(2) == 0 {
+					idle = now.Add(-time.Duration(chance.IntN(10)) * time.Second)
+				}
+			case 1, 2:
+				p := link.Probe{Host: chance.IntN(len(s.hosts)), Sent: now}
+				s.Sent(p)
+				open = append(open, p)
+			default:
+				if len(open) == 0 {
+					continue
+				}
+				i := chance.IntN(len(open))
+				p := open[i]
+				open = slices.Delete(open, i, i+1)
+				r := link.Reply{Host: p.Host, Sent: p.Sent, Received: now, RTT: unit.ToMillis(now.Sub(p.Sent))}
+				if chance.IntN(2) == 0 {
+					r.OneWay, r.Clock = true, uint32(chance.IntN(2))
+					r.Delay.Up = unit.Millis(chance.NormFloat64() * 1000)
+					r.Delay.Down = unit.Millis(chance.NormFloat64() * 1000)
+				}
+				if a, ok := s.Reply(r, idle); ok {
+					if a.Delta < 0 || a.Delta > r.RTT || a.Way.Down > a.Delta+clockGrain || a.Way.Up > a.Delta+clockGrain ||
+						a.Noise < 0 || a.Noise > mostNoise || a.Host != r.Host || a.Sent != r.Sent || a.Received != r.Received {
+						t.Fatalf("%+v made %+v", r, a)
+					}
+				}
+			}
+			q := s.Silence(now)
+			if q.Hosts > 0 && !slices.ContainsFunc(open, func(p link.Probe) bool { return p.Sent == q.Sent }) {
+				t.Fatalf("%+v, and that probe is answered", q)
+			}
+			if q.Hosts < 0 || q.Hosts > openProbes || q.Over < 0 || q.Hosts == 0 && q != (link.Silence{}) {
+				t.Fatalf("%+v", q)
+			}
+		}
+	})
+}
+
+func TestSensorNoAllocations(t *testing.T) {
+	s := NewSensor(5)
+	now, h := began, 0
+	if n := testing.AllocsPerRun(5000, func() {
+		now = now.Add(50 * time.Millisecond)
+		h = (h + 1) % 5
+		s.Sent(link.Probe{Host: h, Sent: now})
+		s.Reply(link.Reply{Host: h, Sent: now, Received: now.Add(time.Millisecond), RTT: 1, OneWay: true, Clock: 1}, began)
+		s.Silence(now)
+		s.Overdue(now)
+		s.Level(now, time.Second)
+	}); n != 0 {
+		t.Errorf("%v allocations per reply", n)
 	}
 }
