@@ -244,11 +244,11 @@ func (s *Sensor) lone(now unit.Time) {
 			n++
 		}
 	}
-	clear := n >= 3 && filter.Median(lows[:n]) <= stepLeast/2
+	apart := n >= 3 && filter.Median(lows[:n]) <= stepLeast/2
 	for i := range s.hosts {
 		h := &s.hosts[i]
 		switch {
-		case !clear || h.lows < leastLows || h.low < stepLeast:
+		case !apart || h.lows < leastLows || h.low < stepLeast:
 			h.alone = 0
 		case h.alone == 0:
 			h.alone = h.low
