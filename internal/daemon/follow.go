@@ -29,6 +29,9 @@ type idleness struct{ since unit.Time }
 // idleShare is the use of a direction, in parts of its capacity, below which it counts as idle.
 const idleShare = 0.10
 
+// heldUp is how many probes must be overdue at a time to be the line's matter; a single one may have been lost.
+const heldUp = 2
+
 func (i *idleness) step(now unit.Time, use link.Pair[float64], known bool) unit.Time {
 	switch {
 	case !known || use.Down >= idleShare || use.Up >= idleShare:
@@ -58,7 +61,8 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates) 
 		t.sensor.Sent(p)
 	}
 	use, known := t.law.Use(now)
-	idle := t.idleFor.step(now, use, known && t.sensor.Silence(now).Hosts == 0)
+	// What is late after a path change is not held up: the line is idle all the same, or the path could never be learnt.
+	idle := t.idleFor.step(now, use, known && t.sensor.Overdue(now) < heldUp)
 	t.samples = t.samples[:0]
 	for _, r := range replies {
 		if s, ok := t.sensor.Reply(r, idle); ok {
@@ -100,7 +104,10 @@ func (w *WAN) cycle(now unit.Time) link.Decision {
 	if l.OK && l.At > w.answeredAt {
 		w.answeredAt = l.At
 	}
-	delta := max(l.Delta, t.sensor.Silence(now).Over)
+	delta := l.Delta
+	if q := t.sensor.Silence(now); q.Hosts >= heldUp { // a single probe may have been lost
+		delta = max(delta, q.Over)
+	}
 	if floor := max(t.out.Unremovable.Down, t.out.Unremovable.Up); l.OK {
 		delta = max(delta-floor, 0)
 	}
