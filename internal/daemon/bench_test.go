@@ -105,6 +105,8 @@ func (s *scripted) Once(_ context.Context, count int) (out []link.Reply, err err
 func (s *scripted) Check(context.Context) []probe.Finding { return nil }
 func (s *scripted) Close() error                          { return nil }
 func (s *scripted) Arrived() <-chan struct{}              { return nil }
+func (s *scripted) Use([]int) error                       { return nil }
+func (s *scripted) SetInterval(time.Duration)             {}
 
 func (s *scripted) Stats() (out []probe.TargetStats) {
 	if o := s.seen.Load(); o != nil {

@@ -128,9 +128,14 @@ func (w *WAN) why(now unit.Time) []string {
 			f.Waiting, f.WaitingFor, f.WaitingWhy = true, max(f.WaitingFor, now.Sub(at)), act.Hold.Get(d).String()
 		}
 	}
-	for _, h := range w.win.Hosts(now) {
-		if h.OK {
-			f.Answering++
+	if t := w.track; t != nil {
+		f.Hosts = len(t.pool.InUse())
+		f.Answering = min(t.level(now, w.win.MaxAge()).Hosts, f.Hosts)
+	} else {
+		for _, h := range w.win.Hosts(now) {
+			if h.OK {
+				f.Answering++
+			}
 		}
 	}
 	if f.Answering == 0 {
