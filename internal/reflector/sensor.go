@@ -139,12 +139,18 @@ func (s *Sensor) answered(r link.Reply) {
 }
 
 // past says whether a reply tells of the past: most reflectors have answered a probe that left well after its own, by more
-// than what this one is further away. Most, because one in front of the queue is always quicker than those behind it.
+// than what this one is further away than the nearest. Most, because one in front of the queue is always quicker than those behind it.
 func (s *Sensor) past(r link.Reply) bool {
 	if !s.hosts[r.Host].base.known {
 		return false
 	}
-	room := overtaken + unit.Millis(s.hosts[r.Host].base.value).Duration()
+	nearest := s.hosts[r.Host].base.value
+	for i := range s.hosts {
+		if b := &s.hosts[i].base; b.known {
+			nearest = min(nearest, b.value)
+		}
+	}
+	room := overtaken + unit.Millis(s.hosts[r.Host].base.value-nearest).Duration()
 	heard, later := 0, 0
 	for i := range s.hosts {
 		at := s.hosts[i].newest
