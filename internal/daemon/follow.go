@@ -22,7 +22,6 @@ type tracked struct {
 
 	probes   []link.Probe
 	counters []link.Counters
-	replies  []link.Reply
 	samples  []link.Sample
 	out      tracking.Output
 	notes    []link.Note
