@@ -99,6 +99,9 @@ func printWAN(w io.Writer, s *daemon.WANStatus) {
 	fmt.Fprintf(w, "  state:     %s/%s (download/upload), %s\n", s.State.Down, s.State.Up, age)
 	fmt.Fprintf(w, "  delay:     RTT %s, load %s, baseline %s, delta %s\n", s.RTT, s.Load, s.Baseline, s.Delta)
 	fmt.Fprintf(w, "  rates:     decided %s, applied %s, read back %s\n", rates(s.Decided), rates(s.Applied), rates(s.ReadBack))
+	if t := s.Tracking; t != nil {
+		fmt.Fprintf(w, "  policy:    %s, %s\n", s.Policy, trackingText(t))
+	}
 	if s.Carried != nil {
 		fmt.Fprintf(w, "  carried:   %s\n", rates(*s.Carried))
 	}
@@ -118,6 +121,20 @@ func printWAN(w io.Writer, s *daemon.WANStatus) {
 	if len(s.Probes) > 0 {
 		fmt.Fprintf(w, "  probes:    %s\n", probeText(s.Probes))
 	}
+}
+
+// trackingText says what a line that tracks its capacity has found out, and by what.
+func trackingText(t *daemon.TrackingStatus) string {
+	by := "round trips"
+	if t.OneWay {
+		by = "one-way delays"
+	}
+	reserve := ""
+	if t.Reserve > 0 {
+		reserve = fmt.Sprintf(" (%d in reserve)", t.Reserve)
+	}
+	return fmt.Sprintf("measured %s, unremovable delay %s/%s, by %s, %.3g probes/s to %d reflectors%s",
+		rates(t.Capacity), t.Unremovable.Down, t.Unremovable.Up, by, t.ProbesPerS, t.Reflectors, reserve)
 }
 
 // ageText says how old a figure is, or that there is none.

@@ -56,6 +56,25 @@ func TestPrintStatus(t *testing.T) {
 `,
 		},
 		{
+			"a line that tracks its capacity",
+			daemon.Status{Name: "lte", Version: "1.2", PID: 7, Healthy: true, WAN: &daemon.WANStatus{
+				Router: "r", Link: "connected", Policy: "tracking", Tracking: &daemon.TrackingStatus{
+					Capacity: link.Rates{Down: 38_200_000}, Unremovable: link.Pair[unit.Millis]{Up: 12.4},
+					OneWay: true, Reflectors: 5, Reserve: 15, ProbesPerS: 20,
+				},
+			}},
+			`lte: healthy, up 0s, process 7, wanctl 1.2
+  state:     GREEN/GREEN (download/upload), measured 0.0 s ago
+  delay:     RTT 0.0ms, load 0.0ms, baseline 0.0ms, delta 0.0ms
+  rates:     decided -/-, applied -/-, read back -/-
+  policy:    tracking, measured 38M/-, unremovable delay 0.0ms/12.4ms, by one-way delays, 20 probes/s to 5 reflectors (15 in reserve)
+  router:    r, connected, 0 writes in 24 h
+  in 1 h:    GREEN 0.0%/0.0%, YELLOW 0.0%/0.0%, SOFT_RED 0.0%/0.0%, RED 0.0%/0.0%
+  in 24 h:   GREEN 0.0%/0.0%, YELLOW 0.0%/0.0%, SOFT_RED 0.0%/0.0%, RED 0.0%/0.0%
+  overall:   GREEN 0.0%/0.0%, YELLOW 0.0%/0.0%, SOFT_RED 0.0%/0.0%, RED 0.0%/0.0%
+`,
+		},
+		{
 			"a line nobody answered on yet",
 			daemon.Status{Name: "ATT", Version: "1.2", PID: 7, Healthy: true, WAN: &daemon.WANStatus{AgeS: -1, Router: "r", Link: "backing_off"}},
 			`ATT: healthy, up 0s, process 7, wanctl 1.2

@@ -130,8 +130,10 @@ var wanKeys = slices.Concat(
 			doc: "What a stop leaves on the router: base_mbps (the ceiling where none is given), the last rate, or the ceiling.",
 		},
 		{
-			path: cm + ".ping_hosts", typ: typeList, form: formHost, required: "always",
-			doc:     "Reflectors, 1 to 16 names or addresses. With three or more and the median, one that lies moves nothing.",
+			path: cm + ".ping_hosts", typ: typeList, form: formHost, required: "under policy steps",
+			doc: "Reflectors, 1 to 16 names or addresses. With three or more and the median, one that lies moves nothing. Policy " +
+				"tracking uses up to five at a time and replaces those that fail by the others; where none is named it chooses " +
+				"from well-known public resolvers of ten operators.",
 			example: "[1.1.1.1, 8.8.8.8, 9.9.9.9]",
 		},
 		{

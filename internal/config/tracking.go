@@ -2,20 +2,26 @@ package config
 
 import (
 	"wanctl/internal/link"
+	"wanctl/internal/reflector"
 	"wanctl/internal/shaper"
 	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
 
-// trackingReflectors are all hosts: the policy judges each by its own baseline.
+// trackingReflectors are all hosts: the policy judges each by its own baseline. It finds some where none is named.
 func (p *parser) trackingReflectors(w *WAN) {
 	at, key := p.at(cm+".ping_hosts"), cm+".ping_hosts"
 	w.MedianOfThree = true
 	if p.has(cm+".use_median_of_three") && !p.flag(cm+".use_median_of_three") {
 		p.warnf(p.at(cm+".use_median_of_three"), cm+".use_median_of_three", "remove it",
-			"has no effect under policy tracking, which probes all hosts")
+			"has no effect under policy tracking, which judges each host by itself")
+	}
+	if !p.has(key) && !p.lost(key) && w.Probe.Source.Is6() {
+		p.errorf(p.at("ping_source_ip"), "ping_source_ip", "name five IPv6 hosts in "+key+", or leave ping_source_ip out",
+			"is an IPv6 address, and the reflectors that wanctl knows are IPv4")
 	}
 	switch n := len(w.PingHosts); {
+	case n == 0: // our own choice, or a finding already
 	case n == 1:
 		p.warnf(at, key, "name five of at least three operators", "with one host wanctl cannot tell the reflector from the line")
 	case n < 3:
@@ -28,7 +34,7 @@ const trackingTarget, trackingWarn unit.Millis = 15, 45
 
 // tracking assembles the configuration of the policy from checked values, and the limits that the states need from it.
 func (p *parser) tracking(w *WAN) *tracking.Config {
-	t := &tracking.Config{Hosts: len(w.PingHosts)}
+	t := &tracking.Config{Hosts: min(len(w.Candidates()), reflector.DefaultUse)}
 	switch w.Profile {
 	case tracking.Latency.String():
 		t.Profile = tracking.Latency

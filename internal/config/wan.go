@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wanctl/internal/link"
+	"wanctl/internal/reflector"
 	"wanctl/internal/shaper"
 	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
@@ -93,7 +94,8 @@ type WAN struct {
 	OnExit OnExit
 	// Base is what [ExitBase] leaves: base_mbps, or the ceiling where none is configured.
 	Base link.Rates
-	// PingHosts are the reflectors, 1 to 16, all different. Only the first is probed without MedianOfThree.
+	// PingHosts are the reflectors, 1 to 16, all different. Only the first is probed without MedianOfThree. Empty, under
+	// tracking alone, leaves the choice to wanctl.
 	PingHosts []string
 	// MedianOfThree is use_median_of_three with three hosts or more; with fewer hosts it is false.
 	MedianOfThree bool
@@ -108,8 +110,29 @@ type WAN struct {
 	Shaper shaper.Config
 }
 
-// Reflectors returns the hosts that are probed: all with MedianOfThree, else the first.
+// Candidates returns the hosts that policy tracking chooses its reflectors from: PingHosts, each of an operator of its own
+// for all that is known, or the well-known ones.
+func (w *WAN) Candidates() []reflector.Candidate {
+	if len(w.PingHosts) == 0 {
+		return reflector.DefaultReflectors()
+	}
+	out := make([]reflector.Candidate, len(w.PingHosts))
+	for i, h := range w.PingHosts {
+		out[i] = reflector.Candidate{Name: h, Operator: h}
+	}
+	return out
+}
+
+// Reflectors returns the hosts that may be probed: under steps all with MedianOfThree, else the first; under tracking the
+// candidates.
 func (w *WAN) Reflectors() []string {
+	if w.Tracking != nil {
+		var out []string
+		for _, c := range w.Candidates() {
+			out = append(out, c.String())
+		}
+		return out
+	}
 	if w.MedianOfThree {
 		return w.PingHosts
 	}
@@ -208,16 +231,16 @@ func (p *parser) outlets(w *WAN) {
 
 // reflectors checks the probes' targets and says what they cannot tell.
 func (p *parser) reflectors(w *WAN) {
+	if w.Policy == "tracking" {
+		p.trackingReflectors(w)
+		return
+	}
 	p.require(cm + ".ping_hosts")
 	if !p.ok(cm + ".ping_hosts") {
 		return
 	}
 	at, key := p.at(cm+".ping_hosts"), cm+".ping_hosts"
 	median := p.flag(cm + ".use_median_of_three")
-	if w.Policy == "tracking" {
-		p.trackingReflectors(w)
-		return
-	}
 	w.MedianOfThree = median && len(w.PingHosts) >= 3
 	switch n := len(w.PingHosts); {
 	case median && n < 3:

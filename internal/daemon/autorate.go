@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -63,6 +64,8 @@ type Autorate struct {
 	// applied is what the router had at the last cycle.
 	applied link.Rates
 	status  atomic.Pointer[Status]
+	// probing is what the pinger was told last.
+	probing Probing
 	// published is when status was last made.
 	published unit.Time
 	// stopPings ends the pinger in use and waits for it.
@@ -232,6 +235,7 @@ func (a *Autorate) Run(ctx context.Context) error {
 		a.log.Warn(notProved)
 	}
 	defer a.way.stop()
+	a.pace()
 	a.stopPings = startPings(a.pinger, a.log)
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
@@ -296,6 +300,7 @@ func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result 
 
 // record writes what a cycle or a result changed.
 func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
+	a.pace()
 	if !ticked || now.Sub(a.published) >= publishEvery {
 		a.publish(now)
 		a.published = now
@@ -313,6 +318,24 @@ func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 	a.rates, a.applied = rates, applied
 	if a.log.Enabled(context.Background(), slog.LevelDebug) {
 		a.log.Debug(a.wan.Detail(now))
+	}
+}
+
+// pace tells the pinger whom the line wants probed and how often, when that has changed.
+func (a *Autorate) pace() {
+	p, ok := a.wan.Probing()
+	if !ok {
+		return
+	}
+	if !slices.Equal(p.Hosts, a.probing.Hosts) {
+		if err := a.pinger.Use(p.Hosts); err != nil {
+			a.log.Error(fmt.Sprintf("choose reflectors: %v; all are probed", err))
+		}
+		a.probing.Hosts = slices.Clone(p.Hosts)
+	}
+	if p.Interval != a.probing.Interval {
+		a.pinger.SetInterval(p.Interval)
+		a.probing.Interval = p.Interval
 	}
 }
 
@@ -435,8 +458,9 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.way.stop()
 		a.stopPings()
 		_ = a.pinger.Close()
-		a.pinger = pinger
+		a.pinger, a.probing = pinger, Probing{}
 		a.wan.SetProber(pinger)
+		a.pace()
 		a.stopPings = startPings(pinger, a.log)
 	}
 	a.cfg = cfg

@@ -55,7 +55,10 @@ type scripted struct {
 	mu    sync.Mutex
 	look  chan struct{} // closed at the next look
 	runs  atomic.Int64  // Runs in progress
-	seen  atomic.Pointer[probe.Options]
+	// used and interval are what it was told last.
+	used     atomic.Pointer[[]int]
+	interval atomic.Int64
+	seen     atomic.Pointer[probe.Options]
 }
 
 func newScripted(c Clock, rtt unit.Millis) *scripted {
@@ -105,6 +108,13 @@ func (s *scripted) Once(_ context.Context, count int) (out []link.Reply, err err
 func (s *scripted) Check(context.Context) []probe.Finding { return nil }
 func (s *scripted) Close() error                          { return nil }
 func (s *scripted) Arrived() <-chan struct{}              { return nil }
+
+func (s *scripted) Use(hosts []int) error {
+	s.used.Store(&hosts)
+	return nil
+}
+
+func (s *scripted) SetInterval(d time.Duration) { s.interval.Store(int64(d)) }
 
 func (s *scripted) Stats() (out []probe.TargetStats) {
 	if o := s.seen.Load(); o != nil {

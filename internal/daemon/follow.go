@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"time"
+
 	"wanctl/internal/link"
 	"wanctl/internal/reflector"
 	"wanctl/internal/shaper"
@@ -13,10 +15,13 @@ type tracked struct {
 	law      *tracking.Controller
 	sensor   *reflector.Sensor
 	observed *Observed
+	pool     *reflector.Pool
+	pace     pace
+	// oneWayAt is when a sample with one-way delays arrived last.
+	oneWayAt unit.Time
 
 	probes   []link.Probe
 	counters []link.Counters
-	replies  []link.Reply
 	samples  []link.Sample
 	out      tracking.Output
 	notes    []link.Note
@@ -48,23 +53,40 @@ func newTracked(opt WANOptions) (*tracked, error) {
 	if o == nil {
 		o = NewObserved(nil)
 	}
-	return &tracked{law: law, sensor: reflector.NewSensor(opt.Reflector.Hosts), observed: o}, nil
+	return &tracked{law: law, sensor: reflector.NewSensor(opt.Reflector.Hosts), pool: newPool(opt), observed: o}, nil
 }
 
-// step takes in what was observed since the last one and lets the law decide.
-func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates) {
+// reset forgets the reflectors: other ones are probed from now on.
+func (t *tracked) reset(opt WANOptions) {
+	t.sensor, t.pool, t.pace = reflector.NewSensor(opt.Reflector.Hosts), newPool(opt), pace{}
+}
+
+// step takes in what was observed since the last one and lets the law decide. random is a fresh number in [0, 1).
+func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64) {
 	t.probes, t.counters = t.observed.take(t.probes[:0], t.counters)
 	for _, p := range t.probes {
 		t.sensor.Sent(p)
 	}
+	if c, ok := t.pool.Step(now, reflector.PoolEvents{
+		Sent: t.probes, Replies: replies, Random: uint64(random * (1 << 32)),
+	}); ok {
+		t.notes = append(t.notes, t.pool.Note(c))
+	}
 	use, known := t.law.Use(now)
-	idle := t.idleFor.step(now, use, known && t.sensor.Silence(now).Hosts == 0)
+	// What is late after a path change is not held up: the line is idle all the same, or the path could never be learnt.
+	idle := t.idleFor.step(now, use, known && t.sensor.Overdue(now) < heldUp)
 	t.samples = t.samples[:0]
+	late := false
 	for _, r := range replies {
 		if s, ok := t.sensor.Reply(r, idle); ok {
 			t.samples = append(t.samples, s)
+			late = late || raised(s)
+			if s.OneWay {
+				t.oneWayAt = max(t.oneWayAt, s.Received)
+			}
 		}
 	}
+	t.pace.step(now, signs{Use: use, Counted: known, Overdue: t.sensor.Overdue(now), Raised: late})
 	t.out = t.law.Step(tracking.Input{
 		Now: now, Counters: t.counters, Samples: t.samples, Silence: t.sensor.Silence(now), Applied: applied,
 	})
@@ -90,17 +112,25 @@ func (w *WAN) follow(now unit.Time) {
 			applied.Set(d, w.out.Applied.Get(d))
 		}
 	}
-	w.track.step(now, w.replies, applied)
+	w.track.step(now, w.replies, applied, w.opt.Jitter())
+}
+
+// level is what the reflectors say together; age is how old a reply may be while the line is active.
+func (t *tracked) level(now unit.Time, age time.Duration) reflector.Level {
+	return t.sensor.Level(now, t.pace.age(now, len(t.pool.InUse()), age))
 }
 
 // cycle makes the decision of a cycle from what the law wants.
 func (w *WAN) cycle(now unit.Time) link.Decision {
 	t := w.track
-	l := t.sensor.Level(now, w.win.MaxAge())
+	l := t.level(now, w.win.MaxAge())
 	if l.OK && l.At > w.answeredAt {
 		w.answeredAt = l.At
 	}
-	delta := max(l.Delta, t.sensor.Silence(now).Over)
+	delta := l.Delta
+	if q := t.sensor.Silence(now); q.Hosts >= heldUp { // a single probe may have been lost
+		delta = max(delta, q.Over)
+	}
 	if floor := max(t.out.Unremovable.Down, t.out.Unremovable.Up); l.OK {
 		delta = max(delta-floor, 0)
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"time"
 
 	"wanctl/internal/cake"
 	"wanctl/internal/config"
@@ -17,6 +18,9 @@ type Pinger interface {
 	Run(ctx context.Context) error
 	// Arrived is signalled when a reply has come that Drain hands up.
 	Arrived() <-chan struct{}
+	// SetInterval changes the time between two probes to one host, and Use whom of the targets it probes, by index.
+	SetInterval(d time.Duration)
+	Use(hosts []int) error
 	// Once sends count probes to each target and returns the replies that came in time.
 	Once(ctx context.Context, count int) ([]link.Reply, error)
 	// Check looks whether probes can leave as they are meant to.

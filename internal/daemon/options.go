@@ -67,6 +67,10 @@ func probeEvery(c *config.WAN) time.Duration {
 // WANOptionsOf translates a configuration for the loop. dryRun, and continuous_monitoring.enabled: false, keep it from
 // writing.
 func WANOptionsOf(c *config.WAN, dryRun bool) WANOptions {
+	var candidates []reflector.Candidate
+	if c.Tracking != nil {
+		candidates = c.Candidates()
+	}
 	return WANOptions{
 		Name:   c.Name,
 		Shaper: c.Shaper,
@@ -74,9 +78,9 @@ func WANOptionsOf(c *config.WAN, dryRun bool) WANOptions {
 			Hosts: len(c.Reflectors()), Median: c.MedianOfThree, Count: c.PingCount, Period: c.Period,
 		},
 		Actuate:  actuateOptions(c, dryRun),
-		Tracking: c.Tracking,
-		Place:    placeOf(c),
-		OnExit:   exitMode(c.OnExit), Base: c.Base,
+		Tracking: c.Tracking, Candidates: candidates,
+		Place:  placeOf(c),
+		OnExit: exitMode(c.OnExit), Base: c.Base,
 	}
 }
 

@@ -60,8 +60,8 @@ func (a *Autorate) provePath() {
 	if facts.WAN == "" {
 		facts.WAN = a.wan.report.Up.Parent
 	}
-	for _, t := range a.pinger.Stats() {
-		if t.Addr.IsValid() {
+	for i, t := range a.pinger.Stats() {
+		if t.Addr.IsValid() && a.wan.probes(i) {
 			facts.Targets = append(facts.Targets, t.Addr)
 		}
 	}

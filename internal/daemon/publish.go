@@ -17,7 +17,7 @@ func (a *Autorate) publish(now unit.Time) {
 	w := a.wan
 	d, act := w.last, w.out.Status
 	s := &WANStatus{
-		State: d.State, Measured: d.Measured, AgeS: ageSeconds(now, w.answeredAt),
+		State: d.State, Policy: a.cfg.Policy, Tracking: w.tracking(now), Measured: d.Measured, AgeS: ageSeconds(now, w.answeredAt),
 		RTT: d.RTT, Load: d.Load, Baseline: d.Baseline, Delta: d.Delta,
 		Decided: d.Rates, Applied: w.wrote, ReadBack: w.out.Applied, Reason: d.Reason,
 		Router: fmt.Sprint(a.router), Link: act.Link.String(), Writes: act.Writes24h, DryRun: act.DryRun,
@@ -44,7 +44,7 @@ func (a *Autorate) publish(now unit.Time) {
 	}
 	hosts := a.cfg.Reflectors()
 	for i, p := range a.pinger.Stats() {
-		if i < len(hosts) {
+		if i < len(hosts) && w.probes(i) {
 			s.Probes = append(s.Probes, ProbeStatus{
 				Host: hosts[i], Sent: p.Sent, Received: p.Received, Late: p.Late, AgeS: ageSeconds(now, p.LastReply),
 			})
@@ -63,6 +63,26 @@ func (a *Autorate) publish(now unit.Time) {
 	st := a.head(now, a.String(), w.started, why)
 	st.WAN = s
 	a.status.Store(st)
+}
+
+// oneWayFor is how old the newest one-way delay may be to be what the law goes by: an idle line's reflectors take turns.
+const oneWayFor = 5 * time.Second
+
+// tracking is what a line that tracks its capacity has found out; nil under the policy of steps.
+func (w *WAN) tracking(now unit.Time) *TrackingStatus {
+	t := w.track
+	if t == nil {
+		return nil
+	}
+	s := &TrackingStatus{
+		Capacity: t.out.Capacity, Unremovable: t.out.Unremovable,
+		OneWay:     t.oneWayAt != 0 && now.Sub(t.oneWayAt) < oneWayFor,
+		Reflectors: len(t.pool.InUse()), Reserve: len(w.opt.Candidates) - len(t.pool.InUse()),
+	}
+	if every := t.pace.every(s.Reflectors); every > 0 {
+		s.ProbesPerS = float64(s.Reflectors) / every.Seconds()
+	}
+	return s
 }
 
 func (c *Common) head(now unit.Time, name string, started unit.Time, why []string) *Status {
@@ -128,9 +148,14 @@ func (w *WAN) why(now unit.Time) []string {
 			f.Waiting, f.WaitingFor, f.WaitingWhy = true, max(f.WaitingFor, now.Sub(at)), act.Hold.Get(d).String()
 		}
 	}
-	for _, h := range w.win.Hosts(now) {
-		if h.OK {
-			f.Answering++
+	if t := w.track; t != nil {
+		f.Hosts = len(t.pool.InUse())
+		f.Answering = min(t.level(now, w.win.MaxAge()).Hosts, f.Hosts)
+	} else {
+		for _, h := range w.win.Hosts(now) {
+			if h.OK {
+				f.Answering++
+			}
 		}
 	}
 	if f.Answering == 0 {

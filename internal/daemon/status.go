@@ -35,8 +35,11 @@ type Status struct {
 
 // WANStatus is one line.
 type WANStatus struct {
-	State    link.Pair[link.State] `json:"state"`
-	Measured bool                  `json:"measured"`
+	State  link.Pair[link.State] `json:"state"`
+	Policy string                `json:"policy"`
+	// Tracking is set under the policy of that name.
+	Tracking *TrackingStatus `json:"tracking,omitempty"`
+	Measured bool            `json:"measured"`
 	// AgeS is the age of the newest probe reply in seconds, -1 when there was none.
 	AgeS     float64     `json:"age_s"`
 	RTT      unit.Millis `json:"rtt_ms"`
@@ -62,7 +65,21 @@ type WANStatus struct {
 	Findings []string               `json:"findings,omitempty"`
 	// Queues are the queues as last read, with what CAKE tells of itself on Linux.
 	Queues *link.Pair[link.Queue] `json:"queues,omitempty"`
-	Probes []ProbeStatus          `json:"probes,omitempty"`
+	// Probes are the reflectors in use.
+	Probes []ProbeStatus `json:"probes,omitempty"`
+}
+
+// TrackingStatus is what a line that tracks its capacity has found out.
+type TrackingStatus struct {
+	// Capacity is what was measured in bit/s, 0 is not yet; Unremovable the delay that no rate takes away.
+	Capacity    link.Rates             `json:"capacity_bps"`
+	Unremovable link.Pair[unit.Millis] `json:"unremovable_ms"`
+	// OneWay says that the newest replies tell which way the delay is; else round trips must do.
+	OneWay bool `json:"one_way"`
+	// Reflectors are in use, Reserve may take their places. ProbesPerS is how often all in use are probed together.
+	Reflectors int     `json:"reflectors"`
+	Reserve    int     `json:"reserve"`
+	ProbesPerS float64 `json:"probes_per_s"`
 }
 
 type stateShares = [link.States]unit.PPM

@@ -30,6 +30,8 @@ type WANOptions struct {
 	Actuate   actuate.Config
 	// Tracking, where not nil, is the law that decides the rates, in the place of the states' own.
 	Tracking *tracking.Config
+	// Candidates are the hosts that the prober can reach, of which a line that tracks its capacity uses some.
+	Candidates []reflector.Candidate
 	// Observed is where a line that tracks its capacity finds its probes and counters; nil leaves it the router's reports.
 	Observed *Observed
 	// Place is where the queues are.
@@ -37,7 +39,7 @@ type WANOptions struct {
 	// OnExit and Base decide what a stop leaves on the router.
 	OnExit actuate.ExitMode
 	Base   link.Rates
-	// Jitter returns the next random number in [0, 1) for backoff.
+	// Jitter returns the next random number in [0, 1), for backoff and for who of the reflectors is replaced for no fault.
 	Jitter func() float64
 }
 
@@ -358,7 +360,7 @@ func (w *WAN) SetProber(p Prober) {
 	w.prober = p
 	w.win = reflector.New(w.opt.Reflector)
 	if w.track != nil {
-		w.track.sensor = reflector.NewSensor(w.opt.Reflector.Hosts)
+		w.track.reset(w.opt)
 	}
 }
 
@@ -380,6 +382,9 @@ func Line(name string, d link.Decision) string {
 func (w *WAN) Detail(now unit.Time) string {
 	var b strings.Builder
 	for _, h := range w.win.Hosts(now) {
+		if !w.probes(h.Host) {
+			continue
+		}
 		if h.OK {
 			fmt.Fprintf(&b, "host %d %s (%d replies, %s old), ", h.Host, h.RTT, h.Replies, now.Sub(h.At).Round(time.Millisecond))
 		} else {

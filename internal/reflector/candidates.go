@@ -2,11 +2,25 @@ package reflector
 
 import "net/netip"
 
+// DefaultUse is how many reflectors are in use where there are more: with five, two liars are outvoted.
+const DefaultUse = 5
+
 // Candidate is a host that may be probed.
 type Candidate struct {
+	// Name is what a person calls it; empty is its address.
+	Name string
+	// Addr is where it is, the zero Addr where only its name is known.
 	Addr netip.Addr
 	// Operator is who runs it. Hosts of one operator fail together and count as one voice.
 	Operator string
+}
+
+// String returns the name, or the address where there is none.
+func (c Candidate) String() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.Addr.String()
 }
 
 // DefaultReflectors returns well-known public resolvers that answer ICMP echoes from many places by anycast, so that one

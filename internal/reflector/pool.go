@@ -188,7 +188,7 @@ func (p *Pool) Note(c Change) link.Note {
 	}
 	return link.Note{
 		Level: link.Info, Key: "reflector_replaced",
-		Text: fmt.Sprintf("Reflector %v is replaced by %v: %s.", p.candidates[c.Out].Addr, p.candidates[c.In].Addr, why),
+		Text: fmt.Sprintf("Reflector %v is replaced by %v: %s.", p.candidates[c.Out], p.candidates[c.In], why),
 	}
 }
 

@@ -34,6 +34,9 @@ func TestDefaultReflectors(t *testing.T) {
 		t.Error(d)
 	}
 	all[0].Operator = "changed"
+	if s := (Candidate{Name: "modem", Addr: all[0].Addr}).String(); s != "modem" || all[0].String() != "1.1.1.1" {
+		t.Errorf("they are called %s and %s", s, all[0])
+	}
 	if DefaultReflectors()[0].Operator != "cloudflare" {
 		t.Error("the list can be changed")
 	}

@@ -31,7 +31,7 @@ const (
 	// noiseRoom is what a single reply may always add to it, and mostNoise the most it is believed to be, in ms.
 	noiseRoom, mostNoise = 5.0, 20.0
 	// calmAfter is how long a line must have been idle before a probe leaves that finds the path empty, and overtaken by how
-	// much a probe may be older than one already answered: reflectors are not equally far.
+	// much a probe may be older than those already answered, beyond its reflector's distance.
 	calmAfter, overtaken = time.Second, 100 * time.Millisecond
 	// openProbes is how many probes are remembered as under way.
 	openProbes = 64
@@ -39,6 +39,9 @@ const (
 	// make a reflector's silence its own.
 	lateLeast = 5.0
 	deaf      = 2
+	// overdue is how much longer than usual a probe must be unanswered to be held up now, in ms, and noiseTimes how many
+	// times its reflector's noise is usual.
+	overdue, noiseTimes = 30.0, 3
 	// clockGrain is what a one-way delay may exceed the round trip's by, in ms: reflectors tell whole milliseconds.
 	clockGrain = 1.0
 )
@@ -50,7 +53,6 @@ type Sensor struct {
 	open  [openProbes]flight
 	// first is the number of the oldest probe that nothing sent later has overtaken, sent that of the next.
 	first, sent int
-	discarded   uint64
 	newest      unit.Time // when the newest answered probe left
 	round       unit.Time // when the comparison in progress began
 }
@@ -68,6 +70,11 @@ type host struct {
 	// noise is the mean of the squared delta on an idle line; noisy how many entered it.
 	noise float64
 	noisy int
+	// calmer are both when the newest two stretches of idle replies began.
+	calmer [2]struct {
+		noise float64
+		noisy int
+	}
 	// low is the least delta of the round in progress, of so many replies; alone is that of the last round, where it stood
 	// out.
 	low, alone float64
@@ -78,6 +85,8 @@ type host struct {
 	delta unit.Millis
 	rtt   unit.Millis
 	heard unit.Time
+	// newest is when its newest answered probe left.
+	newest unit.Time
 }
 
 // NewSensor returns a sensor for that many reflectors.
@@ -99,7 +108,7 @@ func (s *Sensor) Sent(p link.Probe) {
 		return
 	}
 	if s.sent-s.first == openProbes {
-		s.overtake(s.first + 1)
+		s.first++ // forgotten, not overtaken: when nobody answers it is the line, and no reflector is deaf for it
 	}
 	s.open[s.sent%openProbes] = flight{probe: p}
 	s.sent++
@@ -129,31 +138,62 @@ func (s *Sensor) answered(r link.Reply) {
 	}
 }
 
+// past says whether a reply tells of the past: most reflectors have answered a probe that left well after its own, by more
+// than what this one is further away than the nearest. Most, because one in front of the queue is always quicker than those behind it.
+func (s *Sensor) past(r link.Reply) bool {
+	if !s.hosts[r.Host].base.known {
+		return false
+	}
+	nearest := s.hosts[r.Host].base.value
+	for i := range s.hosts {
+		if b := &s.hosts[i].base; b.known {
+			nearest = min(nearest, b.value)
+		}
+	}
+	room := overtaken + unit.Millis(s.hosts[r.Host].base.value-nearest).Duration()
+	heard, later := 0, 0
+	for i := range s.hosts {
+		at := s.hosts[i].newest
+		if at == 0 || s.newest.Sub(at) > MaxRTT.Duration() {
+			continue
+		}
+		heard++
+		if at.Sub(r.Sent) > room {
+			later++
+		}
+	}
+	return 2*later > heard
+}
+
 // Reply takes one reply in. idleSince is since when the line has carried next to nothing, 0 while it carries something:
 // what left well after that met no queue of ours, and what it took is the path's own. A reply with an impossible round
-// trip, from an unknown host, or to a probe that left before one that has been answered, makes no sample.
+// trip, from an unknown host, or to a probe that left well before those that most reflectors have answered, makes no
+// sample.
 func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	if math.IsNaN(float64(r.RTT)) || r.RTT <= 0 || r.RTT > MaxRTT || r.Host < 0 || r.Host >= len(s.hosts) || r.Received < r.Sent {
-		s.discarded++
 		return link.Sample{}, false
 	}
 	s.answered(r)
 	h := &s.hosts[r.Host]
 	h.missed = 0
-	if s.newest.Sub(r.Sent) > overtaken {
-		return link.Sample{}, false // what left later has been answered: this one tells of the past
-	}
-	s.newest = max(s.newest, r.Sent)
+	past := s.past(r)
+	h.newest, s.newest = max(h.newest, r.Sent), max(s.newest, r.Sent)
 	idle := idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter
-	delta := h.base.add(r.Received, float64(r.RTT), idle)
+	delta := float64(r.RTT) - h.base.value
+	if !past {
+		delta = h.settle(r, idle)
+	}
 	if h.lows == 0 || delta < h.low {
 		h.low = delta
 	}
 	h.lows++
 	s.lone(r.Received)
+	if past {
+		return link.Sample{}, false // it counts in its reflector's round all the same: its path may have become that long
+	}
 	if idle {
 		// One that stands out is no noise: something happened.
-		d := min(delta, max(noiseRoom, 3*math.Sqrt(h.noise)))
+		d := min(delta, max(noiseRoom, noiseTimes*math.Sqrt(h.noise)))
 		h.noise = min(filter.Blend(h.noise, d*d, max(noiseWeight, 1/float64(h.noisy+1))), mostNoise*mostNoise)
 		h.noisy = min(h.noisy+1, 1<<20)
 	}
@@ -179,6 +219,19 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	return out, true
 }
 
+// settle takes a round trip into the baseline and returns its excess. A step that turns out to be the path's was no noise.
+func (h *host) settle(r link.Reply, idle bool) float64 {
+	steps := h.base.steps
+	delta := h.base.add(r.Received, float64(r.RTT), idle)
+	if h.base.calm == 1 {
+		h.calmer[1], h.calmer[0].noise, h.calmer[0].noisy = h.calmer[0], h.noise, h.noisy
+	}
+	if h.base.steps != steps {
+		h.noise, h.noisy = h.calmer[1].noise, h.calmer[1].noisy
+	}
+	return delta
+}
+
 // lone moves the baselines of reflectors that were slow for a whole round of time in which the others were not: their own
 // paths changed. A queue in front of the line is met by all.
 func (s *Sensor) lone(now unit.Time) {
@@ -197,11 +250,11 @@ func (s *Sensor) lone(now unit.Time) {
 			n++
 		}
 	}
-	clear := n >= 3 && filter.Median(lows[:n]) <= stepLeast/2
+	apart := n >= 3 && filter.Median(lows[:n]) <= stepLeast/2
 	for i := range s.hosts {
 		h := &s.hosts[i]
 		switch {
-		case !clear || h.lows < leastLows || h.low < stepLeast:
+		case !apart || h.lows < leastLows || h.low < stepLeast:
 			h.alone = 0
 		case h.alone == 0:
 			h.alone = h.low
@@ -224,7 +277,7 @@ func (s *Sensor) Silence(now unit.Time) link.Silence {
 		}
 		over := float64(now.Sub(f.probe.Sent))/1e6 - h.base.value
 		if over < lateLeast {
-			break // what left later is not late either, but for its reflector's distance
+			continue // one that left later may be late, if its reflector is nearer
 		}
 		if q.Hosts == 0 {
 			q.Sent, q.Over = f.probe.Sent, unit.Millis(over)
@@ -232,6 +285,23 @@ func (s *Sensor) Silence(now unit.Time) link.Silence {
 		q.Hosts++
 	}
 	return q
+}
+
+// Overdue says how many probes are unanswered for so much longer than their reflectors' newest answers took, beyond their
+// noise, that something holds them up now. After a path change everything is late for a while; that alone is not it.
+func (s *Sensor) Overdue(now unit.Time) (n int) {
+	for i := s.first; i < s.sent; i++ {
+		f := &s.open[i%openProbes]
+		h := &s.hosts[f.probe.Host]
+		if f.answered || !h.base.known || h.missed >= deaf {
+			continue
+		}
+		usual := float64(h.rtt) + noiseTimes*math.Sqrt(h.noise)
+		if float64(now.Sub(f.probe.Sent))/1e6-usual > overdue {
+			n++
+		}
+	}
+	return n
 }
 
 // Level is what the believed reflectors say together.
@@ -278,6 +348,7 @@ type base struct {
 	calm        int
 	since       unit.Time
 	least, most float64
+	steps       int // how often a shift turned out to be the path's
 }
 
 func newBase(window time.Duration, parts int) base {
@@ -315,6 +386,7 @@ func (b *base) add(at unit.Time, x float64, idle bool) float64 {
 			b.window.Reset()
 			b.window.Add(at, b.least)
 			b.value = b.least
+			b.steps++
 		}
 		b.calm = 0
 	}

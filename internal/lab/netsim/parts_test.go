@@ -359,3 +359,44 @@ func TestAcknowledgementsLoadTheOtherDirection(t *testing.T) {
 		t.Errorf("%d acknowledging flows outlive what they acknowledge", len(f))
 	}
 }
+
+// A prober changes its pace and its hosts at once, and neither bunches echoes nor puts them off.
+func TestAProberChangesItsPace(t *testing.T) {
+	s := plain(time.Minute)
+	for len(s.Hosts) < 4 {
+		s.Hosts = append(s.Hosts, s.Hosts[0])
+	}
+	n := start(t, s)
+	var at []time.Duration
+	var who []int
+	p, err := n.NewProber(ProberOptions{Hosts: []int{0, 1, 2, 3}, Interval: 400 * time.Millisecond, OnSend: func(p link.Probe) {
+		at, who = append(at, p.Sent.Sub(Epoch)), append(who, p.Host)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(ms int, f func()) { n.World().At(Epoch.Add(time.Duration(ms)*time.Millisecond), f) }
+	do(450, func() { p.SetInterval(4 * time.Second) }) // 0 1 2 3 0, and then one a second
+	do(2650, func() { p.SetInterval(400 * time.Millisecond) })
+	do(2660, func() { p.SetInterval(400 * time.Millisecond) }) // no change
+	do(2661, func() { p.SetInterval(0) })
+	do(2990, func() {
+		if err := p.Use([]int{3, 1}); err != nil {
+			t.Error(err)
+		}
+	})
+	n.Run(Epoch.Add(3500 * time.Millisecond))
+	var got []int
+	for i := range at {
+		got = append(got, int(at[i].Milliseconds()), who[i])
+	}
+	want := []int{0, 0, 100, 1, 200, 2, 300, 3, 400, 0, 1400, 1, 2400, 2, 2650, 3, 2750, 0, 2850, 1, 2950, 2, 3150, 3, 3350, 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("when and who (-want +got):\n%s", diff)
+	}
+	for _, bad := range [][]int{nil, {4}, {-1}, {1, 1}} {
+		if p.Use(bad) == nil {
+			t.Errorf("%v were used", bad)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"wanctl/internal/link"
@@ -146,6 +147,10 @@ type Prober struct {
 	pending []link.Reply // ordered by Received
 	stats   []HostStats
 	stops   []func()
+	sinks   []func(r link.Reply, answered unit.Time)
+	used    []int // by their place in Hosts, in turn
+	last    unit.Time
+	lastOf  []unit.Time
 }
 
 // NewProber starts a prober now. It fails for a link or host that does not exist and for an interval below 1 ms.
@@ -167,27 +172,92 @@ func (n *Net) NewProber(o ProberOptions) (*Prober, error) {
 		o.Timeout = 10 * time.Second
 	}
 	n.probers++
-	p := &Prober{net: n, options: o, chance: stream(n.scenario.Seed, 3, n.probers), stats: make([]HostStats, len(o.Hosts))}
+	p := &Prober{
+		net: n, options: o, chance: stream(n.scenario.Seed, 3, n.probers), stats: make([]HostStats, len(o.Hosts)),
+		lastOf: make([]unit.Time, len(o.Hosts)),
+	}
 	clocks := n.clocks()
 	for i, h := range o.Hosts {
-		sink := func(r link.Reply, answered unit.Time) {
+		p.sinks = append(p.sinks, func(r link.Reply, answered unit.Time) {
 			if o.OneWay {
 				stamp := unit.Time(time.Duration(answered.Add(clocks[h])).Truncate(time.Millisecond))
 				r.OneWay = true
 				r.Delay.Up, r.Delay.Down = unit.ToMillis(stamp.Sub(r.Sent)), unit.ToMillis(r.Received.Sub(stamp))
 			}
 			p.take(i, r)
-		}
-		phase := o.Interval * time.Duration(i) / time.Duration(len(o.Hosts))
-		p.stops = append(p.stops, n.world.Every(o.Interval, phase, func() {
-			p.stats[i].Sent++
-			if o.OnSend != nil {
-				o.OnSend(link.Probe{Host: i, Sent: n.world.now})
-			}
-			n.probe(o.Link, h, p.chance, sink)
-		}))
+		})
+		p.used = append(p.used, i)
 	}
+	p.start(0, 0)
 	return p, nil
+}
+
+// start begins the pace after so long, with the host at that place of those in use.
+func (p *Prober) start(first int, after time.Duration) {
+	for _, stop := range p.stops {
+		stop()
+	}
+	p.stops = p.stops[:0]
+	n := len(p.used)
+	for turn := range n {
+		i := p.used[(first+turn)%n]
+		phase := p.options.Interval * time.Duration(turn) / time.Duration(n)
+		p.stops = append(p.stops, p.net.world.Every(p.options.Interval, after+phase, func() { p.send(i) }))
+	}
+}
+
+// send probes one host now.
+func (p *Prober) send(i int) {
+	now := p.net.world.now
+	p.last, p.lastOf[i] = now, now
+	p.stats[i].Sent++
+	if p.options.OnSend != nil {
+		p.options.OnSend(link.Probe{Host: i, Sent: now})
+	}
+	p.net.probe(p.options.Link, p.options.Hosts[i], p.chance, p.sinks[i])
+}
+
+// SetInterval changes the time between two echoes to one host, at once: the next one leaves when the new interval's part
+// has passed since the last one. Below 1 ms nothing changes.
+func (p *Prober) SetInterval(d time.Duration) {
+	if d < time.Millisecond || d == p.options.Interval {
+		return
+	}
+	p.options.Interval = d
+	p.resume()
+}
+
+// Use has only some of the hosts probed, by their place in the options, in turn. It fails when there is none, or one that
+// does not exist or is named twice.
+func (p *Prober) Use(hosts []int) error {
+	seen := make([]bool, len(p.options.Hosts))
+	for _, h := range hosts {
+		if h < 0 || h >= len(seen) || seen[h] {
+			return fmt.Errorf("prober: host %d is named twice, or there is none", h)
+		}
+		seen[h] = true
+	}
+	if len(hosts) == 0 {
+		return errors.New("prober: it has no hosts")
+	}
+	if slices.Equal(hosts, p.used) {
+		return nil
+	}
+	p.used = slices.Clone(hosts)
+	p.resume()
+	return nil
+}
+
+// resume goes on in another pace, or with other hosts: with the one whose turn was longest ago.
+func (p *Prober) resume() {
+	first := 0
+	for turn, i := range p.used {
+		if p.lastOf[i] < p.lastOf[p.used[first]] {
+			first = turn
+		}
+	}
+	step := p.options.Interval / time.Duration(len(p.used))
+	p.start(first, max(p.last.Add(step).Sub(p.net.world.now), 0))
 }
 
 // take files a reply that will arrive.

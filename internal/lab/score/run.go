@@ -89,6 +89,7 @@ type line struct {
 	writes  int
 	wake    uint64 // counts outcomes: a wake of an older one is void
 	lastLog string
+	prober  *netsim.Prober
 }
 
 type steering struct {
@@ -157,13 +158,14 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	po := r.prober(i, len(l.Config.Reflectors()), l.Config.Period, l.Config.PingCount)
 	if l.Config.Tracking != nil {
 		po.OneWay = l.OneWay
+		opt.Candidates = opt.Candidates[:len(po.Hosts)] // the scenario has no more
 		ln.track(&opt, &po)
 	}
-	prober, err := r.net.NewProber(po)
-	if err != nil {
+	var err error
+	if ln.prober, err = r.net.NewProber(po); err != nil {
 		return nil, err
 	}
-	ln.wan, err = daemon.NewWAN(opt, prober, r.net.Now(), nil)
+	ln.wan, err = daemon.NewWAN(opt, ln.prober, r.net.Now(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +228,12 @@ func (l *line) handle(o daemon.Outcome[actuate.Op]) {
 	}
 	if o.Line != "" {
 		l.lastLog = o.Line
+	}
+	if p, ok := l.wan.Probing(); ok {
+		l.prober.SetInterval(p.Interval)
+		if err := l.prober.Use(p.Hosts); err != nil {
+			r.notes(name, link.Note{Level: link.Alert, Key: "probes", Text: err.Error()})
+		}
 	}
 	l.wake++
 	if o.Op != nil {

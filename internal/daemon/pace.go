@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"slices"
+	"time"
+
+	"wanctl/internal/link"
+	"wanctl/internal/reflector"
+	"wanctl/internal/unit"
+)
+
+// Probing is whom to probe and how often.
+type Probing struct {
+	// Hosts are the targets in use, by their index.
+	Hosts []int
+	// Interval is the time between two probes to one of them.
+	Interval time.Duration
+}
+
+// pace decides how often a line that tracks its capacity is probed. While anything happens there, each probe shortens the
+// time to an answer; while nothing does, few are enough to keep the baselines and to notice an outage, and reflectors are
+// other people's machines.
+type pace struct {
+	begun, active bool
+	busyAt, woke  unit.Time
+}
+
+const (
+	// activeStep and idleStep are the times between two probes in all: 20 and 2 a second. hostStep is the least between
+	// two to one host (the pinger's own bound).
+	activeStep, idleStep, hostStep = 50 * time.Millisecond, 500 * time.Millisecond, 200 * time.Millisecond
+	// idleAfter is how long nothing may have happened on an idle line, which is how long a line counts as active at first.
+	idleAfter = 10 * time.Second
+	// wakingDelta is a delay that no idle line has, in ms, and wakingNoise how many times a reflector's noise is none.
+	wakingDelta, wakingNoise = 8, 3
+	// heldUp is how many probes must be overdue at a time to be the line's matter; a single one may have been lost.
+	heldUp = 2
+	// agesOfIdle is how many turns of an idle line's reflector may fail before it counts as silent, and afterWaking how
+	// long that holds when the line wakes: each has its turn in that time.
+	agesOfIdle, afterWaking = 3, time.Second
+)
+
+// signs are what may happen on a line.
+type signs struct {
+	// Use is what share of its capacity each direction uses; without Counted nobody knows.
+	Use     link.Pair[float64]
+	Counted bool
+	// Overdue is how many probes are held up now, Raised that a reply was late.
+	Overdue int
+	Raised  bool
+}
+
+// step looks at what happens and says whether the line is active. One probe that is overdue is worth a closer look, which
+// ends with the next answer; all else wakes the line for ten seconds.
+func (p *pace) step(now unit.Time, s signs) bool {
+	busy := !s.Counted || s.Use.Down >= idleShare || s.Use.Up >= idleShare || s.Overdue >= heldUp || s.Raised
+	if busy || !p.begun {
+		p.begun, p.busyAt = true, now
+	}
+	active := now.Sub(p.busyAt) < idleAfter || s.Overdue > 0
+	if active && !p.active {
+		p.woke = now
+	}
+	p.active = active
+	return active
+}
+
+// every is the time between two probes to one of so many hosts.
+func (p *pace) every(hosts int) time.Duration {
+	if p.active || !p.begun {
+		return max(hostStep, time.Duration(hosts)*activeStep)
+	}
+	return time.Duration(hosts) * idleStep
+}
+
+// age is how old a reply may be to count, where it is so old that on an active line.
+func (p *pace) age(now unit.Time, hosts int, active time.Duration) time.Duration {
+	if p.active && now.Sub(p.woke) >= afterWaking {
+		return active
+	}
+	return max(active, agesOfIdle*time.Duration(hosts)*idleStep)
+}
+
+// raised says that a sample's delay is none of an idle line.
+func raised(s link.Sample) bool { return s.Delta > max(wakingDelta, wakingNoise*s.Noise) }
+
+// newPool returns the pool of a line's candidates.
+func newPool(opt WANOptions) *reflector.Pool {
+	return reflector.NewPool(reflector.PoolConfig{Candidates: opt.Candidates, Use: reflector.DefaultUse})
+}
+
+// probes says whether a target is in use.
+func (w *WAN) probes(host int) bool {
+	return w.track == nil || slices.Contains(w.track.pool.InUse(), host)
+}
+
+// Probing returns whom the line wants probed and how often, valid until its next step. ok is false under the policy of
+// steps, whose prober keeps its own pace.
+func (w *WAN) Probing() (p Probing, ok bool) {
+	if w.track == nil {
+		return p, false
+	}
+	hosts := w.track.pool.InUse()
+	return Probing{Hosts: hosts, Interval: w.track.pace.every(len(hosts))}, true
+}
