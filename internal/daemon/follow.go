@@ -14,11 +14,10 @@ import (
 type tracked struct {
 	law      *tracking.Controller
 	sensor   *reflector.Sensor
-	observed *Observed
+	observed Observer
 
 	probes   []link.Probe
 	counters []link.Counters
-	replies  []link.Reply
 	samples  []link.Sample
 	out      tracking.Output
 	notes    []link.Note
@@ -56,7 +55,7 @@ func newTracked(opt WANOptions) (*tracked, error) {
 
 // step takes in what was observed since the last one and lets the law decide.
 func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates) {
-	t.probes, t.counters = t.observed.take(t.probes[:0], t.counters)
+	t.probes, t.counters = t.observed.Take(t.probes[:0], t.counters)
 	for _, p := range t.probes {
 		t.sensor.Sent(p)
 	}

@@ -125,6 +125,22 @@ func (r *reader) share() (dry bool, burst, daily int) {
 	return r.uint()&1 == 1, int(r.int()), int(r.int())
 }
 
+// wall writes a time of day; 0 is none.
+func (w *writer) wall(t time.Time) {
+	if t.IsZero() {
+		w.int(0)
+		return
+	}
+	w.int(t.UnixNano())
+}
+
+func (r *reader) wall() time.Time {
+	if ns := r.int(); ns != 0 {
+		return time.Unix(0, ns).UTC()
+	}
+	return time.Time{}
+}
+
 func (w *writer) header(h *Header) {
 	for _, t := range []string{h.Program, h.WAN, string(h.Source), h.Boot} {
 		w.text(cut(t))
@@ -134,7 +150,7 @@ func (w *writer) header(h *Header) {
 	w.uint(h.Lost)
 	w.uint(flagsOf(h.Midway))
 	w.int(int64(h.Now))
-	w.int(h.Wall.UnixNano())
+	w.wall(h.Wall)
 	w.list(h.Reflectors)
 	w.text(h.Config)
 	w.share(h.DryRun, h.Burst, h.Daily)
@@ -148,7 +164,7 @@ func (r *reader) header() *Header {
 	h.Lost = r.uint()
 	h.Midway = r.uint()&1 == 1
 	h.Now = unit.Time(r.int())
-	h.Wall = time.Unix(0, r.int()).UTC()
+	h.Wall = r.wall()
 	h.Reflectors = r.list()
 	h.Config = r.text()
 	h.DryRun, h.Burst, h.Daily = r.share()
