@@ -103,7 +103,9 @@ type foreign struct {
 
 // Import turns another program's recording into one of ours: what that program saw goes through a loop that tracks
 // capacity, which reads the rates the other had set and never writes.
-func Import(in io.Reader, tape daemon.Tape) (Imported, error) {
+func Import(in io.Reader, tape daemon.Tape) (Imported, error) { return convert(in, tape, longestSpan) }
+
+func convert(in io.Reader, tape daemon.Tape, longest time.Duration) (Imported, error) {
 	var f foreign
 	if err := f.read(in); err != nil {
 		return f.found, err
@@ -112,8 +114,8 @@ func Import(in io.Reader, tape daemon.Tape) (Imported, error) {
 	switch {
 	case len(f.events) == 0:
 		return f.found, errors.New("import: it holds no replies, counters or rates")
-	case f.found.Span > longestSpan:
-		return f.found, fmt.Errorf("import: it is longer than %s", longestSpan)
+	case f.found.Span > longest:
+		return f.found, fmt.Errorf("import: it is longer than %s", longest)
 	}
 	return f.found, f.play(tape)
 }

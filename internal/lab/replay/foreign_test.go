@@ -118,6 +118,7 @@ func TestImportOfWhatIsNone(t *testing.T) {
 		"text":           {"hello\n", "does not name the format"},
 		"another format": {`{"format":"x"}`, "does not name the format"},
 		"nothing in it":  {head, "no replies"},
+		"years":          {head + `{"type":"ping_reply","reflector":"x"}` + "\n" + `{"type":"ping_reply","reflector":"x","timestamp":{"mono_ns":9000000000000000000}}`, "longer than"},
 		"an endless line": {
 			head + strings.Repeat("x", longestLine+1), "too long",
 		},
@@ -150,6 +151,6 @@ func FuzzImport(f *testing.F) {
 {"type":"requested_rates","download_kbit":1e300,"timestamp":{"mono_ns":7}}
 `))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = Import(bytes.NewReader(b), &ring{})
+		_, _ = convert(bytes.NewReader(b), &ring{}, time.Second)
 	})
 }
