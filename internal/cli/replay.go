@@ -94,7 +94,7 @@ func openMaybeZipped(path string) (r io.Reader, done func(), err error) {
 	}
 	done = func() { _ = f.Close() }
 	b := bufio.NewReader(f)
-	if head, err := b.Peek(2); err != nil || head[0] != 0x1f || head[1] != 0x8b {
+	if head, _ := b.Peek(2); string(head) != "\x1f\x8b" { // what cannot be read fails again, where it is
 		return b, done, nil
 	}
 	z, err := gzip.NewReader(b)
