@@ -115,6 +115,10 @@ func (t *Taped) begin(now unit.Time) {
 	}
 	t.segment++
 	t.tape.Put(h)
+	if t.touched {
+		layout, data := t.Image()
+		t.tape.Put(&journal.Image{Layout: layout, Data: data})
+	}
 }
 
 func (t *Taped) wall() time.Time {

@@ -43,6 +43,9 @@ func (e *Encoder) Append(r Record) error {
 	switch r := r.(type) {
 	case *Header:
 		w.header(r)
+	case *Image:
+		w.uint(r.Layout)
+		w.text(string(r.Data))
 	case *Call:
 		w.call(r, &e.mem)
 	case *Reconfigure:

@@ -34,7 +34,7 @@ const (
 // ErrFormat marks what is no journal, or one that cannot be trusted.
 var ErrFormat = errors.New("not a journal this version of wanctl can read")
 
-// Record is one entry: a *[Header], *[Call], *[Reconfigure], *[Probes], *[Router] or *[End].
+// Record is one entry: a *[Header], *[Image], *[Call], *[Reconfigure], *[Probes], *[Router] or *[End].
 type Record interface{ kind() recordKind }
 
 type recordKind uint8
@@ -47,6 +47,7 @@ const (
 	kindProbes      recordKind = 4
 	kindRouter      recordKind = 5
 	kindEnd         recordKind = 6
+	kindImage       recordKind = 7
 )
 
 // Source is what made a journal.
@@ -77,7 +78,7 @@ type Header struct {
 	// disk was too slow.
 	Segment int
 	Lost    uint64
-	// Midway says that the loop had run before the recording began: State is then not all it knew.
+	// Midway says that the loop had run before the recording began: State is then not all it knew, an [Image] is.
 	Midway bool
 	// Now is the instant this file begins at, and Wall the time of day then.
 	Now  unit.Time
@@ -94,6 +95,15 @@ type Header struct {
 }
 
 func (*Header) kind() recordKind { return kindHeader }
+
+// Image follows the header of a file that a loop was already at work for: all that it knew, for programs whose types have
+// the same layout.
+type Image struct {
+	Layout uint64
+	Data   []byte
+}
+
+func (*Image) kind() recordKind { return kindImage }
 
 // CallKind is which of a loop's calls was made.
 type CallKind uint8

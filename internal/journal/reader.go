@@ -118,6 +118,8 @@ func (j *Reader) decode(kind recordKind, raw []byte) (Record, error) {
 			return nil, errors.New("a second header")
 		}
 		rec = r.header()
+	case kindImage:
+		rec = &Image{Layout: r.uint(), Data: append([]byte(nil), r.bytes()...)}
 	case kindCall:
 		r.call(&j.call, &j.mem)
 		rec = &j.call

@@ -63,10 +63,11 @@ type Result struct {
 	Calls  int           `json:"calls"`
 	Cycles int           `json:"cycles"`
 	Span   time.Duration `json:"span_ns"`
-	// Whole says that the recording holds everything since the loop's beginning, so that every answer must be the same.
-	// Otherwise Partial says why not, and differences are to be expected.
-	Whole   bool   `json:"whole"`
-	Partial string `json:"partial,omitempty"`
+	// Whole says that all is known that the recorded loop knew, so that every answer must be the same. Otherwise Partial
+	// says why not, and differences are to be expected. Gaps are places where calls are missing.
+	Whole   bool     `json:"whole"`
+	Partial string   `json:"partial,omitempty"`
+	Gaps    []string `json:"gaps,omitempty"`
 	// Ends say how each file ended that was cut off or not closed.
 	Ends []string `json:"ends,omitempty"`
 	// Against says that another configuration decided; Notes tell how it was fitted to the inputs.
@@ -96,7 +97,12 @@ type player struct {
 	}
 	first, last unit.Time
 	began       bool
-	was, is     series
+	// fresh says that no call was made since the loop was built.
+	fresh  bool
+	broken error
+	// inexact says why the loop's whole state is not known, until an image tells it.
+	inexact string
+	was, is series
 }
 
 // feed is what the loop takes in during a call.
@@ -189,9 +195,9 @@ func (p *player) begin(h *journal.Header) error {
 		p.res.WAN, p.res.Program, p.res.Source, p.res.Began = h.WAN, h.Program, string(h.Source), h.Wall
 		switch {
 		case h.Midway:
-			p.partial("the recording began while the loop was running")
+			p.inexact = "the recording began while the loop was running"
 		case h.Segment > 0:
-			p.partial(fmt.Sprintf("it begins with segment %d; with all segments from 0 on, every answer is compared", h.Segment))
+			p.inexact = fmt.Sprintf("it begins with segment %d; with all segments from 0 on, every answer is compared", h.Segment)
 		}
 	} else {
 		switch {
@@ -205,12 +211,13 @@ func (p *player) begin(h *journal.Header) error {
 			p.next++
 			return nil // the loop goes on
 		case h.Lost > p.head.Lost:
-			p.partial(fmt.Sprintf("%d records before %s were lost, because the disk was too slow", h.Lost-p.head.Lost, p.at.file))
+			p.inexact = fmt.Sprintf("%d records before %s were lost, because the disk was too slow", h.Lost-p.head.Lost, p.at.file)
 		case p.next < 0:
-			p.partial("what follows a file that is cut off starts from the state in its header")
+			p.inexact = "what follows a file that is cut off starts from the state in its header"
 		default:
-			p.partial(fmt.Sprintf("segment %d is missing", p.next))
+			p.inexact = fmt.Sprintf("segment %d is missing", p.next)
 		}
+		p.gap(p.inexact)
 		p.head.Lost = h.Lost
 	}
 	p.next = h.Segment + 1
@@ -228,13 +235,32 @@ func (p *player) begin(h *journal.Header) error {
 		saved = &s
 	}
 	opt.Jitter, opt.Observed = func() float64 { return p.feed.jitter }, p.feed
-	p.flight = 0
+	p.flight, p.fresh = 0, true
 	if p.wan, err = daemon.NewWAN(opt, p.feed, h.Now, saved); err != nil {
 		return fmt.Errorf("the configuration in its header: %w", err)
 	}
 	return nil
 }
 
+// image takes over all that the recorded loop knew, where this version can read it.
+func (p *player) image(i *journal.Image) {
+	if !p.fresh || p.against != nil {
+		return
+	}
+	switch err := p.wan.SetImage(i.Layout, i.Data); {
+	case err == nil:
+		p.inexact = ""
+	case errors.Is(err, daemon.ErrLayout):
+		p.inexact += ", and " + err.Error()
+	default:
+		p.broken = err
+	}
+}
+
+// gap notes that calls are missing from here on.
+func (p *player) gap(why string) { p.res.Gaps = append(p.res.Gaps, why) }
+
+// partial notes that from here on the loop does not know all that the recorded one did.
 func (p *player) partial(why string) {
 	p.res.Whole = false
 	if p.res.Partial != "" {
@@ -302,7 +328,15 @@ func (p *player) recordedPeriod() (time.Duration, error) {
 
 func (p *player) record(rec journal.Record) error {
 	switch r := rec.(type) {
+	case *journal.Image:
+		p.image(r)
+		return p.broken
 	case *journal.Call:
+		if p.inexact != "" {
+			p.partial(p.inexact)
+			p.inexact = ""
+		}
+		p.fresh = false
 		p.call(r)
 	case *journal.Reconfigure:
 		if p.against != nil {

@@ -148,28 +148,39 @@ func TestAChangedConstantIsFound(t *testing.T) {
 // edited is a recording with another header.
 func edited(t testing.TB, b []byte, edit func(*journal.Header)) []byte {
 	t.Helper()
+	return rewritten(t, b, func(r journal.Record) {
+		if h, ok := r.(*journal.Header); ok {
+			edit(h)
+		}
+	})
+}
+
+// rewritten is a recording with other records.
+func rewritten(t testing.TB, b []byte, edit func(journal.Record)) []byte {
+	t.Helper()
 	r, err := journal.NewReader(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var e journal.Encoder
-	h := *r.Header()
-	edit(&h)
 	var out []byte
-	if err := e.Append(&h); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		rec, err := r.Next()
-		if err != nil {
-			return e.Seal(out)
-		}
+	put := func(rec journal.Record) {
+		edit(rec)
 		if err := e.Append(rec); err != nil {
 			t.Fatal(err)
 		}
 		if n, _ := e.Waiting(); n > 4096 {
 			out = e.Seal(out)
 		}
+	}
+	h := *r.Header()
+	put(&h)
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			return e.Seal(out)
+		}
+		put(rec)
 	}
 }
 
@@ -202,45 +213,88 @@ func (r *ring) seal() {
 	r.files[i] = r.enc.Seal(r.files[i])
 }
 
-// Segments replay together as one file does; without the first one the replay says that it cannot know everything.
+// noImages is a recording as a version with other types would have made it.
+func noImages(t testing.TB, b []byte) []byte {
+	t.Helper()
+	return rewritten(t, b, func(r journal.Record) {
+		if i, ok := r.(*journal.Image); ok {
+			i.Layout++
+		}
+	})
+}
+
+// Segments replay together as one file does, and each by itself, from the image of the loop that it begins with: to the
+// bit, too. Where the image is of another version, the replay says that it cannot know everything.
 func TestSegments(t *testing.T) {
 	for _, text := range []string{steps, tracks} {
 		var tape ring
 		simulated(t, parse(t, text), &tape, false, 40*time.Second)
 		tape.seal()
-		n := len(tape.files)
+		files := tape.files
+		n := len(files)
 		if n < 3 {
 			t.Fatalf("only %d segments", n)
 		}
-		if r := replayed(t, nil, tape.files...); !r.Whole || r.First != nil || r.Files != n {
-			t.Errorf("all segments: whole %v, %v", r.Whole, r.First)
+		same := func(name string, r Result, gaps int) {
+			t.Helper()
+			if !r.Whole || r.First != nil || len(r.Gaps) != gaps {
+				t.Errorf("%s: %q, %q, %v", name, r.Partial, r.Gaps, r.First)
+			}
 		}
-		r := replayed(t, nil, tape.files[1:]...)
-		if r.Whole || !strings.Contains(r.Partial, "begins with segment 1") {
-			t.Errorf("without the first: %q", r.Partial)
+		same("all", replayed(t, nil, files...), 0)
+		for i := range files {
+			same(fmt.Sprintf("segment %d alone", i), replayed(t, nil, files[i]), 0)
 		}
-		if text == steps && r.DifferentCycles > r.Cycles/50 {
-			t.Errorf("policy steps is told by its state: %d of %d cycles differ", r.DifferentCycles, r.Cycles)
+		same("without the first", replayed(t, nil, files[1:]...), 0)
+		same("with one missing", replayed(t, nil, files[0], files[2]), 1)
+		lost := edited(t, files[1], func(h *journal.Header) { h.Lost = 9 })
+		same("lost records", replayed(t, nil, files[0], lost), 1)
+		torn := files[0][:len(files[0])-20]
+		r := replayed(t, nil, torn, files[1])
+		same("a torn one", r, 1)
+		if len(r.Ends) != 1 || !strings.Contains(r.Ends[0], "cut off") || !strings.Contains(r.Gaps[0], "follows a file that is cut off") {
+			t.Errorf("a torn one: %q %q", r.Gaps, r.Ends)
 		}
-		r = replayed(t, nil, tape.files[0], tape.files[2])
-		if r.Whole || !strings.Contains(r.Partial, "segment 1 is missing") {
-			t.Errorf("a gap: %q", r.Partial)
+
+		for want, old := range map[string][][]byte{
+			"begins with segment 1":  {files[1], files[2]},
+			"segment 1 is missing":   {files[0], files[2]},
+			"9 records":              {files[0], lost},
+			"a file that is cut off": {torn, files[1]},
+		} {
+			for i := range old {
+				old[i] = noImages(t, old[i])
+			}
+			if want == "a file that is cut off" {
+				old[0] = torn
+			}
+			r := replayed(t, nil, old...)
+			if r.Whole || !strings.Contains(r.Partial, want) || !strings.Contains(r.Partial, "another version of wanctl") {
+				t.Errorf("%s: %q", want, r.Partial)
+			}
+			if text == steps && r.DifferentCycles > r.Cycles/50 {
+				t.Errorf("policy steps is told by its state: %d of %d cycles differ", r.DifferentCycles, r.Cycles)
+			}
+			var b bytes.Buffer
+			if err := r.Text(&b); err != nil || !strings.Contains(b.String(), want) {
+				t.Errorf("%v\n%s", err, &b)
+			}
 		}
-		torn := tape.files[0][:len(tape.files[0])-20]
-		r = replayed(t, nil, torn, tape.files[1])
-		if r.Whole || len(r.Ends) != 1 || !strings.Contains(r.Ends[0], "cut off") || !strings.Contains(r.Partial, "follows a file that is cut off") {
-			t.Errorf("a torn one: %q %q", r.Partial, r.Ends)
-		}
-		if _, err := Run([]File{{"b", bytes.NewReader(tape.files[1])}, {"a", bytes.NewReader(tape.files[0])}}, nil); err == nil || !strings.Contains(err.Error(), "order") {
+
+		if _, err := Run([]File{{"b", bytes.NewReader(files[1])}, {"a", bytes.NewReader(files[0])}}, nil); err == nil || !strings.Contains(err.Error(), "order") {
 			t.Errorf("the wrong order: %v", err)
 		}
-		other := edited(t, tape.files[1], func(h *journal.Header) { h.Run++ })
-		if _, err := Run([]File{{"a", bytes.NewReader(tape.files[0])}, {"b", bytes.NewReader(other)}}, nil); err == nil || !strings.Contains(err.Error(), "another recording") {
+		other := edited(t, files[1], func(h *journal.Header) { h.Run++ })
+		if _, err := Run([]File{{"a", bytes.NewReader(files[0])}, {"b", bytes.NewReader(other)}}, nil); err == nil || !strings.Contains(err.Error(), "another recording") {
 			t.Errorf("two recordings: %v", err)
 		}
-		lost := edited(t, tape.files[1], func(h *journal.Header) { h.Lost = 9 })
-		if r := replayed(t, nil, tape.files[0], lost); r.Whole || !strings.Contains(r.Partial, "9 records") {
-			t.Errorf("lost records: %q", r.Partial)
+		bad := rewritten(t, files[1], func(r journal.Record) {
+			if i, ok := r.(*journal.Image); ok {
+				i.Data = i.Data[:len(i.Data)/2]
+			}
+		})
+		if _, err := Run([]File{{"a", bytes.NewReader(bad)}}, nil); err == nil || !strings.Contains(err.Error(), "image is damaged") {
+			t.Errorf("half an image: %v", err)
 		}
 	}
 }

@@ -180,6 +180,9 @@ func (r *Result) Text(w io.Writer) error {
 	for _, e := range r.Ends {
 		fmt.Fprintf(t, "end\t%s\n", e)
 	}
+	for _, g := range r.Gaps {
+		fmt.Fprintf(t, "gap\t%s\n", g)
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(t, "fitted\t%s\n", n)
 	}
