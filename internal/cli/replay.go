@@ -23,8 +23,8 @@ type replayCmd struct {
 func (replayCmd) Help() string {
 	return `Runs the loop of a recording (the journal section of a WAN file, or wanctl record) again over what it took in, and
 compares every decision, router operation and message to the bit. The first difference is printed with its record, its time
-and both values; the exit code is then 1. A recording without its first segment starts from the state in its header, and may
-differ.
+and both values; the exit code is then 1. Each segment replays by itself; one that another version of wanctl recorded needs all
+before it, else it starts from what its header says and may differ.
 
 With --against another configuration decides. The line would have answered other rates with other delays: it shows what would
 have been decided, and not what would have come of it.

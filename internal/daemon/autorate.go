@@ -260,8 +260,8 @@ func (a *Autorate) Run(ctx context.Context) error {
 	a.loop.run(ctx)
 	var left string
 	left, err = a.leave()
-	a.stopTape("stopped; " + left)
 	a.saver.close(a.encodeState(a.Clock.Now()))
+	a.stopTape("stopped; " + left)
 	return err
 }
 

@@ -128,15 +128,19 @@ func (t *Taped) wall() time.Time {
 	return t.rec.Wall()
 }
 
-// put records what happened at now.
-func (t *Taped) put(now unit.Time, r journal.Record) {
-	if t.tape == nil {
-		return
-	}
-	if t.tape.Full() {
+// room begins a segment where one is due. It comes before what is then recorded: a segment begins with what the loop
+// knew before it.
+func (t *Taped) room(now unit.Time) {
+	if t.tape != nil && t.tape.Full() {
 		t.begin(now)
 	}
-	t.tape.Put(r)
+}
+
+// put records what was done.
+func (t *Taped) put(r journal.Record) {
+	if t.touched = true; t.tape != nil {
+		t.tape.Put(r)
+	}
 }
 
 // Tick is [WAN.Tick], recorded.
@@ -156,15 +160,11 @@ func (t *Taped) Wake(now unit.Time) Outcome[actuate.Op] {
 
 // made makes a call and records it.
 func (t *Taped) made(kind journal.CallKind, now unit.Time, r *actuate.Result, call func() Outcome[actuate.Op]) Outcome[actuate.Op] {
-	// The header of a full tape holds what the loop knew before the call.
-	if t.tape != nil && t.tape.Full() {
-		t.begin(now)
-	}
+	t.room(now)
 	c := &t.call
 	c.Replies, c.Probes, c.Counters = c.Replies[:0], c.Probes[:0], c.Counters[:0]
 	o := call()
-	t.touched = true
-	if t.tape == nil {
+	if t.touched = true; t.tape == nil {
 		return o
 	}
 	c.Kind, c.Now = kind, now
@@ -176,13 +176,13 @@ func (t *Taped) made(kind journal.CallKind, now unit.Time, r *actuate.Result, ca
 			t.caked = now
 		}
 	}
-	c.Output = t.answered(kind, o)
+	c.Output = t.Answered(kind, o)
 	t.tape.Put(c)
 	return o
 }
 
-// answered is what a call answered, as it is recorded and compared.
-func (w *WAN) answered(kind journal.CallKind, o Outcome[actuate.Op]) journal.Output {
+// Answered is what the newest call answered, as it is recorded and compared.
+func (w *WAN) Answered(kind journal.CallKind, o Outcome[actuate.Op]) journal.Output {
 	out := journal.Output{Wanted: w.wanted(), Wake: o.Wake, Notes: o.Notes}
 	if kind == journal.Tick {
 		out.Decision = w.last
@@ -201,36 +201,31 @@ func (w *WAN) answered(kind journal.CallKind, o Outcome[actuate.Op]) journal.Out
 	return out
 }
 
-// Answered is what a call answered, for who compares it with a recording. It is of the newest call.
-func (w *WAN) Answered(kind journal.CallKind, o Outcome[actuate.Op]) journal.Output {
-	return w.answered(kind, o)
-}
-
 // Reconfigure is [WAN.Reconfigure], recorded, with the configuration that the options are of.
 func (t *Taped) Reconfigure(now unit.Time, opt WANOptions, cfg *config.WAN) error {
+	t.room(now)
 	if err := t.WAN.Reconfigure(opt); err != nil {
 		return err
 	}
 	t.rec.Config = cfg
-	t.put(now, &journal.Reconfigure{
+	t.put(&journal.Reconfigure{
 		Now: now, Config: cfg.Text, Reflectors: cfg.Reflectors(), DryRun: opt.Actuate.DryRun, Burst: opt.Actuate.Burst, Daily: opt.Actuate.Daily,
 	})
-	t.touched = true
 	return nil
 }
 
 // SetProber is [WAN.SetProber], recorded.
 func (t *Taped) SetProber(now unit.Time, p Prober) {
+	t.room(now)
 	t.WAN.SetProber(tapedProber{p, t})
-	t.put(now, &journal.Probes{Now: now})
-	t.touched = true
+	t.put(&journal.Probes{Now: now})
 }
 
 // SetRouter is [WAN.SetRouter], recorded.
 func (t *Taped) SetRouter(now unit.Time) {
+	t.room(now)
 	t.WAN.SetRouter()
-	t.put(now, &journal.Router{Now: now})
-	t.touched = true
+	t.put(&journal.Router{Now: now})
 }
 
 // Stop records that the loop ends.
