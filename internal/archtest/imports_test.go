@@ -23,8 +23,8 @@ var (
 	paper     = append(slices.Clone(judgement), "internal/reflector", "internal/shaper", "internal/steer",
 		"internal/health", "internal/actuate", "internal/tracking")
 	hands    = words
-	assembly = append(slices.Clone(paper), "internal/config", "internal/state", "internal/probe", "internal/routeros",
-		"internal/cake", "internal/systemd")
+	assembly = append(slices.Clone(paper), "internal/config", "internal/state", "internal/journal", "internal/probe",
+		"internal/routeros", "internal/cake", "internal/systemd")
 
 	floors = map[string][]string{
 		"internal/unit": {},
@@ -41,6 +41,7 @@ var (
 		"internal/document": {},
 		"internal/config":   append(slices.Clone(paper), "internal/document"),
 		"internal/state":    paper,
+		"internal/journal":  paper,
 
 		"internal/probe":    hands,
 		"internal/routeros": hands,
@@ -55,8 +56,10 @@ var (
 		"internal/lab/report":   append(slices.Clone(words), "internal/lab/scenario"),
 		"internal/lab/guest":    append(slices.Clone(words), "internal/lab/scenario", "internal/lab/report"),
 		"internal/lab/kernel":   append(slices.Clone(words), "internal/lab/guest", "internal/lab/scenario", "internal/lab/report"),
-		"internal/lab/score": append(slices.Clone(paper), "internal/config", "internal/state", "internal/probe",
-			"internal/daemon", "internal/lab/"),
+		"internal/lab/score": append(slices.Clone(paper), "internal/config", "internal/state", "internal/journal",
+			"internal/probe", "internal/daemon", "internal/lab/"),
+		"internal/lab/replay": append(slices.Clone(paper), "internal/config", "internal/state", "internal/journal",
+			"internal/probe", "internal/daemon", "internal/lab/"),
 
 		"internal/cli":             {"internal/", "configs"},
 		"cmd/wanctl":               {"internal/cli"},

@@ -68,6 +68,8 @@ var bounds = [...]map[string]bound{
 		"ping_fwmark":                                                   {min: 1, max: math.MaxUint32, whole: true},
 		"timeouts.ssh_command":                                          {min: 0.1, max: 300},
 		"timeouts.ping":                                                 {min: 0.05, max: 10},
+		"journal.segment_mb":                                            {min: 1, max: 1024, whole: true},
+		"journal.keep_segments":                                         {min: 2, max: 1000, whole: true},
 	},
 	kindSteering: {
 		"router.port":                                      {min: 1, max: 65535, whole: true},

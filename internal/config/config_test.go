@@ -121,6 +121,7 @@ func TestSites(t *testing.T) {
 				Logging:  Logging{Main: "/var/log/wanctl/" + lower + ".log", Debug: "/var/log/wanctl/" + lower + "_debug.log"},
 				LockFile: "/run/wanctl/" + lower + ".lock", FeedFile: "/run/wanctl/" + lower + "_feed.json",
 				StateFile: "/var/lib/wanctl/" + lower + "_state.json", Shaper: c.shaper,
+				Journal: Journal{Segment: 8_000_000, Keep: 8}, Text: w.Text, // see TestTextReadsTheSame
 			}
 			if d := cmp.Diff(want, w, cmpopts.EquateComparable(Probe{})); d != "" {
 				t.Errorf("(-want +got):\n%s", d)

@@ -185,6 +185,7 @@ var wanKeys = slices.Concat(
 			doc: "What steering reads, written every cycle: keep it on a memory file system.", example: "/run/wanctl/%_feed.json",
 		},
 	},
+	journalKeys,
 	reservedKeys,
 	[]key{
 		was("test", "no synthetic load is made"),
@@ -323,4 +324,21 @@ func probeKeys(section string) []key {
 			doc: "Firewall mark of the probes, for policy routing on this host (needs CAP_NET_ADMIN).", example: "0x10",
 		},
 	}
+}
+
+// journalKeys are the flight recorder's.
+var journalKeys = []key{
+	section("journal", "The flight recorder: every sample, counter, decision and write, for wanctl replay. See docs/journal.md.").commentedOut(),
+	{
+		path: "journal.dir", typ: typeText, form: formPath, defWords: "nothing is recorded", off: true,
+		doc: "Directory of the recordings. Lines may share one.", example: "/var/lib/wanctl/journal",
+	},
+	{
+		path: "journal.segment_mb", typ: typeInteger, unit: "MB", def: "8", min: 1, max: 1024, off: true,
+		doc: "Size at which the next file begins.",
+	},
+	{
+		path: "journal.keep_segments", typ: typeInteger, def: "8", min: 2, max: 1000, off: true,
+		doc: "Files kept of a line; the oldest goes when another begins.",
+	},
 }

@@ -27,6 +27,14 @@ type Interfaces struct {
 	WAN string
 }
 
+// Journal is the flight recorder's place. An empty Dir is none.
+type Journal struct {
+	Dir string
+	// Segment is the size of a file, and Keep how many are kept of a line.
+	Segment unit.Bytes
+	Keep    int
+}
+
 // OnExit is what a stop leaves on the router.
 type OnExit uint8
 
@@ -106,6 +114,11 @@ type WAN struct {
 	Logging   Logging
 	// LockFile, StateFile and FeedFile are empty when neither the config nor [Options.Dirs] says where.
 	LockFile, StateFile, FeedFile string
+	// Journal is where the flight recorder writes.
+	Journal Journal
+	// Text is the file's content as a configuration that reads the same, without comments, keys that are not used and
+	// secrets.
+	Text string
 	// Shaper is the ready configuration of the controller; its Validate has passed.
 	Shaper shaper.Config
 }
@@ -160,6 +173,10 @@ func (p *parser) wan() *WAN {
 		StateFile:  p.fileOr("state_file", p.opt.Dirs.State, suffixed(p.text("wan_name"), "_state.json")),
 		FeedFile:   p.fileOr("feed_file", p.opt.Dirs.Run, suffixed(p.text("wan_name"), "_feed.json")),
 	}
+	w.Journal = Journal{
+		Dir: p.text("journal.dir"), Segment: unit.Bytes(p.num("journal.segment_mb")) * 1_000_000, Keep: int(p.num("journal.keep_segments")),
+	}
+	w.Text = p.plain()
 	_ = w.OnExit.UnmarshalText([]byte(p.text(cm + ".on_exit"))) // one of the schema's words
 	p.outlets(w)
 	w.Qdisc = p.qdisc(w.Router.Transport == TransportLinux)

@@ -14,6 +14,7 @@ import (
 
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
+	"wanctl/internal/journal"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
 	"wanctl/internal/state"
@@ -30,6 +31,8 @@ type Common struct {
 	DryRun bool
 	// Sharing divides the routers' budgets among the controllers of the process; nil leaves each line all of it.
 	Sharing Sharing
+	// Tape, when not nil, records a line in the place of what its configuration says of a journal.
+	Tape func(*config.WAN) (Tape, error)
 	// OpenLog opens a task's log.
 	OpenLog func(name, main, debug string) (*Log, error)
 }
@@ -48,9 +51,11 @@ type Autorate struct {
 	cfg   *config.WAN // of the loop's goroutine once it runs
 	warns config.Diagnostics
 
-	log    *Log
-	boot   string
-	wan    *WAN
+	log  *Log
+	boot string
+	wan  *Taped
+	// tape is the journal in use on disk, nil for none.
+	tape   *segments
 	loop   *loop[actuate.Op, actuate.Result]
 	pinger Pinger
 	router Shaper
@@ -151,7 +156,11 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.hand.Store(&shaperHand{a.router, a.cfg.Timeouts.Router})
 	opt := a.options(a.cfg)
 	opt.Jitter, opt.Observed = rand.Float64, a.observed
-	if a.wan, err = NewWAN(opt, a.pinger, now, restored); err != nil {
+	rec := Recording{Program: a.Version, Source: journal.FromAutorate, Boot: a.boot, Config: a.cfg, Wall: a.Clock.Wall}
+	if a.Tape != nil {
+		rec.Source = journal.FromRecord
+	}
+	if a.wan, err = NewTaped(opt, a.pinger, now, restored, rec); err != nil {
 		return nil, err
 	}
 	a.feedOK = true
@@ -231,6 +240,9 @@ func (a *Autorate) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
+	if err := a.startTape(a.cfg); err != nil {
+		return err
+	}
 	if a.cfg.Probe.Bound() && !provable(a.cfg, a.router) {
 		a.log.Warn(notProved)
 	}
@@ -250,9 +262,45 @@ func (a *Autorate) Run(ctx context.Context) error {
 	a.loop.do, a.loop.after = a.do, a.record
 	a.loop.arrivals = a.arrivals(a.cfg)
 	a.loop.run(ctx)
-	err = a.leave()
+	var left string
+	left, err = a.leave()
 	a.saver.close(a.encodeState(a.Clock.Now()))
+	a.stopTape("stopped; " + left)
 	return err
+}
+
+// startTape begins the recording of a configuration, if it has one. A journal that cannot be made keeps nobody from
+// controlling.
+func (a *Autorate) startTape(cfg *config.WAN) error {
+	now := a.Clock.Now()
+	if a.Tape != nil {
+		tape, err := a.Tape(cfg)
+		if err == nil {
+			a.wan.Record(tape, now)
+		}
+		return err
+	}
+	if cfg.Journal.Dir == "" {
+		return nil
+	}
+	s, err := openSegments(cfg.Journal, cfg.Name, a.Clock.Wall, a.log)
+	if err != nil {
+		a.log.Error(fmt.Sprintf("%v; control goes on unrecorded", err))
+		return nil
+	}
+	a.tape = s
+	a.wan.Record(s, now)
+	return nil
+}
+
+func (a *Autorate) stopTape(why string) {
+	now := a.Clock.Now()
+	a.wan.Stop(now, why)
+	a.wan.Record(nil, now)
+	if a.tape != nil {
+		a.tape.close()
+		a.tape = nil
+	}
 }
 
 // startPings runs a pinger beside a loop, until stop is called, which waits for it. Its end is not the loop's: a lost
@@ -368,11 +416,12 @@ const (
 	exitRetry = time.Second
 )
 
-// leave puts the exit rates on the router, unless another process takes over or nothing may be written.
-func (a *Autorate) leave() error {
+// leave puts the exit rates on the router, unless another process takes over or nothing may be written. It says which of
+// them it was.
+func (a *Autorate) leave() (left string, err error) {
 	if a.DryRun || !a.cfg.Enabled {
 		a.log.Info("exit: nothing was written, so nothing is put back; a controlling process would leave " + ratesText(a.wan.ExitRates()))
-		return nil
+		return "nothing may be written", nil
 	}
 	handed, err := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, a.Clock.Now())
 	if err != nil {
@@ -380,7 +429,7 @@ func (a *Autorate) leave() error {
 	}
 	if handed {
 		a.log.Info("handing over: the rates stay as they are")
-		return nil
+		return "handing over", nil
 	}
 	want := a.wan.ExitRates()
 	has, err := setRates(a.router, want, a.wan.remains())
@@ -389,10 +438,10 @@ func (a *Autorate) leave() error {
 		err = fmt.Errorf("exit: %w; the router has %s; set the queues to %s by hand, or run `wanctl release %s`",
 			err, &has, ratesText(has.lacks(want)), a.path)
 		a.log.Error(err.Error())
-		return err
+		return err.Error(), err
 	}
 	a.log.Info(fmt.Sprintf("exit: left %s on the router", ratesText(want)))
-	return nil
+	return "left " + ratesText(want), nil
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case, because the
@@ -442,7 +491,8 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 			return err
 		}
 	}
-	if err := a.wan.Reconfigure(a.options(cfg)); err != nil {
+	now := a.Clock.Now()
+	if err := a.wan.Reconfigure(now, a.options(cfg), cfg); err != nil {
 		return err
 	}
 	if router != a.router {
@@ -450,7 +500,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.router = router
 		a.observed.SetCounter(counterOf(router))
 		a.way.stop()
-		a.wan.SetRouter()
+		a.wan.SetRouter(now)
 		_ = old.Close() // an operation under way there ends as any lost one
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
@@ -459,9 +509,13 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.stopPings()
 		_ = a.pinger.Close()
 		a.pinger, a.probing = pinger, Probing{}
-		a.wan.SetProber(pinger)
+		a.wan.SetProber(now, pinger)
 		a.pace()
 		a.stopPings = startPings(pinger, a.log)
+	}
+	if cfg.Journal != a.cfg.Journal && a.Tape == nil {
+		a.stopTape("the journal's settings changed")
+		_ = a.startTape(cfg) // only a Tape's own failure ends anything
 	}
 	a.cfg = cfg
 	a.period(cfg.Period)
@@ -485,8 +539,8 @@ func (a *Autorate) Once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.wan.SetProber(&gathered{replies})
 	now := a.Clock.Now()
+	a.wan.SetProber(now, &gathered{replies})
 	o := a.wan.Tick(now)
 	var failed error
 	for n := 0; ; n++ {

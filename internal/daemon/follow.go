@@ -14,7 +14,7 @@ import (
 type tracked struct {
 	law      *tracking.Controller
 	sensor   *reflector.Sensor
-	observed *Observed
+	observed Observer
 	pool     *reflector.Pool
 	pace     pace
 	// oneWayAt is when a sample with one-way delays arrived last.
@@ -63,7 +63,7 @@ func (t *tracked) reset(opt WANOptions) {
 
 // step takes in what was observed since the last one and lets the law decide. random is a fresh number in [0, 1).
 func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64) {
-	t.probes, t.counters = t.observed.take(t.probes[:0], t.counters)
+	t.probes, t.counters = t.observed.Take(t.probes[:0], t.counters)
 	for _, p := range t.probes {
 		t.sensor.Sent(p)
 	}

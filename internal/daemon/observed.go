@@ -11,6 +11,15 @@ type Counter interface {
 	Counters() (link.Counters, error)
 }
 
+// Observer is what a line that tracks its capacity sees between two steps, beside its replies. [Observed] and the
+// replay of a recording are the two there are.
+type Observer interface {
+	// Count reads the counters now.
+	Count()
+	// Take appends what was collected to the given slices, and forgets it.
+	Take([]link.Probe, []link.Counters) ([]link.Probe, []link.Counters)
+}
+
 // mostObserved bounds what is kept while nobody takes it: over ten seconds of probes.
 const mostObserved = 512
 
@@ -78,8 +87,8 @@ func (o *Observed) keep(c link.Counters, ok bool) {
 	o.counters[n] = c
 }
 
-// take appends what was collected to the given slices, and forgets it.
-func (o *Observed) take(probes []link.Probe, counters []link.Counters) ([]link.Probe, []link.Counters) {
+// Take appends what was collected to the given slices, and forgets it.
+func (o *Observed) Take(probes []link.Probe, counters []link.Counters) ([]link.Probe, []link.Counters) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	probes, counters = append(probes, o.probes...), append(counters, o.counters...)

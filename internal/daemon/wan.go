@@ -33,7 +33,7 @@ type WANOptions struct {
 	// Candidates are the hosts that the prober can reach, of which a line that tracks its capacity uses some.
 	Candidates []reflector.Candidate
 	// Observed is where a line that tracks its capacity finds its probes and counters; nil leaves it the router's reports.
-	Observed *Observed
+	Observed Observer
 	// Place is where the queues are.
 	Place health.Place
 	// OnExit and Base decide what a stop leaves on the router.
@@ -42,6 +42,12 @@ type WANOptions struct {
 	// Jitter returns the next random number in [0, 1), for backoff and for who of the reflectors is replaced for no fault.
 	Jitter func() float64
 }
+
+// WouldWrite is the key of the notes in which a dry run says what it would have written.
+const WouldWrite = "would_write"
+
+// evenJitter stands for chance where none is given.
+const evenJitter = 0.5
 
 // WAN is one line's loop without a goroutine, a clock or a socket: sense, decide, act and record as plain calls. The
 // live program, the simulation and the tests all drive this same value. It is not safe for concurrent use.
@@ -86,7 +92,7 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 		return nil, fmt.Errorf("%s: %w", opt.Name, err)
 	}
 	if opt.Jitter == nil {
-		opt.Jitter = func() float64 { return 0.5 }
+		opt.Jitter = func() float64 { return evenJitter }
 	}
 	w := &WAN{
 		opt: opt, prober: prober, started: now,
@@ -200,7 +206,7 @@ func (w *WAN) drive(now unit.Time, r *actuate.Result, notes []link.Note) Outcome
 	})
 	w.load = w.out.Load
 	if op := w.out.Would; op != nil {
-		notes = append(notes, link.Note{Level: link.Info, Key: "would_write", Text: "dry run: would set " + ratesText(op.Want)})
+		notes = append(notes, link.Note{Level: link.Info, Key: WouldWrite, Text: "dry run: would set " + ratesText(op.Want)})
 	}
 	if op := w.out.Op; op != nil {
 		w.flight = op.ID

@@ -11,6 +11,7 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/daemon"
+	"wanctl/internal/journal"
 	"wanctl/internal/lab/netsim"
 	"wanctl/internal/link"
 	"wanctl/internal/steer"
@@ -50,6 +51,8 @@ type Line struct {
 	Config *config.WAN
 	// Router is the hand of a Loop; nil is a router in virtual time without faults.
 	Router daemon.Shaper
+	// Tape, when not nil, records a Loop.
+	Tape daemon.Tape
 	// OneWay lets the reflectors tell their own clock to a Loop that tracks capacity.
 	OneWay bool
 }
@@ -84,7 +87,7 @@ type Run struct {
 type line struct {
 	run     *Run
 	index   int
-	wan     *daemon.WAN
+	wan     *daemon.Taped
 	router  daemon.Shaper
 	writes  int
 	wake    uint64 // counts outcomes: a wake of an older one is void
@@ -165,9 +168,12 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	if ln.prober, err = r.net.NewProber(po); err != nil {
 		return nil, err
 	}
-	ln.wan, err = daemon.NewWAN(opt, ln.prober, r.net.Now(), nil)
-	if err != nil {
+	rec := daemon.Recording{Program: "the simulator", Source: journal.FromSimulation, Config: l.Config}
+	if ln.wan, err = daemon.NewTaped(opt, ln.prober, r.net.Now(), nil, rec); err != nil {
 		return nil, err
+	}
+	if l.Tape != nil {
+		ln.wan.Record(l.Tape, r.net.Now())
 	}
 	// Loops of one house do not run in step; the offset is fixed, so that a run can be repeated.
 	phase := l.Config.Period/3 + time.Duration(i)*l.Config.Period/7
@@ -184,12 +190,12 @@ const (
 // track lets every probe and reply reach the loop as it happens.
 func (l *line) track(opt *daemon.WANOptions, po *netsim.ProberOptions) {
 	net := l.run.net
-	opt.Observed = daemon.NewObserved(nil)
-	if l.run.setup.Latency < latencyOfOwnQueues {
-		opt.Observed.SetCounter(netCounter{net, l.index})
+	seen := daemon.NewObserved(nil)
+	if opt.Observed = seen; l.run.setup.Latency < latencyOfOwnQueues {
+		seen.SetCounter(netCounter{net, l.index})
 	}
 	po.Interval = max(time.Second/hostPerSecond, time.Duration(len(po.Hosts))*time.Second/linePerSecond)
-	po.OnSend = opt.Observed.Sent
+	po.OnSend = seen.Sent
 	po.OnReply = func(link.Reply) { l.handle(l.wan.Wake(net.Now())) }
 }
 
@@ -279,7 +285,7 @@ func (r *Run) steering(cfg *Steering) error {
 			return err
 		}
 	}
-	s.loop, err = daemon.NewSteering(opt, primary, alternate, feedOf{r.lines[cfg.Primary].wan}, altFeed(r.lines[cfg.Alternate].wan), nil)
+	s.loop, err = daemon.NewSteering(opt, primary, alternate, feedOf{r.lines[cfg.Primary].wan.WAN}, altFeed(r.lines[cfg.Alternate].wan), nil)
 	if err != nil {
 		return err
 	}
@@ -374,11 +380,11 @@ func (f feedOf) ReadFeed(now unit.Time) (steer.Autorate, error) {
 	return steer.Autorate{Known: true, Fresh: now.Sub(feed.At) < max(3*feed.Period, 2*time.Second), Feed: feed}, nil
 }
 
-func altFeed(w *daemon.WAN) daemon.FeedReader {
+func altFeed(w *daemon.Taped) daemon.FeedReader {
 	if w == nil {
 		return nil
 	}
-	return feedOf{w}
+	return feedOf{w.WAN}
 }
 
 // virtualShaper is a router that does at once what it is told.

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"wanctl/internal/config"
+	"wanctl/internal/lab/replay"
+)
+
+type replayCmd struct {
+	Files   []string `arg:"" name:"file" help:"Files of one recording in their order, from segment 0 on; .gz too."`
+	Against string   `placeholder:"CONFIG" help:"Let another WAN configuration decide on the same inputs."`
+	JSON    bool     `help:"Print the findings as JSON."`
+}
+
+// Help says what is compared.
+func (replayCmd) Help() string {
+	return `Runs the loop of a recording (the journal section of a WAN file, or wanctl record) again over what it took in, and
+compares every decision, router operation and message to the bit. The first difference is printed with its record, its time
+and both values; the exit code is then 1. Each segment replays by itself; one that another version of wanctl recorded needs all
+before it, else it starts from what its header says and may differ.
+
+With --against another configuration decides. The line would have answered other rates with other delays: it shows what would
+have been decided, and not what would have come of it.
+
+Example:
+
+    wanctl replay journal/ATT-*.journal
+    wanctl replay ATT.journal --against configs/att_config.yaml`
+}
+
+// Run replays a recording.
+func (c replayCmd) Run(app *App) error {
+	var against *config.WAN
+	if c.Against != "" {
+		var err error
+		if against, err = app.wanFile(c.Against); err != nil {
+			return err
+		}
+	}
+	var files []replay.File
+	for _, path := range c.Files {
+		r, done, err := openMaybeZipped(path)
+		if err != nil {
+			return err
+		}
+		defer done()
+		files = append(files, replay.File{Name: filepath.Base(path), R: r})
+	}
+	res, err := replay.Run(files, against)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		e := json.NewEncoder(app.Stdout)
+		e.SetIndent("", "  ")
+		err = e.Encode(res)
+	} else {
+		err = res.Text(app.Stdout)
+	}
+	if err != nil {
+		return fmt.Errorf("print the findings: %w", err)
+	}
+	if res.Whole && !res.Against && res.First != nil {
+		return exitCode(exitFailed)
+	}
+	return nil
+}
+
+// wanFile reads the configuration of a WAN, and prints what is wrong with it.
+func (a *App) wanFile(path string) (*config.WAN, error) {
+	f, ds := a.parse(path, "")
+	fmt.Fprint(a.Stderr, ds.Errors())
+	switch {
+	case f == nil:
+		return nil, fmt.Errorf("%s cannot be used", path)
+	case f.WAN == nil:
+		return nil, fmt.Errorf("%s is not the configuration of a WAN", path)
+	}
+	return f.WAN, nil
+}
+
+// openMaybeZipped opens a file, which may be compressed with gzip.
+func openMaybeZipped(path string) (r io.Reader, done func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	done = func() { _ = f.Close() }
+	b := bufio.NewReader(f)
+	if head, _ := b.Peek(2); string(head) != "\x1f\x8b" { // what cannot be read fails again, where it is
+		return b, done, nil
+	}
+	z, err := gzip.NewReader(b)
+	if err != nil {
+		done()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return z, done, nil
+}
