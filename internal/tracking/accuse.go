@@ -196,8 +196,6 @@ const (
 	firstLooks = 3
 	// floorFor is how long it has to last.
 	floorFor = 200 * time.Millisecond
-	// forget is the time in which half of it is forgotten.
-	forget = 10 * time.Minute
 )
 
 // unremovable looks whether the queue should have drained by now and did not: then it is none. Radio schedulers,
