@@ -208,8 +208,8 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 	e.at = t
 	worst := 0.0
 	for _, d := range both {
-		if (e.owner == d || e.all) && e.entry[d] > 0 {
-			worst = max(worst, 1-c.ledger.rate[d]/e.entry[d])
+		if w := &c.ways[d]; (e.owner == d || e.all) && w.capacity > 0 {
+			worst = max(worst, 1-c.ledger.rate[d]/w.capacity)
 		}
 	}
 	e.drained += float64(max(worst, 0) * float64(dt) / 1e6)
@@ -235,7 +235,9 @@ func (c *Controller) unremovable(e *episode, t unit.Time) {
 			continue
 		}
 		if lo, _ := c.cfg.bounds(d); c.ways[d].rate <= lo {
-			return // the line may carry less than we may set: then nothing drains
+			if _, use, ok := c.ledger.recent(d, t, 2*lately); !ok || use < 0.95 {
+				return // the line carries less than we may set: then nothing drains
+			}
 		}
 		// A source that does not respond keeps its queue full whatever we do: that is no floor.
 		// And while more comes down than our rate lets through, there is a queue that it comes from.
