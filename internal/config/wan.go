@@ -100,7 +100,8 @@ type WAN struct {
 	// Period is the controller's, 50 ms to 60 s.
 	Period time.Duration
 	OnExit OnExit
-	// Base is what [ExitBase] leaves: base_mbps, or the ceiling where none is configured.
+	// Base is what [ExitBase] leaves: base_mbps, or the ceiling where none is configured; 0, under tracking without either, is
+	// what was measured last.
 	Base link.Rates
 	// PingHosts are the reflectors, 1 to 16, all different. Only the first is probed without MedianOfThree. Empty, under
 	// tracking alone, leaves the choice to wanctl.
@@ -197,8 +198,11 @@ func (p *parser) wan() *WAN {
 		if d == link.Up {
 			base = w.Shaper.Up.Ceiling
 		}
-		if p.has(key + ".base_mbps") {
+		switch {
+		case p.has(key + ".base_mbps"):
 			base = p.mbps(key + ".base_mbps")
+		case w.Tracking != nil:
+			base = w.Tracking.Max.Get(d) // without one, what was measured last
 		}
 		w.Base.Set(d, base)
 	}

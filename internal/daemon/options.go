@@ -44,6 +44,7 @@ func actuateOptions(c *config.WAN, dryRun bool) actuate.Config {
 		Burst:   sshBurst, Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
 	}
 	if c.Tracking != nil {
+		a.Ceiling = c.Tracking.Max
 		a.StaticDeadBand, a.RaiseEvery, a.ReadEvery = trackingBand, trackingRaise, trackingRead
 	}
 	if onLinux(c) {

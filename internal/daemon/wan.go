@@ -341,7 +341,17 @@ func (w *WAN) remains() remains { return remains{rates: w.out.Applied, known: w.
 func (w *WAN) Left(r remains) { w.left = r }
 
 // ExitRates is what a stop shall leave on the router.
-func (w *WAN) ExitRates() link.Rates { return w.act.Exit(w.opt.OnExit, w.opt.Base) }
+func (w *WAN) ExitRates() link.Rates {
+	base := w.opt.Base
+	if w.track != nil {
+		for _, d := range bothWays {
+			if base.Get(d) == 0 {
+				base.Set(d, w.track.out.Capacity.Get(d))
+			}
+		}
+	}
+	return w.act.Exit(w.opt.OnExit, base)
+}
 
 // Reconfigure takes a new configuration over: averages and streaks stay, rates are clamped to the new bounds.
 func (w *WAN) Reconfigure(opt WANOptions) error {
