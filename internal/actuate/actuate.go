@@ -144,6 +144,8 @@ type Input struct {
 	Has  bool
 	// Result is that of the operation in flight, when it has ended.
 	Result *Result
+	// Calm says that nothing happens on the line: counters are read no more often than [DefaultReadEvery].
+	Calm bool
 	// Jitter is randomness from outside, 0 to 1, that spreads retries.
 	Jitter float64
 }
@@ -170,8 +172,9 @@ type Output struct {
 
 // Actuator decides for one line. It is not safe for concurrent use.
 type Actuator struct {
-	cfg Config
-	now unit.Time
+	cfg  Config
+	now  unit.Time
+	calm bool // as of the last Step
 
 	want link.Rates // newest decision, clamped; 0: none yet
 
@@ -234,7 +237,7 @@ func (a *Actuator) Reconfigure(cfg Config) {
 // Step takes in what happened and says which operation is due now. It never blocks, logs or fails.
 func (a *Actuator) Step(in Input) Output {
 	a.now = max(a.now, in.Now, 1)
-	a.notes, a.wake, a.hold = nil, 0, link.Pair[Hold]{}
+	a.notes, a.wake, a.hold, a.calm = nil, 0, link.Pair[Hold]{}, in.Calm
 	a.budget.roll(a.now)
 	if in.Result != nil {
 		a.take(*in.Result, in.Jitter)
@@ -339,7 +342,11 @@ func (a *Actuator) choose() *Op {
 func (a *Actuator) readDue() bool {
 	next := a.opAt.Add(a.cfg.AssertEvery)
 	if a.cfg.Reads {
-		next = min(next, a.opAt.Add(a.cfg.ReadEvery))
+		every := a.cfg.ReadEvery
+		if a.calm {
+			every = max(every, DefaultReadEvery)
+		}
+		next = min(next, a.opAt.Add(every))
 	}
 	for _, d := range both {
 		if r := a.refused.Get(d); r.unread {

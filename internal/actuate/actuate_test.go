@@ -437,3 +437,73 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// On a line on which nothing happens the counters are read once a second, however often they are otherwise.
+func TestCalmLinesAreReadLess(t *testing.T) {
+	for _, c := range []struct {
+		calm bool
+		want int
+	}{{false, 10}, {true, 2}} {
+		a := New(Config{Burst: 20, Reads: true, ReadEvery: 200 * time.Millisecond})
+		now, reads := unit.Time(time.Hour), 0
+		var result *Result
+		for range 200 { // two seconds
+			out := a.Step(Input{Now: now, Calm: c.calm, Result: result})
+			result = nil
+			if out.Op != nil {
+				reads++
+				var r link.Report
+				r.Down.MaxLimit, r.Up.MaxLimit, r.At, r.Uptime = unit.Mbps, unit.Mbps, now, time.Duration(now)
+				result = &Result{Op: *out.Op, Report: r}
+			}
+			now = now.Add(10 * time.Millisecond)
+		}
+		if reads < c.want-1 || reads > c.want+1 {
+			t.Errorf("calm %v: %d reads in two seconds, want about %d", c.calm, reads, c.want)
+		}
+	}
+}
+
+// Raises keep their distance, and the ceiling is worth a write of its own; cuts wait for neither.
+func TestRaisesKeepTheirDistance(t *testing.T) {
+	a := New(Config{
+		Ceiling: link.Rates{Down: 100 * unit.Mbps, Up: 100 * unit.Mbps}, Burst: 20, StaticDeadBand: 30_000, RaiseEvery: 200 * time.Millisecond,
+	})
+	now := unit.Time(time.Hour)
+	has := link.Rates{Down: 50 * unit.Mbps, Up: 50 * unit.Mbps}
+	var result *Result
+	step := func(down unit.Rate) (wrote unit.Rate) {
+		out := a.Step(Input{Now: now, Has: true, Want: link.Rates{Down: down, Up: 50 * unit.Mbps}, Result: result})
+		result = nil
+		if out.Op != nil {
+			if out.Op.Write {
+				has.Down, wrote = out.Op.Want.Down, out.Op.Want.Down
+			}
+			var r link.Report
+			r.Down.MaxLimit, r.Up.MaxLimit, r.At, r.Uptime = has.Down, has.Up, now, time.Duration(now)
+			result = &Result{Op: *out.Op, Report: r}
+		}
+		now = now.Add(10 * time.Millisecond)
+		return wrote
+	}
+	step(50 * unit.Mbps) // reads
+	for _, c := range []struct {
+		want, wrote unit.Rate
+		wait        time.Duration
+	}{
+		{60 * unit.Mbps, 60 * unit.Mbps, 0},
+		{70 * unit.Mbps, 0, 0}, // too soon
+		{40 * unit.Mbps, 40 * unit.Mbps, 0},
+		{41 * unit.Mbps, 0, time.Second}, // not worth it
+		{99 * unit.Mbps, 99 * unit.Mbps, 0},
+		{100 * unit.Mbps, 100 * unit.Mbps, time.Second}, // the ceiling
+	} {
+		now = now.Add(c.wait)
+		if result != nil { // the last one's result first, with nothing new
+			step(has.Down)
+		}
+		if got := step(c.want); got != c.wrote {
+			t.Errorf("wanting %v writes %v, want %v", c.want, got, c.wrote)
+		}
+	}
+}

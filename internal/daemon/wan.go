@@ -202,7 +202,8 @@ func (w *WAN) Wake(now unit.Time) Outcome[actuate.Op] {
 // drive lets the actuator look at the newest decision.
 func (w *WAN) drive(now unit.Time, r *actuate.Result, notes []link.Note) Outcome[actuate.Op] {
 	w.out = w.act.Step(actuate.Input{
-		Now: now, Want: w.wanted(), Has: w.decided, Result: r, Jitter: w.opt.Jitter(),
+		Calm: w.track != nil && w.track.pace.begun && !w.track.pace.active,
+		Now:  now, Want: w.wanted(), Has: w.decided, Result: r, Jitter: w.opt.Jitter(),
 	})
 	w.load = w.out.Load
 	if op := w.out.Would; op != nil {

@@ -173,8 +173,8 @@ func (c *Controller) draining(d link.Direction) bool {
 
 const (
 	// tick is how often an episode is looked at between replies, and doze how long nothing may come in before the
-	// silence itself is looked at: longer where nothing is carried that could queue.
-	tick, doze, idleDoze = 10 * time.Millisecond, 60 * time.Millisecond, 250 * time.Millisecond
+	// silence itself is looked at.
+	tick, doze = 10 * time.Millisecond, 60 * time.Millisecond
 )
 
 func (c *Controller) wake(in Input, overdue bool) unit.Time {
@@ -182,9 +182,6 @@ func (c *Controller) wake(in Input, overdue bool) unit.Time {
 	case overdue, (c.round.suspect || c.each[0].suspect || c.each[1].suspect) && in.Silence.Sent != 0:
 		return in.Now.Add(tick)
 	case c.heardAt != 0 && in.Now.Sub(c.heardAt) < 2*deafAfter:
-		if c.use(link.Down, in.Now, 2*lately) < idleShare && c.use(link.Up, in.Now, 2*lately) < idleShare {
-			return in.Now.Add(idleDoze)
-		}
 		return in.Now.Add(doze)
 	}
 	return 0
