@@ -315,7 +315,7 @@ func TestNoise(t *testing.T) {
 			p.liars(func(int) float64 { return 14 * p.chance() })
 			p.run(12 * s)
 			p.carries(d, 4*s, 12*s, 85)
-			p.queues(d, 4*s, 12*s, 0.95, 35)
+			p.queues(d, 4*s, 12*s, 0.95, 45)
 		}
 	})
 }

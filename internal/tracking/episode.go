@@ -24,12 +24,13 @@ type episode struct {
 	trial trial
 	// looks counts how often it was looked at since its verdict.
 	looks int
-	// entry are the greatest capacities of the first looks, cut how long the rates have been below them, in ms of drained queue.
-	entry   [2]float64
-	drained float64
-	// peak is its greatest delta, in ms; drained counts from then on.
+	// entry are the greatest capacities of the first looks.
+	entry [2]float64
+	// peak is its greatest delta, in ms; cliffs counts the episodes in a row that ended from near their peak at once, the
+	// last of them at height.
 	peak   float64
-	at     unit.Time // when drained was last brought forward
+	cliffs int
+	height float64
 	recent recent
 	// counted says that the download was measured in this episode; until then before, the reply heard before, tells.
 	counted bool
@@ -51,7 +52,7 @@ func (c *Controller) threshold(e *episode, noise unit.Millis) float64 {
 
 // hear takes a reply's delay into an episode.
 func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
-	e.recent.add(s.Received, raw)
+	e.recent.add(s.Sent, s.Received, raw)
 	delta := max(raw-e.floor, 0)
 	defer func() { e.before.at, e.before.delta = s.Received, delta }()
 	on := c.threshold(e, s.Noise)
@@ -63,8 +64,10 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 	switch {
 	case e.on && delta < off*on:
 		c.end(e)
+		c.cliff(e, s)
 		c.clear(e, s, delta)
 	case e.on:
+		e.peak = max(e.peak, raw)
 		c.drain(e, s.Received, delta, &s)
 	case delta <= on || c.bystander(e, s.Received, delta):
 		e.suspect = false
@@ -118,7 +121,7 @@ func (c *Controller) suspect(e *episode, s link.Sample, delta float64) {
 // begin starts an episode whose first late reply is in e.start and e.late.
 func (c *Controller) begin(e *episode) {
 	e.on, e.suspect, e.all = true, false, false
-	e.drained, e.peak, e.at, e.entry, e.looks, e.counted = 0, e.late, e.start, [2]float64{}, 0, false
+	e.entry, e.looks, e.counted, e.peak = [2]float64{}, 0, false, e.late+e.floor
 	e.trial = trial{}
 	for _, d := range both {
 		w := &c.ways[d]
@@ -195,7 +198,9 @@ func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sampl
 		}
 	}
 	e.looks++
-	c.unremovable(e, t)
+	if s != nil {
+		c.unremovable(e, *s)
+	}
 }
 
 // drainDown measures the download by what comes in before the shaper, from when the late probe met the queue. Where that

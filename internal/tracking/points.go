@@ -107,35 +107,58 @@ func (c *Controller) depart(s link.Sample, delta float64) {
 	c.ways[link.Up].points.add(point{s.Sent.Add(millis(delta)), s.Sent})
 }
 
-// recent are the newest deltas of an episode, in ms.
-type recent struct {
-	ring [16]struct {
-		at    unit.Time
-		delta float64
-	}
-	n int
+// heard is one reply: when its probe left, when it arrived, and its delta in ms.
+type heard struct {
+	sent, at unit.Time
+	delta    float64
 }
 
-func (r *recent) add(at unit.Time, delta float64) {
-	e := &r.ring[r.n%len(r.ring)]
-	e.at, e.delta = at, delta
+// when is the instant whose counters tell what a direction carried as the reply says: what was sent before its probe, and
+// what had come in before it.
+func (h heard) when(d link.Direction) unit.Time {
+	if d == link.Up {
+		return h.sent
+	}
+	return h.at
+}
+
+// recent are the newest replies of an episode.
+type recent struct {
+	ring [16]heard
+	n    int
+}
+
+func (r *recent) add(sent, at unit.Time, delta float64) {
+	r.ring[r.n%len(r.ring)] = heard{sent, at, delta}
 	r.n++
 }
 
-// span returns the least and the greatest of the deltas since then, and how many there are.
-func (r *recent) span(since unit.Time) (least, most float64, n int) {
-	for i := range min(r.n, len(r.ring)) {
-		e := &r.ring[i]
-		if e.at < since {
-			continue
-		}
-		if n == 0 || e.delta < least {
-			least = e.delta
-		}
-		most = max(most, e.delta)
-		n++
+// back returns the reply i places before the newest.
+func (r *recent) back(i int) heard { return r.ring[(r.n-1-i)%len(r.ring)] }
+
+// halves returns three replies that divide the newest part of what has been heard since an instant in two halves, each at
+// least [halfFor] long, and the least and greatest delta in it.
+func (r *recent) halves(since, now unit.Time) (first, middle, last heard, least, most float64, ok bool) {
+	n := min(r.n, len(r.ring))
+	if n == 0 {
+		return first, middle, last, 0, 0, false
 	}
-	return least, most, n
+	last = r.back(0)
+	least, most = last.delta, last.delta
+	for i := 1; i < n; i++ {
+		h := r.back(i)
+		if h.at < since || now.Sub(h.at) > 4*halfFor {
+			break
+		}
+		least, most = min(least, h.delta), max(most, h.delta)
+		switch {
+		case middle.at == 0 && last.at.Sub(h.at) >= halfFor && last.sent.Sub(h.sent) >= halfFor:
+			middle = h
+		case middle.at != 0 && middle.at.Sub(h.at) >= halfFor && middle.sent.Sub(h.sent) >= halfFor:
+			return h, middle, last, least, most, true
+		}
+	}
+	return first, middle, last, 0, 0, false
 }
 
 // newest is the delta heard last.
@@ -143,5 +166,21 @@ func (r *recent) newest() float64 {
 	if r.n == 0 {
 		return 0
 	}
-	return r.ring[(r.n-1)%len(r.ring)].delta
+	return r.back(0).delta
+}
+
+// span returns the least and the greatest of the deltas since then, and how many there are.
+func (r *recent) span(since unit.Time) (least, most float64, n int) {
+	for i := range min(r.n, len(r.ring)) {
+		h := r.back(i)
+		if h.at < since {
+			break
+		}
+		if n == 0 || h.delta < least {
+			least = h.delta
+		}
+		most = max(most, h.delta)
+		n++
+	}
+	return least, most, n
 }
