@@ -201,6 +201,16 @@ func TestUnremovableDelay(t *testing.T) {
 	})
 }
 
+// A radio adds its delay above a third of the line's load and none below: the rate must not swing around that load.
+func TestKnee(t *testing.T) {
+	each(t, func(t *testing.T, oneWay bool) {
+		p := alone(t, sold(40, 10), link.Up, 40, 10)
+		p.oneWay, p.floor, p.floorAt, p.floorSteps = oneWay, 68, 0.35, true
+		p.run(20 * s)
+		p.carries(link.Up, 8*s, 20*s, 85)
+	})
+}
+
 // A path that becomes longer under load costs no use.
 func TestPathChangeUnderLoad(t *testing.T) {
 	for _, d := range both {

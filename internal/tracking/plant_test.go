@@ -26,6 +26,8 @@ type plant struct {
 	floor float64
 	// floorAt is the use, as a share of its capacity, from which on it meets all of it.
 	floorAt float64
+	// floorSteps says that below that use it meets none of it, instead of a part.
+	floorSteps bool
 	// buffer is how much the provider's FIFO holds, in ms of its capacity.
 	buffer float64
 	// further is what a reflector's path takes on top, in ms, by host and instant.
@@ -232,7 +234,11 @@ func (p *plant) extra() float64 {
 	for _, r := range p.log[len(p.log)-50:] {
 		sum += r.moved[link.Up]
 	}
-	return p.floor * min(1, sum/50/1000/p.log[len(p.log)-1].capacity[link.Up]/p.floorAt)
+	share := sum / 50 / 1000 / p.log[len(p.log)-1].capacity[link.Up] / p.floorAt
+	if p.floorSteps && share < 1 {
+		return 0
+	}
+	return p.floor * min(1, share)
 }
 
 // send lets a source fill its window.
