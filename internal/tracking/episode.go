@@ -53,6 +53,9 @@ func (c *Controller) threshold(e *episode, noise unit.Millis) float64 {
 // hear takes a reply's delay into an episode.
 func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 	e.recent.add(s.Sent, s.Received, raw)
+	if !c.counted(s.Received) {
+		return // nothing can be measured: the rates stay
+	}
 	delta := max(raw-e.floor, 0)
 	defer func() { e.before.at, e.before.delta = s.Received, delta }()
 	on := c.threshold(e, s.Noise)
@@ -84,6 +87,11 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 		c.begin(e)
 		c.drain(e, s.Received, delta, &s)
 	}
+}
+
+// counted says that there are counters to measure by.
+func (c *Controller) counted(t unit.Time) bool {
+	return c.ledger.size() >= 2 && t.Sub(c.ledger.newest(0).at) < stale
 }
 
 // bystander says that a direction's own delay rises and it carries too little for a queue: what it carries would be taken

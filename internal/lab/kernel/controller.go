@@ -161,6 +161,8 @@ router:
 queues:
   download: WAN-Download-{{.Link.Name}}
   upload: WAN-Upload-{{.Link.Name}}
+interfaces:
+  wan: {{.Ether}}
 {{- else}}
 router:
   transport: linux
@@ -238,7 +240,7 @@ func autorate(sc *scenario.Scenario, dir string, s setting, emulator string) (gu
 		var b bytes.Buffer
 		if err := wanFile.Execute(&b, map[string]any{
 			"Link": l, "S": s, "Emulator": emulator, "Port": emulatorPort, "Hosts": hosts, "Addr": guest.RouterAddr(i),
-			"Down": guest.Device(i, link.Down), "Up": guest.Device(i, link.Up), "Log": guestDir + "/" + log, "Run": runDir,
+			"Ether": etherOf(i), "Down": guest.Device(i, link.Down), "Up": guest.Device(i, link.Up), "Log": guestDir + "/" + log, "Run": runDir,
 		}); err != nil {
 			return p, fmt.Errorf("configuration of %s: %w", l.Name, err)
 		}
@@ -252,6 +254,9 @@ func autorate(sc *scenario.Scenario, dir string, s setting, emulator string) (gu
 	return p, nil
 }
 
+// etherOf is the emulated router's interface of a link.
+func etherOf(i int) string { return fmt.Sprintf("ether%d", i+1) }
+
 // emulator is the router in front of the CAKE.
 func emulator(sc *scenario.Scenario) guest.Process {
 	p := guest.Process{
@@ -262,6 +267,8 @@ func emulator(sc *scenario.Scenario) guest.Process {
 		},
 	}
 	for i, l := range sc.Links {
+		// The router's interface of the line counts what the machine's does.
+		p.Args = append(p.Args, "--apply-iface", fmt.Sprintf("%s=dev:%s", etherOf(i), guest.Device(i, link.Up)))
 		for _, d := range []link.Direction{link.Down, link.Up} {
 			name := map[link.Direction]string{link.Down: "WAN-Download-", link.Up: "WAN-Upload-"}[d] + l.Name
 			p.Args = append(p.Args,
