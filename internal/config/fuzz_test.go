@@ -49,7 +49,7 @@ func FuzzParse(f *testing.F) {
 			if _, err := shaper.New(w.Shaper); err != nil {
 				t.Error(err)
 			}
-			if w.Base.Down <= 0 || w.Base.Up <= 0 || len(w.Reflectors()) == 0 || w.Name == "" ||
+			if w.Tracking == nil && (w.Base.Down <= 0 || w.Base.Up <= 0) || len(w.Reflectors()) == 0 || w.Name == "" ||
 				(w.Router.Transport == TransportSSH && w.Router.Host == "") || (w.Router.Transport == TransportLinux && w.Interfaces.Upload == "") {
 				t.Errorf("incomplete: %+v", w)
 			}

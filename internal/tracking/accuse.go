@@ -243,6 +243,10 @@ func (c *Controller) unremovable(e *episode, s link.Sample) {
 				return // the line carries less than we may set: then nothing drains
 			}
 		}
+		// Nothing is proved as long as the router has not been told.
+		if c.ledger.rate[d] > 0.9*e.entry[d] {
+			return
+		}
 		// A source that does not respond keeps its queue full whatever we do: that is no floor.
 		// And while more comes down than our rate lets through, there is a queue that it comes from.
 		if rate, use, ok := c.ledger.recent(d, t, lately); !ok || e.entry[d] <= 0 || rate > 0.8*e.entry[d] || d == link.Down && use > 1.15 {
