@@ -17,10 +17,10 @@ source=linux-source-6.12
 userland=(busybox-static bash coreutils iproute2 iputils-ping "$@")
 say() { printf 'lab image: %s\n' "$*" >&2; }
 # Where the two parts belong. The recipe's own text is part of the root file system's key; the kernel, which takes
-# minutes, is only made anew when its source, its configuration, our patch or the number here changes.
+# minutes, is only made anew when its source, its configuration or the number here changes.
 recipe=1
 key() { sha256sum | cut -c1-20; }
-kernel=$cache/kernel-$( (echo "$recipe $source $(uname -m)"; cat "$here/config" "$here/vdso.patch") | key)
+kernel=$cache/kernel-$( (echo "$recipe $source $(uname -m)"; cat "$here/config") | key)
 initrd=$cache/initrd-$( (cat "$here/build.sh" "$here/init"; echo "${userland[@]}") | key)
 
 images() { printf 'KERNEL=%s\nINITRD=%s\n' "$kernel/linux" "$initrd/initrd"; }
@@ -69,13 +69,9 @@ if [ ! -e "$kernel/linux" ]; then
 	lists
 	say "building the kernel from $source: about 5 minutes on 2 cores"
 	mkdir -p "$work"/{tools,src,build,out}
-	mapfile -t files < <(get "$source" flex bison m4 bc patch)
+	mapfile -t files < <(get "$source" flex bison m4 bc)
 	unpack "$work/tools" "${files[@]}"
 	tar -xf "$work/tools/usr/src/$source.tar.xz" -C "$work/src" --strip-components=1
-	# Most calls of a Go program ask for the time. In virtual time the answer is the same until it waits, so it need not ask
-	# the kernel. Without the patch a run takes half as long again, and its figures are the same.
-	quick() { "$work/tools/usr/bin/patch" -s -p1 -d "$work/src" "$@" <"$here/vdso.patch"; }
-	if quick --dry-run >/dev/null 2>&1; then quick; else say 'vdso.patch does not fit this source: runs will take longer'; fi
 	(
 		export PATH=$PATH:$work/tools/usr/bin BISON_PKGDATADIR=$work/tools/usr/share/bison M4=${M4:-$work/tools/usr/bin/m4}
 		cd "$work/src"
