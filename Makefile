@@ -43,7 +43,7 @@ lab-image: build ## the lab's machine: about 7 minutes, once
 	$(BIN) lab image
 
 # TRACES=DIR plays recordings of real links instead of their synthetic twins.
-lab: lab-image ## every scenario on a real kernel, half an hour on 2 cores; writes docs/lab
+lab: lab-image ## every scenario on a real kernel, over an hour on 2 cores; writes docs/lab
 	$(BIN) lab run all --controller none --controller static --controller wanctl --controller tracking \
 		--out lab-results $(if $(TRACES),--traces $(TRACES))
 	$(BIN) lab compare --docs docs/lab lab-results/*/
