@@ -36,10 +36,10 @@ const (
 	// unfedAfter is how long a cut of the download has been in force when unfedUse of it, or less, says that no queue feeds it.
 	unfedAfter = 150 * time.Millisecond
 	unfedUse   = 1.04
+	// clearedFor is how long it is then believed that no queue stands in the download.
+	clearedFor = 250 * time.Millisecond
 	// deafAfter is after how long without any reply the probes are taken for lost.
 	deafAfter = 2 * time.Second
-	// clearedFor is how long that is believed.
-	clearedFor = 250 * time.Millisecond
 )
 
 // accuse decides whose queue an episode is.

@@ -28,7 +28,7 @@ func (c *Controller) clear(e *episode, s link.Sample, delta float64) {
 // floorLoad is the load, as a part of that in which an unremovable delay was found, at which it must show again.
 const floorLoad = 0.7
 
-// settleFloor lowers an unremovable delay that is no longer there under load, and forgets it slowly.
+// settleFloor lowers an unremovable delay to what is left of it under load; without load nothing is learnt of it.
 func (c *Controller) settleFloor(e *episode, s link.Sample) {
 	if e.floor == 0 {
 		return
