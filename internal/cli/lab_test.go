@@ -76,6 +76,9 @@ type labHost struct {
 
 func newLabHost(t *testing.T) *labHost {
 	t.Helper()
+	// The link goes first and by itself: the interfaces of a deleted namespace only go some time after it.
+	t.Cleanup(func() { labTool(t, "ip netns del wanctl-p") })
+	t.Cleanup(func() { labTool(t, "ip link del wan") })
 	for _, l := range []string{
 		"ip netns add wanctl-p", "ip link add wan type veth peer name isp netns wanctl-p", "ip addr add 192.0.2.1/24 dev wan",
 		"ip -n wanctl-p addr add 192.0.2.2/24 dev isp", "ip -n wanctl-p addr add 192.0.2.3/24 dev isp", "ip -n wanctl-p addr add 192.0.2.4/24 dev isp",
@@ -83,7 +86,6 @@ func newLabHost(t *testing.T) *labHost {
 	} {
 		labTool(t, l)
 	}
-	t.Cleanup(func() { labTool(t, "ip netns del wanctl-p") })
 	h := &labHost{t: t, dir: t.TempDir(), onSignal: map[os.Signal]chan<- os.Signal{}}
 	h.file = filepath.Join(h.dir, "lab.yaml")
 	if err := os.WriteFile(h.file, []byte(labConfig), 0o600); err != nil {

@@ -205,6 +205,16 @@ type world struct {
 	dryRun  bool
 }
 
+// hungUp waits until the router has no connection left, and so has counted how the last one ended.
+func (w *world) hungUp() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := w.router.Await(ctx, func() bool { return w.router.Sessions() == 0 }); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func newWorld(t *testing.T, o rosim.Options) *world {
 	t.Helper()
 	r, err := rosim.NewRouter(o)

@@ -206,6 +206,7 @@ func TestWrongPassword(t *testing.T) {
 	a := w.autorate()
 	run := start(t, a)
 	w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
+	w.hungUp()
 	rejected := w.router.Rejected()
 	w.pings.set(100)
 	w.measures(40) // 40 s on the loop's clock: a backoff would have tried

@@ -143,6 +143,7 @@ func TestSteeringRefusedForGood(t *testing.T) {
 				}
 				b.router.Disconnect()
 				b.cycles(3)
+				b.hungUp()
 				asked, rejected := b.asked.Load(), b.router.Rejected()
 				b.line.Congested = !steered
 				b.cycles(60)
