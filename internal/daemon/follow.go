@@ -120,6 +120,11 @@ func (t *tracked) level(now unit.Time, age time.Duration) reflector.Level {
 	return t.sensor.Level(now, t.pace.age(now, len(t.pool.InUse()), age))
 }
 
+// unremovable is the part of the line's delta that no rate takes away.
+func (t *tracked) unremovable() unit.Millis {
+	return max(t.out.Unremovable.Down, t.out.Unremovable.Up)
+}
+
 // cycle makes the decision of a cycle from what the law wants.
 func (w *WAN) cycle(now unit.Time) link.Decision {
 	t := w.track
@@ -131,8 +136,8 @@ func (w *WAN) cycle(now unit.Time) link.Decision {
 	if q := t.sensor.Silence(now); q.Hosts >= heldUp { // a single probe may have been lost
 		delta = max(delta, q.Over)
 	}
-	if floor := max(t.out.Unremovable.Down, t.out.Unremovable.Up); l.OK {
-		delta = max(delta-floor, 0)
+	if l.OK {
+		delta = max(delta-t.unremovable(), 0)
 	}
 	d := w.ctl.Follow(shaper.Followed{
 		Now: now, OK: l.OK, RTT: l.RTT, Baseline: l.Baseline, Delta: delta, Rates: t.out.Rates, Reason: t.out.Reason,

@@ -290,13 +290,19 @@ func (w *WAN) Decision() link.Decision { return w.last }
 // Feed is the loop's public snapshot after the newest cycle.
 func (w *WAN) Feed() link.Feed {
 	d := w.last
-	return link.Feed{
+	f := link.Feed{
 		WAN: w.opt.Name, Seq: w.seq, At: d.Now, Period: w.opt.Shaper.Period,
 		Measured: d.Measured, AnsweredAt: w.answeredAt,
 		RTT: d.RTT, Load: d.Load, Baseline: d.Baseline, Delta: d.Delta, State: d.State, Rates: d.Rates,
 		DownAtFloor: w.ctl.AtFloor(link.Down), DownCuts: w.ctl.Cuts().Down,
 		Warn: w.opt.Shaper.Down.Warn,
 	}
+	if w.track != nil && d.Measured {
+		beyond := w.track.unremovable()
+		f.Load, f.Delta = f.Load+beyond, f.Delta+beyond
+		f.Vain = f.Delta > f.Warn
+	}
+	return f
 }
 
 // State is what the durable file keeps.

@@ -133,12 +133,16 @@ type Feed struct {
 	// Measured is false while no reflector answers; AnsweredAt is when the newest reply arrived.
 	Measured   bool
 	AnsweredAt unit.Time
-	// RTT, Load, Baseline and Delta are the decision's.
+	// RTT, Load, Baseline and Delta are the line's as connections feel it: Load and Delta with the part that no rate takes
+	// away, which a decision's leave out.
 	RTT, Load, Baseline, Delta unit.Millis
 	State                      Pair[State]
 	Rates                      Rates
 	// DownAtFloor says that the download rate stands on the lowest floor.
 	DownAtFloor bool
+	// Vain says that Delta is over the warn threshold under a controller that answers a queue within a second: where it
+	// stays so, cutting does not help, or there is nothing to cut.
+	Vain bool
 	// DownCuts counts the cuts of the download since start.
 	DownCuts uint64
 	// Warn is the download's warn threshold.

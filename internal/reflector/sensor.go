@@ -23,6 +23,10 @@ const (
 	// stepFor is how long a shift must last on an idle line to be the path's, stepLeast what a shift is, in ms.
 	stepFor   = 5 * time.Second
 	stepLeast = 5.0
+	// stepSpread is how far apart, in ms, the replies of a shifted path may always lie, and spreadTimes by how much further
+	// than before: a path that became longer is as steady as it was, congestion further on is not. Before anything is known
+	// of it spreadShare of the shift stands in.
+	stepSpread, spreadTimes, spreadShare = 3.0, 2.0, 0.3
 	// roundFor is over how long a reflector is compared with the others, and leastLows how many replies that takes.
 	roundFor  = 4 * time.Second
 	leastLows = 4
@@ -349,6 +353,9 @@ type base struct {
 	since       unit.Time
 	least, most float64
 	steps       int // how often a shift turned out to be the path's
+	// spread is how far the replies of the newest such stretch at the baseline lay apart.
+	spread      float64
+	spreadKnown bool
 }
 
 func newBase(window time.Duration, parts int) base {
@@ -382,7 +389,18 @@ func (b *base) add(at unit.Time, x float64, idle bool) float64 {
 		b.value = max(b.value, least)
 	}
 	if at.Sub(b.since) >= stepFor {
-		if shift := b.least - b.value; shift > stepLeast && b.most-b.least < max(3, shift*0.3) {
+		shift, spread := b.least-b.value, b.most-b.least
+		room := max(stepSpread, spreadTimes*b.spread)
+		if !b.spreadKnown {
+			room = max(stepSpread, shift*spreadShare)
+		}
+		switch {
+		case shift <= stepLeast:
+			if b.spreadKnown { // a stretch with the shift in it lies far apart
+				spread = min(spread, 1.5*b.spread+1)
+			}
+			b.spread, b.spreadKnown = spread, true
+		case spread < room:
 			b.window.Reset()
 			b.window.Add(at, b.least)
 			b.value = b.least

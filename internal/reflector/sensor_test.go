@@ -155,6 +155,9 @@ func TestPathChange(t *testing.T) {
 		{"idle, very far", far(600), false, 5, 13 * time.Second, 600},
 		{"loaded", far(60), true, 5, time.Minute, 20},
 		{"not a step", far(24), false, 5, time.Minute, 20},
+		{"congestion further on", func(h int, t time.Duration) unit.Millis {
+			return 100 + unit.Millis(h) + unit.Millis(20*math.Abs(math.Sin(t.Seconds()*3)))
+		}, false, 5, time.Minute, 20},
 		{"not stable", func(h int, t time.Duration) unit.Millis {
 			return 40 + unit.Millis(h) + unit.Millis(30*math.Abs(math.Sin(t.Seconds()*3)))
 		}, false, 5, time.Minute, 20},

@@ -39,6 +39,7 @@ type feedFile struct {
 	Time       time.Time     `json:"time"`
 	PeriodMS   float64       `json:"period_ms"`
 	Measured   bool          `json:"measured"`
+	Vain       bool          `json:"vain,omitempty"`
 	AnsweredAt unit.Time     `json:"answered_at_ns"`
 	RTT        unit.Millis   `json:"rtt"`
 	Delta      unit.Millis   `json:"delta"`
@@ -51,7 +52,7 @@ type feedFile struct {
 func WriteFeed(w io.Writer, f link.Feed, bootID string, wall time.Time) error {
 	b, err := json.Marshal(feedFile{
 		Schema: Schema, WAN: f.WAN, Seq: f.Seq, BootID: bootID, At: f.At, Time: wall,
-		PeriodMS: float64(f.Period) / 1e6, Measured: f.Measured, AnsweredAt: f.AnsweredAt,
+		PeriodMS: float64(f.Period) / 1e6, Measured: f.Measured, Vain: f.Vain, AnsweredAt: f.AnsweredAt,
 		RTT: f.RTT, Delta: f.Delta, EWMA: EWMA{BaselineRTT: f.Baseline, LoadRTT: f.Load},
 		Download: FeedDirection{
 			State: f.State.Down, Rate: f.Rates.Down, AtFloor: f.DownAtFloor, Cuts: f.DownCuts, WarnMS: f.Warn,
@@ -85,7 +86,7 @@ func ReadFeed(r io.Reader) (f link.Feed, bootID string, err error) {
 	}
 	return link.Feed{
 		WAN: j.WAN, Seq: j.Seq, At: j.At, Period: time.Duration(j.PeriodMS * 1e6),
-		Measured: j.Measured, AnsweredAt: j.AnsweredAt,
+		Measured: j.Measured, Vain: j.Vain, AnsweredAt: j.AnsweredAt,
 		RTT: j.RTT, Delta: j.Delta, Baseline: j.EWMA.BaselineRTT, Load: j.EWMA.LoadRTT,
 		State:       link.Pair[link.State]{Down: j.Download.State, Up: j.Upload.State},
 		Rates:       link.Rates{Down: j.Download.Rate, Up: j.Upload.Rate},

@@ -135,7 +135,7 @@ func TestSteeringRoundTrip(t *testing.T) {
 
 func TestFeedRoundTrip(t *testing.T) {
 	want := link.Feed{
-		WAN: "Spectrum", Seq: 7, At: 42, Period: 50 * time.Millisecond, Measured: true, AnsweredAt: 41,
+		WAN: "Spectrum", Seq: 7, At: 42, Period: 50 * time.Millisecond, Measured: true, Vain: true, AnsweredAt: 41,
 		RTT: 25.5, Load: 27.6, Baseline: 26.9, Delta: 0.7,
 		State: link.Pair[link.State]{Down: link.SoftRed, Up: link.Red},
 		Rates: link.Rates{Down: 275 * unit.Mbps, Up: 8 * unit.Mbps}, DownAtFloor: true, DownCuts: 3, Warn: 45,

@@ -177,7 +177,7 @@ type ControllerRun struct {
 }
 
 // update takes the controller's feed and says whether it confirms a delay: for 10 s, with delta over its warn
-// threshold, it has stood on its lowest floor or cut without delta falling.
+// threshold, it has stood on its lowest floor, cut without delta falling, or answered in vain.
 func (r *ControllerRun) update(a Autorate, now unit.Time) Signal {
 	f := a.Feed
 	if !a.live() || !f.Measured || f.Warn <= 0 {
@@ -199,7 +199,7 @@ func (r *ControllerRun) update(a Autorate, now unit.Time) Signal {
 		r.Cutting = delta >= fell*r.Peak
 	}
 	switch {
-	case !r.Cutting && !f.DownAtFloor:
+	case !r.Cutting && !f.DownAtFloor && !f.Vain:
 		r.Since = 0
 	case r.Since == 0:
 		r.Since = now

@@ -120,6 +120,8 @@ func TestController(t *testing.T) {
 		"on the floor":            {func(_ int, w *world) { w.atFloor = true }, steer.Over},
 		"cuts in vain":            {func(_ int, w *world) { w.cuts++ }, steer.Over},
 		"one cut, no improvement": {func(i int, w *world) { w.cuts = uint64(min(i, 1)) }, steer.Over},
+		"answers in vain":         {func(_ int, w *world) { w.vain = true }, steer.Over},
+		"answers for a while":     {func(i int, w *world) { w.vain = i%4 != 0 }, steer.Quiet},
 		"cuts with success":       {func(i int, w *world) { w.cuts++; w.feedDelta = 400 * math.Pow(0.85, float64(i)) }, steer.Quiet},
 		"no cut":                  {func(int, *world) {}, steer.Quiet},
 		"under warn":              {func(_ int, w *world) { w.atFloor, w.feedDelta = true, 45 }, steer.Quiet},

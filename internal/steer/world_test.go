@@ -23,7 +23,7 @@ type world struct {
 	feed          bool // the feed is fresh
 	feedAnswered  bool
 	state         link.State
-	atFloor       bool
+	atFloor, vain bool
 	cuts          uint64
 	feedDelta     float64
 	warn          float64
@@ -82,7 +82,7 @@ func (w *world) input() steer.Input {
 	in.Autorate = steer.Autorate{Known: true, Fresh: w.feed, Feed: link.Feed{
 		WAN: w.cfg.Primary, At: w.now, Period: 2 * time.Second, Measured: w.feedAnswered, AnsweredAt: w.feedHeard,
 		RTT: unit.Millis(w.rtt), Baseline: unit.Millis(w.baseline), Delta: unit.Millis(w.feedDelta),
-		State: link.Pair[link.State]{Down: w.state}, DownAtFloor: w.atFloor, DownCuts: w.cuts, Warn: unit.Millis(w.warn),
+		State: link.Pair[link.State]{Down: w.state}, DownAtFloor: w.atFloor, Vain: w.vain, DownCuts: w.cuts, Warn: unit.Millis(w.warn),
 	}}
 	in.Queue = steer.QueueReading{OK: w.queueOK, Fresh: true, At: w.now, Queue: w.queue}
 	if w.alternate {

@@ -375,6 +375,64 @@ func TestBystander(t *testing.T) {
 	}
 }
 
+// steady feeds a controller that knows round trips only: what each direction carries, in Mbit/s, and the delay, in ms, of
+// each twentieth of a second.
+func steady(t *testing.T, cfg Config, ticks int, at func(i int) (down, up, ms float64)) *Controller {
+	t.Helper()
+	cfg.Hosts = 5
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := unit.Time(time.Hour)
+	var rx, tx unit.Bytes
+	for i := range ticks {
+		now = now.Add(50 * time.Millisecond)
+		down, up, ms := at(i)
+		rx, tx = rx+unit.Bytes(down*1e6/8/20), tx+unit.Bytes(up*1e6/8/20)
+		c.Step(Input{
+			Now: now, Counters: []link.Counters{{At: now, Rx: rx, Tx: tx}},
+			Samples: []link.Sample{{
+				Host: i % 5, Sent: now.Add(-30 * time.Millisecond), Received: now, Delta: unit.Millis(ms),
+			}},
+		})
+	}
+	return c
+}
+
+// A delay of a line that carries next to nothing, and carried no more before, is somebody else's: at the provider, say.
+func TestNobodysDelay(t *testing.T) {
+	for _, delay := range []float64{12, 60, 120, 400} {
+		c := steady(t, sold(900, 38), 1000, func(i int) (down, up, ms float64) {
+			down, up = 16, 2
+			if i%80 < 6 {
+				down = 60 // a piece of a film
+			}
+			if i > 200 {
+				ms = delay
+			}
+			return down, up, ms
+		})
+		if got, want := (link.Rates{Down: c.Rate(link.Down), Up: c.Rate(link.Up)}), sold(900, 38).Max; got != want {
+			t.Errorf("%.0f ms: the rates are %v, want them left at %v", delay, got, want)
+		}
+	}
+}
+
+// A maximum may be far above the line: what is then full uses little of it, and its queue is found all the same.
+func TestMaximumFarTooHigh(t *testing.T) {
+	c := steady(t, Config{Max: link.Rates{Down: mbps(1000), Up: mbps(1000)}}, 300, func(i int) (down, up, ms float64) {
+		down, up = 0.5, 0.5
+		if i >= 100 {
+			down, ms = 50, min(5*float64(i-100), 200)
+		}
+		return down, up, ms
+	})
+	if r := c.Rate(link.Down); r > mbps(50) {
+		t.Errorf("the download is at %v on a line of 50 Mbit/s with a queue of 200 ms", r)
+	}
+}
+
 func TestCountersStartAgain(t *testing.T) {
 	each(t, func(t *testing.T, oneWay bool) {
 		for _, d := range both {

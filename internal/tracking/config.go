@@ -139,8 +139,9 @@ const (
 	silent = 30.0
 	// plainQueue is a delay of one direction, in ms, that is a queue whatever the direction carries.
 	plainQueue = 50.0
-	// lately is over which time the use of a direction is judged.
-	lately = 100 * time.Millisecond
+	// lately is over which time the use of a direction is judged, spareFor over which it must have been low for no queue
+	// to be its, and risenFor over which what it carries is compared.
+	lately, spareFor, risenFor = 100 * time.Millisecond, time.Second, 8 * time.Second
 
 	// nearRate, farRate and mostRate are growth per second: close to the capacity last measured, at first beyond it, and
 	// at most; acceleration is by how much growth itself grows per second. provenRate leads back to a capacity that was

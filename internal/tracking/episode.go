@@ -22,6 +22,8 @@ type episode struct {
 	owner link.Direction
 	all   bool
 	trial trial
+	// foreign says that a delay stands which began while neither direction carried enough for it.
+	foreign bool
 	// looks counts how often it was looked at since its verdict.
 	looks int
 	// entry are the greatest capacities of the first looks.
@@ -60,6 +62,9 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 		return // nothing can be measured: the rates stay
 	}
 	delta := max(raw-e.floor, 0)
+	if delta <= c.threshold(e, s.Noise) {
+		e.foreign = false
+	}
 	defer func() { e.before.at, e.before.delta = s.Received, delta }()
 	on := c.threshold(e, s.Noise)
 	for _, d := range both {
@@ -97,10 +102,17 @@ func (c *Controller) metered(t unit.Time) bool {
 	return c.ledger.size() >= 2 && t.Sub(c.ledger.newest(0).at) < stale
 }
 
-// bystander says that a direction's own delay rises and it carries too little for a queue: what it carries would be taken
+// bystander says that a delay rises while what could cause it carries too little for a queue: what it carries would be taken
 // for all that it can.
 func (c *Controller) bystander(e *episode, t unit.Time, delta float64) bool {
-	if e.ways[link.Down] && e.ways[link.Up] || delta > plainQueue {
+	if e.ways[link.Down] && e.ways[link.Up] {
+		if !c.spare(link.Down, t) || !c.spare(link.Up, t) {
+			return false
+		}
+		e.foreign = e.foreign || !c.risen(link.Down, t) && !c.risen(link.Up, t)
+		return e.foreign
+	}
+	if delta > plainQueue {
 		return false
 	}
 	d := link.Down
@@ -110,6 +122,23 @@ func (c *Controller) bystander(e *episode, t unit.Time, delta float64) bool {
 	rate, _, ok := c.ledger.recent(d, t, 2*lately)
 	// Less than a packet standing is no queue.
 	return ok && (c.use(d, t, 2*lately) < idleShare || rate*delta/1000 < packet)
+}
+
+// spare says that a direction carries, and carried before, so little that no queue is its.
+func (c *Controller) spare(d link.Direction, t unit.Time) bool {
+	return c.use(d, t, 2*lately) < idleShare && c.use(d, t, spareFor) < idleShare
+}
+
+// risen says that a direction whose capacity is not known carries the most that it ever did, and has just begun to: its
+// maximum may be far too high, and this be all that it can.
+func (c *Controller) risen(d link.Direction, t unit.Time) bool {
+	w := &c.ways[d]
+	rate, _, ok := c.ledger.recent(d, t, 2*lately)
+	if w.capacity > 0 || !ok || rate < 0.8*w.most {
+		return false
+	}
+	before, _, ok := c.ledger.carried(d, t.Add(-risenFor), t.Add(-spareFor))
+	return !ok || rate > 1.2*before
 }
 
 // suspect is the answer to a single late reply: stop growing, and take back a little of what is in use.
@@ -315,6 +344,9 @@ func (c *Controller) overdue(e *episode, q link.Silence, over float64) bool {
 		return true
 	}
 	if !e.on {
+		if c.bystander(e, c.now, delta) {
+			return true
+		}
 		if !e.suspect {
 			e.start, e.late = c.now, delta
 		}

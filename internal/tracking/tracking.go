@@ -70,6 +70,8 @@ type way struct {
 	// rate is what is decided, capacity what was last measured (0: never), settled what it was when the last queue was
 	// gone; all in bit/s.
 	rate, capacity, settled float64
+	// most is the most that it ever carried for as long as a use is judged, in bit/s.
+	most float64
 	// since is when the last queue was gone, and quiet how long nothing grows after that.
 	since unit.Time
 	quiet time.Duration
@@ -136,6 +138,9 @@ func (c *Controller) Step(in Input) Output {
 	c.deaf()
 	for _, d := range both {
 		c.grow(d)
+		if rate, _, ok := c.ledger.recent(d, c.now, 2*lately); ok {
+			c.ways[d].most = max(c.ways[d].most, rate)
+		}
 	}
 	for _, d := range both {
 		c.ledger.rate[d] = c.ways[d].rate

@@ -14,12 +14,19 @@ import (
 	"wanctl/internal/unit"
 )
 
-func site(t *testing.T, name string) *config.File {
+func site(t *testing.T, name string) *config.File { t.Helper(); return siteWith(t, name, "", "") }
+
+// siteWith is a shipped file with some text replaced.
+func siteWith(t *testing.T, name, old, replacement string) *config.File {
 	t.Helper()
 	b, err := configs.Files.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !bytes.Contains(b, []byte(old)) {
+		t.Fatalf("%s has no %q", name, old)
+	}
+	b = bytes.Replace(b, []byte(old), []byte(replacement), 1)
 	f, ds := config.Parse(name, bytes.NewReader(b), config.Options{})
 	if err := ds.Err(); err != nil {
 		t.Fatal(err)
@@ -128,6 +135,19 @@ func TestSteeringMovesAndComesBack(t *testing.T) {
 		if j, err := json.Marshal(r); err != nil || !bytes.Contains(j, []byte(`"schema":1`)) {
 			t.Errorf("%v %s", err, j)
 		}
+	}
+}
+
+// A line that tracks its capacity does not cut in vain, so neither its floor nor its cuts tell of a congestion at the
+// provider: that its delay stays although it answers does.
+func TestSteeringConfirmsWhatTrackingCannotRemove(t *testing.T) {
+	s := setup(t, "provider-congestion", Loop)
+	s.Lines[0].Config = siteWith(t, "spectrum_config.yaml", "interval_ms: 2000", "policy: tracking").WAN
+	s.Steering = &Steering{
+		Config: site(t, "steering_config_v2.yaml").Steering, Primary: netsim.Cable, Alternate: netsim.VDSL,
+	}
+	if r := play(t, s); r.Steering.Actions < 2 || r.OnOther == 0 {
+		t.Errorf("%d changes, %d of %d calls on the alternate", r.Steering.Actions, r.OnOther, r.CallCount)
 	}
 }
 
