@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -459,7 +458,12 @@ func both(failed [2]error, read link.Pair[bool], sent bool) error {
 	out := *e
 	out.Read, out.Sent = read, sent
 	if second != nil {
-		out.Err = fmt.Errorf("%w; and %s", e.Err, strings.TrimSpace(second.Error()))
+		var also *Error
+		if errors.As(second, &also) && also.Hint == e.Hint { // said once
+			bare := *also
+			bare.Hint, second = "", &bare
+		}
+		out.Err = fmt.Errorf("%w; and %s", e.Err, second.Error())
 	}
 	return &out
 }

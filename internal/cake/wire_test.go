@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
 
@@ -282,6 +283,20 @@ func TestErrorsNameTheWayOut(t *testing.T) {
 			!strings.Contains(err.Error(), tc.has) || !strings.Contains(err.Error(), "1:1 of eth0 in namespace router") {
 			t.Errorf("%s: %v: kind %d, %v", tc.op, tc.err, e.Kind, err)
 		}
+	}
+}
+
+// What is wrong both ways names both, and the way out once where it is the same.
+func TestErrorsOfBothDirections(t *testing.T) {
+	c := &Conn{}
+	missing := func(thing string) error { return c.fail(opReadLink, thing, unix.ENODEV) }
+	err := both([2]error{missing("ifb4wan"), missing("wan")}, link.Pair[bool]{}, false)
+	if s := err.Error(); !strings.Contains(s, "ifb4wan: ") || !strings.Contains(s, " wan: ") || strings.Count(s, "`ip link`") != 1 {
+		t.Error(s)
+	}
+	err = both([2]error{missing("ifb4wan"), c.fail(opReadQdisc, "of wan", errNotCake)}, link.Pair[bool]{}, false)
+	if s := err.Error(); !strings.Contains(s, "`ip link`") || !strings.Contains(s, "qdisc plan") {
+		t.Error(s)
 	}
 }
 

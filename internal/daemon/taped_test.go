@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wanctl/internal/actuate"
@@ -82,7 +83,10 @@ var wallOf2026 = func() time.Time { return time.Date(2026, 1, 7, 2, 35, 0, 0, ti
 
 // The journal is a ring of files, each of which begins with a header and the loop's state, and is its owner's alone. Files
 // of other lines stay.
-func TestSegmentsAreARing(t *testing.T) {
+func TestSegmentsAreARing(t *testing.T) { synctest.Test(t, segmentsAreARing) }
+
+func segmentsAreARing(t *testing.T) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "a", "journal")
 	log, _ := testLog(t)
 	s, err := openSegments(config.Journal{Dir: dir, Segment: 20_000, Keep: 3}, "ATT", wallOf2026, log)
@@ -100,9 +104,7 @@ func TestSegmentsAreARing(t *testing.T) {
 	for i := range 3000 {
 		p.rtt = unit.Millis(28 + float64(i%7)/3)
 		tapedCycle(p, w)
-		for len(s.jobs) > queuedBlocks/2 { // an hour and more in a moment
-			time.Sleep(time.Millisecond)
-		}
+		synctest.Wait() // an hour and more in a moment: the disk keeps up
 	}
 	w.Stop(p.now, "stopped")
 	s.close()
@@ -139,7 +141,10 @@ func TestSegmentsAreARing(t *testing.T) {
 
 // A directory that goes away costs the records of that time and nothing else: the loop goes on, one line says it, and the
 // journal begins again.
-func TestAJournalThatCannotBeWritten(t *testing.T) {
+func TestAJournalThatCannotBeWritten(t *testing.T) { synctest.Test(t, aJournalThatCannotBeWritten) }
+
+func aJournalThatCannotBeWritten(t *testing.T) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "journal")
 	log, buf := testLog(t)
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
@@ -154,13 +159,7 @@ func TestAJournalThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, w := newTapedPure(t, attText, s)
-	settled := func() { // the disk's goroutine has nothing to do
-		for len(s.jobs) > 0 {
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	settled()
+	synctest.Wait() // the disk has nothing to do
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +168,7 @@ func TestAJournalThatCannotBeWritten(t *testing.T) {
 		if s.failed.Load() {
 			break
 		}
-		settled()
+		synctest.Wait()
 	}
 	if !s.failed.Load() || strings.Count(buf.String(), "[ERROR] journal:") != 1 {
 		t.Fatalf("failed %v\n%s", s.failed.Load(), buf)
@@ -180,7 +179,7 @@ func TestAJournalThatCannotBeWritten(t *testing.T) {
 	for range 40 { // 80 s
 		tapedCycle(p, w)
 	}
-	settled()
+	synctest.Wait()
 	s.close()
 	files, err := segmentFiles(dir, "ATT")
 	if err != nil || len(files) == 0 || !buf.has("it can be written again") {
@@ -192,7 +191,10 @@ func TestAJournalThatCannotBeWritten(t *testing.T) {
 }
 
 // A disk that does not answer delays nothing: what does not fit is counted, and the next file says it.
-func TestASlowDisk(t *testing.T) {
+func TestASlowDisk(t *testing.T) { synctest.Test(t, aSlowDisk) }
+
+func aSlowDisk(t *testing.T) {
+	t.Helper()
 	dir := t.TempDir()
 	log, _ := testLog(t)
 	s := &segments{
@@ -207,9 +209,7 @@ func TestASlowDisk(t *testing.T) {
 		t.Fatalf("%d lost, %d blocks wait", s.lost, len(s.jobs))
 	}
 	go s.run()
-	for len(s.jobs) > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	synctest.Wait()
 	for range 10 {
 		tapedCycle(p, w)
 	}
