@@ -23,9 +23,17 @@ type runFlags struct {
 }
 
 type autorateCmd struct {
-	Configs []string `name:"configs" required:"" placeholder:"FILE" sep:"none" help:"WAN configuration file; several may follow."`
-	More    []string `arg:"" optional:"" name:"file" help:"More WAN configuration files."`
+	Files   []string `arg:"" optional:"" name:"file" help:"WAN configuration files."`
+	Configs []string `name:"configs" placeholder:"FILE" sep:"none" help:"A WAN configuration file, as the earlier system wanted it spelled."`
 	runFlags
+}
+
+// Validate asks for a file.
+func (c *autorateCmd) Validate() error {
+	if len(c.Configs)+len(c.Files) == 0 {
+		return errors.New("name at least one WAN configuration file")
+	}
+	return nil
 }
 
 // Help says what the command does to a router.
@@ -35,12 +43,12 @@ ceiling on the router (on_exit); SIGHUP reads the files again.
 
 Example:
 
-    wanctl autorate --configs configs/att_config.yaml configs/spectrum_config.yaml`
+    wanctl autorate configs/att_config.yaml configs/spectrum_config.yaml`
 }
 
 // Run controls the WANs.
 func (c autorateCmd) Run(app *App) error {
-	return app.run(append(c.Configs, c.More...), c.runFlags, wantWAN)
+	return app.run(append(c.Configs, c.Files...), c.runFlags, wantWAN)
 }
 
 // heapSlack is by how many percent the heap of a running controller may grow before it is cleaned up: it allocates next to

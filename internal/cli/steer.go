@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -8,9 +9,19 @@ import (
 )
 
 type steerCmd struct {
-	Config string `name:"config" required:"" placeholder:"FILE" help:"Steering configuration file."`
+	File   string `arg:"" optional:"" help:"Steering configuration file."`
+	Config string `name:"config" placeholder:"FILE" help:"The same, as the earlier system wanted it spelled."`
 	Reset  bool   `help:"Disable the rule, verify that, forget the state, and exit; 1 when it could not be verified."`
 	runFlags
+}
+
+// Validate asks for one file.
+func (c *steerCmd) Validate() error {
+	if (c.File == "") == (c.Config == "") {
+		return errors.New("name one steering configuration file")
+	}
+	c.File = cmp.Or(c.File, c.Config)
+	return nil
 }
 
 // Help says what the command does to a router.
@@ -20,18 +31,18 @@ new connections (action=mark-connection connection-state=new), so that establish
 
 Example:
 
-    wanctl steer --config configs/steering_config_v2.yaml --dry-run`
+    wanctl steer configs/steering_config_v2.yaml --dry-run`
 }
 
 // Run steers.
 func (c steerCmd) Run(app *App) error {
 	if !c.Reset {
-		return app.run([]string{c.Config}, c.runFlags, wantSteering)
+		return app.run([]string{c.File}, c.runFlags, wantSteering)
 	}
 	if c.DryRun {
 		return errors.New("--reset writes to the router: it cannot be a dry run")
 	}
-	tasks, err := app.tasks([]string{c.Config}, c.runFlags, wantSteering)
+	tasks, err := app.tasks([]string{c.File}, c.runFlags, wantSteering)
 	if err != nil {
 		return err
 	}
@@ -39,7 +50,7 @@ func (c steerCmd) Run(app *App) error {
 	defer cancel()
 	s, ok := tasks[0].(*daemon.Steer)
 	if !ok {
-		return fmt.Errorf("%s: is not a steering configuration", c.Config)
+		return fmt.Errorf("%s: is not a steering configuration", c.File)
 	}
 	return s.Reset(ctx)
 }

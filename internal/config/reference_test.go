@@ -21,8 +21,8 @@ const referenceHead = `# Every key of wanctl's two kinds of config file: meaning
 `
 
 var referenceTitles = [...]string{
-	kindWAN:      "# One line: wanctl autorate --configs FILE\n",
-	kindSteering: "# Steering between two lines: wanctl steer --config FILE\n",
+	kindWAN:      "# One line: wanctl autorate FILE\n",
+	kindSteering: "# Steering between two lines: wanctl steer FILE\n",
 }
 
 // reference prints the schema as the documentation has it.
