@@ -37,6 +37,8 @@ var (
 		"internal/steer":     judgement,
 		"internal/actuate":   judgement,
 		"internal/health":    judgement,
+		"internal/blueprint": judgement,
+		"internal/checkup":   append(slices.Clone(judgement), "internal/blueprint"),
 
 		"internal/document": {},
 		"internal/config":   append(slices.Clone(paper), "internal/document"),
@@ -72,7 +74,7 @@ var (
 	// pure packages get time, chance and the outside world as data.
 	pure = []string{
 		"internal/unit", "internal/link", "internal/filter", "internal/reflector", "internal/shaper",
-		"internal/tracking", "internal/steer", "internal/actuate", "internal/health",
+		"internal/tracking", "internal/steer", "internal/actuate", "internal/health", "internal/blueprint", "internal/checkup",
 	}
 	impure = []string{"os", "net", "log", "log/slog", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand", "sync"}
 

@@ -1,0 +1,341 @@
+// Package blueprint says what a RouterOS router lacks for a configuration to work: it compares what is there with what is
+// wanted and returns the changes, in an order that is safe. It knows menus and properties, and neither how commands are
+// written nor how they get to the router.
+package blueprint
+
+import (
+	"slices"
+	"strings"
+
+	"wanctl/internal/link"
+	"wanctl/internal/unit"
+)
+
+// Row is one item of a menu: its properties by name, and its id as ".id". An absent property is at RouterOS's default.
+type Row map[string]string
+
+// Inventory is what the router holds, by menu ("/queue/tree"), each in the router's order.
+type Inventory map[string][]Row
+
+// The menus a plan looks at.
+const (
+	QueueType   = "/queue/type"
+	QueueTree   = "/queue/tree"
+	QueueSimple = "/queue/simple"
+	Interface   = "/interface"
+	Mangle      = "/ip/firewall/mangle"
+	Filter      = "/ip/firewall/filter"
+	NAT         = "/ip/firewall/nat"
+	Mangle6     = "/ipv6/firewall/mangle"
+	Filter6     = "/ipv6/firewall/filter"
+	Address6    = "/ipv6/address"
+	Route       = "/ip/route"
+	Table       = "/routing/table"
+	Settings    = "/ip/settings"
+	ListMember  = "/interface/list/member"
+	DHCPClient  = "/ip/dhcp-client"
+	Group       = "/user/group"
+	User        = "/user"
+)
+
+// Menus are all menus that [New] reads, with the properties it needs of each.
+func Menus() map[string][]string {
+	firewall := []string{
+		".id", "chain", "action", "comment", "disabled", "dynamic", "invalid", "connection-state", "connection-mark", "packet-mark",
+		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address-list", "dscp",
+	}
+	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target")
+	return map[string][]string{
+		QueueType: {
+			".id", "name", "kind", "cake-bandwidth", "cake-diffserv", "cake-flowmode", "cake-nat", "cake-wash", "cake-ack-filter", "cake-rtt",
+			"cake-overhead", "cake-mpu", "cake-atm", "cake-autorate-ingress",
+		},
+		QueueTree: {
+			".id", "name", "parent", "packet-mark", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold", "burst-time",
+			"priority", "disabled", "comment", "invalid",
+		},
+		QueueSimple: {".id", "name", "target", "dst", "max-limit", "disabled", "dynamic", "comment"},
+		Interface:   {".id", "name", "type", "running", "disabled"},
+		Mangle:      mangle,
+		Filter:      firewall,
+		NAT:         firewall,
+		Mangle6:     mangle,
+		Filter6:     firewall,
+		Address6:    {".id", "address", "interface", "disabled", "link-local"},
+		Route:       {".id", "dst-address", "gateway", "immediate-gw", "routing-table", "distance", "disabled", "dynamic", "active", "comment", "check-gateway"},
+		Table:       {".id", "name", "fib", "disabled", "comment"},
+		Settings:    {"rp-filter"},
+		ListMember:  {".id", "list", "interface", "disabled"},
+		DHCPClient:  {".id", "interface", "gateway", "disabled"},
+		Group:       {".id", "name", "policy", "comment"},
+		User:        {".id", "name", "group", "address", "disabled", "comment"},
+	}
+}
+
+// Owner begins the comment of everything that a plan adds, and Prefix the name of what has no comment: by these an undo
+// finds them.
+const (
+	Owner  = "wanctl: "
+	Prefix = "wanctl-"
+)
+
+// Arg is one property and its value.
+type Arg struct{ Key, Value string }
+
+// Verb is what a change does.
+type Verb uint8
+
+// The verbs.
+const (
+	Add Verb = iota
+	Set
+	Move
+	Remove
+)
+
+var verbNames = [...]string{Add: "add", Set: "set", Move: "move", Remove: "remove"}
+
+// String returns the router's command.
+func (v Verb) String() string {
+	if int(v) < len(verbNames) {
+		return verbNames[v]
+	}
+	return "invalid"
+}
+
+// Change is one command.
+type Change struct {
+	Verb Verb
+	Menu string
+	// ID is the item; empty for Add, and for the settings of a menu without items.
+	ID string
+	// Before is the id of the item that an Add or a Move puts it in front of; empty is the end.
+	Before string
+	// Item names the thing to a person: "queue WAN-Download".
+	Item string
+	// Args are what is set, and Was what those were; both empty for Move and Remove.
+	Args, Was []Arg
+	// Why says what a user has from it.
+	Why string
+	// Privileged says that the change needs the policy right, which wanctl's own user shall not have.
+	Privileged bool
+}
+
+// Severity is how much a problem matters.
+type Severity uint8
+
+// The severities.
+const (
+	// Hint is worth knowing.
+	Hint Severity = iota
+	// Blocker keeps the plan from being carried out.
+	Blocker
+)
+
+// Problem is something that a plan does not change by itself.
+type Problem struct {
+	Severity Severity
+	// What is the finding, Way the way out.
+	What, Way string
+}
+
+// Plan is what to do.
+type Plan struct {
+	Changes  []Change
+	Problems []Problem
+}
+
+// Blocked says whether a problem keeps the plan from being carried out.
+func (p Plan) Blocked() bool {
+	return slices.ContainsFunc(p.Problems, func(q Problem) bool { return q.Severity == Blocker })
+}
+
+// Line is a WAN whose queues wanctl sets.
+type Line struct {
+	Name string
+	// WAN is the interface the line is on, LAN the one its download leaves by; LAN may be empty where the router has one
+	// bridge only.
+	WAN, LAN string
+	// Queues are the names of the two queues.
+	Queues link.Pair[string]
+	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.
+	Limits link.Rates
+	// Overhead and Mpu are in bytes, Cells is CAKE's "none", "atm" or "ptm"; Raw leaves all three at RouterOS's defaults.
+	Raw           bool
+	Overhead, Mpu int
+	Cells         string
+	// AckFilter drops superfluous acknowledgements on the upload.
+	AckFilter bool
+}
+
+// Match selects new connections of a class; empty fields match everything.
+type Match struct {
+	// Protocol is "tcp" or "udp"; Ports are destination ports as RouterOS has them, "5060-5061,3478".
+	Protocol, Ports string
+	// DSCP is a code point, -1 for any.
+	DSCP int
+	// List is an address list that the destination is on.
+	List string
+}
+
+// Class is a kind of latency-sensitive traffic.
+type Class struct {
+	Name    string
+	Matches []Match
+}
+
+// Steering is the dual-WAN set-up.
+type Steering struct {
+	// Primary and Alternate are names of lines.
+	Primary, Alternate string
+	// Comment is that of the rule that is switched.
+	Comment string
+	// Classes are what may move.
+	Classes []Class
+}
+
+// Account is the router's user that wanctl logs in as.
+type Account struct {
+	Name string
+	// Policies are the rights it needs, and no more.
+	Policies []string
+	// Address is where it logs in from; empty is anywhere.
+	Address string
+}
+
+// Wanted is what a configuration asks for.
+type Wanted struct {
+	Lines    []Line
+	Steering *Steering
+	Account  *Account
+}
+
+// New compares a router with what is wanted.
+func New(inv Inventory, w Wanted) Plan {
+	p := planner{inv: inv, want: w}
+	p.account()
+	p.queueTypes()
+	for i := range w.Lines {
+		p.queues(&w.Lines[i])
+	}
+	p.marks()
+	p.steering()
+	p.fastTrack()
+	p.others()
+	return p.plan
+}
+
+// planner is a plan in the making.
+type planner struct {
+	inv  Inventory
+	want Wanted
+	plan Plan
+}
+
+func (p *planner) hint(what, way string) {
+	p.plan.Problems = append(p.plan.Problems, Problem{Hint, what, way})
+}
+
+func (p *planner) block(what, way string) {
+	p.plan.Problems = append(p.plan.Problems, Problem{Blocker, what, way})
+}
+
+// marked says whether downloads are told apart by packet marks: with more than one line they all leave by the LAN.
+func (p *planner) marked() bool { return len(p.want.Lines) > 1 }
+
+// item is something that shall be on the router.
+type item struct {
+	menu, name string
+	is         func(Row) bool
+	args       []Arg
+	before     string // for a new one
+	why        string
+	privileged bool
+}
+
+// need adds what is missing and sets what differs. It returns the id of the item, empty when it is not there yet.
+func (p *planner) need(it item) (id string) {
+	i := slices.IndexFunc(p.inv[it.menu], func(r Row) bool { return r["dynamic"] != "true" && it.is(r) })
+	if i < 0 {
+		p.plan.Changes = append(p.plan.Changes, Change{
+			Verb: Add, Menu: it.menu, Item: it.name, Args: it.args, Before: it.before, Why: it.why, Privileged: it.privileged,
+		})
+		return ""
+	}
+	r := p.inv[it.menu][i]
+	c := Change{Verb: Set, Menu: it.menu, ID: r[".id"], Item: it.name, Why: it.why, Privileged: it.privileged}
+	for _, a := range it.args {
+		if !same(a.Key, r[a.Key], a.Value) {
+			c.Args, c.Was = append(c.Args, a), append(c.Was, Arg{a.Key, r[a.Key]})
+		}
+	}
+	if len(c.Args) > 0 {
+		p.plan.Changes = append(p.plan.Changes, c)
+	}
+	return c.ID
+}
+
+// ordered does the same for rules that must stand in this order, whatever else stands between them.
+func (p *planner) ordered(items []item) {
+	rows := p.inv[items[0].menu]
+	at := make([]int, len(items))
+	for i, it := range items {
+		at[i] = slices.IndexFunc(rows, func(r Row) bool { return r["dynamic"] != "true" && it.is(r) })
+	}
+	// From the last to the first, each has to be in front of the next that is there. One that is not goes directly in front
+	// of it, so that all that was in front of that one is in front of both.
+	next, nextAt := "", len(rows)
+	before := make([]string, len(items))
+	for i, it := range slices.Backward(items) {
+		before[i] = next
+		if at[i] < 0 {
+			continue
+		}
+		id := rows[at[i]][".id"]
+		if at[i] > nextAt {
+			p.plan.Changes = append(p.plan.Changes, Change{
+				Verb: Move, Menu: it.menu, ID: id, Before: next, Item: it.name, Why: "rules work in their order, and this one comes too late",
+			})
+		} else {
+			nextAt = at[i]
+		}
+		next = id
+	}
+	for i, it := range items {
+		it.before = before[i]
+		p.need(it)
+	}
+}
+
+func named(name string) func(Row) bool { return func(r Row) bool { return r["name"] == name } }
+
+func commented(comment string) func(Row) bool {
+	return func(r Row) bool { return r["comment"] == comment }
+}
+
+func comment(text string) Arg { return Arg{"comment", Owner + text} }
+
+func number(rate unit.Rate) string { return rateText(int64(rate)) }
+
+// enabled says whether a row acts.
+func enabled(r Row) bool { return !truth(r["disabled"]) && !truth(r["invalid"]) }
+
+// describe names a foreign row to a person.
+func describe(r Row) string {
+	switch {
+	case r["comment"] != "":
+		return `"` + r["comment"] + `"`
+	case r["name"] != "":
+		return `"` + r["name"] + `"`
+	}
+	return r[".id"]
+}
+
+// Owned says whether an item of a menu is one that a plan added.
+func Owned(menu string, r Row) bool {
+	switch menu {
+	case QueueType:
+		return strings.HasPrefix(r["name"], Prefix)
+	}
+	return strings.HasPrefix(r["comment"], Owner)
+}

@@ -1,0 +1,346 @@
+package blueprint
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ConnectionMark is the mark of the connections that a line carries, and RoutingTable its table.
+func ConnectionMark(line string) string { return Prefix + line }
+
+// RoutingTable is the table, and the routing mark, of what takes a line.
+func RoutingTable(line string) string { return Prefix + line }
+
+// latency is the packet mark of a new connection's first packet that belongs to a class, from when it is known to when it
+// is decided which line takes it.
+const latency = Prefix + "latency"
+
+func (p *planner) line(name string) *Line {
+	for i := range p.want.Lines {
+		if p.want.Lines[i].Name == name {
+			return &p.want.Lines[i]
+		}
+	}
+	return nil
+}
+
+// steering asks for what moves new connections to the other line, and keeps every connection where it began.
+func (p *planner) steering() {
+	s := p.want.Steering
+	if s == nil {
+		return
+	}
+	primary, alternate := p.line(s.Primary), p.line(s.Alternate)
+	if primary == nil || alternate == nil {
+		p.block(fmt.Sprintf("steering from %s to %s: the plan needs the files of both lines", s.Primary, s.Alternate),
+			"name them beside the steering file")
+		return
+	}
+	lan := p.lan(primary)
+	if primary.WAN == "" || alternate.WAN == "" || lan == "" {
+		return // said already
+	}
+	for _, l := range []*Line{alternate, primary} {
+		p.table(l)
+	}
+	p.masquerade(primary)
+	p.masquerade(alternate)
+	p.mangle(s, primary, alternate, lan)
+	p.collisions()
+	if len(p.inv[Settings]) > 0 && p.inv[Settings][0]["rp-filter"] == "strict" {
+		p.need(item{
+			menu: Settings, name: "reverse path filter", is: func(Row) bool { return true }, args: []Arg{{"rp-filter", "loose"}},
+			why: "strict drops what comes back on the other line than the main table would use",
+		})
+	}
+	if p.sixth() {
+		p.hint("connections over IPv6 are not steered: a host's address belongs to one provider, and leaves by the other only through NAT",
+			"where calls use IPv6, see docs/routeros.md, \"IPv6\"")
+	}
+}
+
+// table asks for a line's routing table with its default route.
+func (p *planner) table(l *Line) {
+	name := RoutingTable(l.Name)
+	p.need(item{
+		menu: Table, name: "routing table " + name, is: named(name),
+		args: []Arg{{"name", name}, {"fib", "yes"}, {"disabled", "no"}, comment("what takes " + l.Name)},
+		why:  "a connection's routing mark names this table; it must be there before the mark is",
+	})
+	gateway, dynamic := p.gateway(l.WAN)
+	if gateway == "" {
+		p.block(fmt.Sprintf("%s: no default route leaves by %s, so its gateway is not known", l.Name, l.WAN),
+			"bring the line up, or add its route, and plan again")
+		return
+	}
+	c := comment("default route of " + l.Name)
+	p.need(item{
+		menu: Route, name: "default route of table " + name, is: commented(c.Value),
+		args: []Arg{{"dst-address", "0.0.0.0/0"}, {"gateway", gateway}, {"routing-table", name}, {"check-gateway", "ping"}, {"disabled", "no"}, c},
+		why:  "without it the lookup falls back to the main table, and steering moves nothing",
+	})
+	if dynamic {
+		p.hint(fmt.Sprintf("%s: its gateway %s comes from DHCP, and the table's route does not follow when it changes", l.Name, gateway),
+			"wanctl doctor tells when it has; then plan again")
+	}
+}
+
+// gateway is that of an interface's default route.
+func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
+	for _, r := range p.inv[Route] {
+		if r["dst-address"] != "0.0.0.0/0" || truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
+			continue
+		}
+		gw := r["gateway"]
+		addr, iface, _ := strings.Cut(gw, "%")
+		_, immediate, _ := strings.Cut(r["immediate-gw"], "%")
+		if gw == wan || iface == wan || immediate == wan {
+			return addr, truth(r["dynamic"]) && addr != wan
+		}
+	}
+	for _, r := range p.inv[DHCPClient] {
+		if r["interface"] == wan && r["gateway"] != "" && !truth(r["disabled"]) {
+			return r["gateway"], true
+		}
+	}
+	return "", false
+}
+
+// masquerade asks for source NAT on a line, unless some rule does it.
+func (p *planner) masquerade(l *Line) {
+	for _, r := range p.inv[NAT] {
+		if r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !enabled(r) {
+			continue
+		}
+		out, list := r["out-interface"], r["out-interface-list"]
+		if out == l.WAN || out == "" && list == "" || list != "" && p.listed(list, l.WAN) {
+			return
+		}
+	}
+	c := comment("source NAT of " + l.Name)
+	p.need(item{
+		menu: NAT, name: "source NAT of " + l.Name, is: commented(c.Value),
+		args: []Arg{{"chain", "srcnat"}, {"action", "masquerade"}, {"out-interface", l.WAN}, c},
+		why:  "what takes this line has to come back to it",
+	})
+}
+
+// listed says whether an interface is a member of a list; a list that is built of others is not looked into.
+func (p *planner) listed(list, iface string) bool {
+	return slices.ContainsFunc(p.inv[ListMember], func(r Row) bool {
+		return r["list"] == list && r["interface"] == iface && !truth(r["disabled"])
+	})
+}
+
+// mangle asks for the rules that mark connections. In prerouting, in this order:
+//
+//	what comes in by a line is pinned to it;
+//	the first packet of a new connection of a class is marked, by its class's rules;
+//	the rule that is switched pins it to the alternate;
+//	the mark of the first packet is taken off;
+//	every other new connection is pinned to the primary;
+//	a connection's mark leads to its line's table.
+func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
+	rule := func(name, note, why string, args ...Arg) item {
+		c := comment(note)
+		return item{menu: Mangle, name: name, is: commented(c.Value), why: why, args: append(append([]Arg{{"chain", "prerouting"}}, args...), c)}
+	}
+	fresh := []Arg{{"connection-state", "new"}, {"connection-mark", "no-mark"}}
+	from := append(slices.Clone(fresh), Arg{"in-interface", lan}, Arg{"dst-address-type", "!local"})
+	var rules []item
+	for _, l := range []*Line{primary, alternate} {
+		rules = append(rules, rule("inbound on "+l.Name, "inbound on "+l.Name,
+			"a connection from outside is answered by the line it came in by",
+			append(slices.Clone(fresh), Arg{"in-interface", l.WAN}, Arg{"action", "mark-connection"},
+				Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
+	}
+	for _, c := range s.Classes {
+		for i, m := range c.Matches {
+			note := "class " + c.Name
+			if len(c.Matches) > 1 {
+				note += " " + strconv.Itoa(i+1)
+			}
+			args := append(slices.Clone(from), m.args()...)
+			rules = append(rules, rule(note, note, "new connections of this class may move",
+				append(args, Arg{"action", "mark-packet"}, Arg{"new-packet-mark", latency}, Arg{"passthrough", "yes"})...))
+		}
+	}
+	if len(s.Classes) == 0 {
+		p.block("no traffic class is switched on, so steering would move nothing", "switch on at least one of traffic_classes in the steering file")
+	}
+	rules = append(rules, p.toggle(s, alternate, from))
+	rules = append(rules,
+		rule("end of classes", "end of classes", "the first packet goes on unmarked, to the queue it belongs to",
+			Arg{"packet-mark", latency}, Arg{"action", "mark-packet"}, Arg{"new-packet-mark", "no-mark"}, Arg{"passthrough", "yes"}),
+		rule("new on "+primary.Name, "new on "+primary.Name,
+			"every connection is pinned by its first packet: one that is answered late would move otherwise",
+			append(slices.Clone(from), Arg{"action", "mark-connection"}, Arg{"new-connection-mark", ConnectionMark(primary.Name)}, Arg{"passthrough", "yes"})...))
+	for _, l := range []*Line{primary, alternate} {
+		rules = append(rules, rule("route of "+l.Name, "route of "+l.Name,
+			"a permanent rule: a connection keeps its line for life, whatever is switched",
+			Arg{"connection-mark", ConnectionMark(l.Name)}, Arg{"in-interface", lan}, Arg{"action", "mark-routing"},
+			Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"}))
+	}
+	p.ordered(rules)
+	for _, l := range []*Line{primary, alternate} {
+		it := rule("answers by "+l.Name, "answers by "+l.Name, "what the router itself answers leaves by the line it was asked by",
+			Arg{"connection-mark", ConnectionMark(l.Name)}, Arg{"action", "mark-routing"}, Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"})
+		it.args[0].Value = "output"
+		p.need(it)
+	}
+}
+
+// toggle is the rule that steering switches. It begins disabled; whether it is enabled is steering's, never a plan's.
+func (p *planner) toggle(s *Steering, alternate *Line, from []Arg) item {
+	args := append([]Arg{{"chain", "prerouting"}}, from...)
+	args = append(args, Arg{"packet-mark", latency}, Arg{"action", "mark-connection"},
+		Arg{"new-connection-mark", ConnectionMark(alternate.Name)}, Arg{"passthrough", "yes"})
+	if !slices.ContainsFunc(p.inv[Mangle], func(r Row) bool { return commented(s.Comment)(r) && r["dynamic"] != "true" }) {
+		args = append(args, Arg{"disabled", "yes"}, Arg{"comment", s.Comment})
+	}
+	return item{
+		menu: Mangle, name: "the rule that is switched", is: commented(s.Comment), args: args,
+		why: "it marks connections, new ones only: those that run keep their line, and disabling it moves none back",
+	}
+}
+
+func (m Match) args() (args []Arg) {
+	for _, a := range []Arg{{"protocol", m.Protocol}, {"dst-port", m.Ports}, {"dst-address-list", m.List}} {
+		if a.Value != "" {
+			args = append(args, a)
+		}
+	}
+	if m.DSCP >= 0 {
+		args = append(args, Arg{"dscp", strconv.Itoa(m.DSCP)})
+	}
+	return args
+}
+
+// collisions tells of other people's marks of connections: a connection has one.
+func (p *planner) collisions() {
+	for _, r := range p.inv[Mangle] {
+		if !enabled(r) || truth(r["dynamic"]) || strings.HasPrefix(r["comment"], Owner) || r["comment"] == p.want.Steering.Comment {
+			continue
+		}
+		switch r["action"] {
+		case "mark-connection":
+			p.hint(fmt.Sprintf("mangle rule %s marks connections (%s), and a connection has one mark: those it marks first are not steered, and "+
+				"those that wanctl marks first do not get it", describe(r), r["new-connection-mark"]),
+				"tell its traffic by an address list or DSCP instead, or mark packets; or accept that it is left out")
+		case "mark-routing":
+			p.hint(fmt.Sprintf("mangle rule %s chooses routes (%s), too: the later of the two rules wins", describe(r), r["new-routing-mark"]),
+				"disable it if it is of an earlier set-up")
+		}
+	}
+}
+
+// fastTrack keeps the lines' connections away from FastTrack, where marks or steering need to see their packets.
+func (p *planner) fastTrack() {
+	if !p.marked() && p.want.Steering == nil {
+		return
+	}
+	menus := []string{Filter}
+	if p.marked() && p.sixth() {
+		menus = append(menus, Filter6)
+	}
+	for _, menu := range menus {
+		first := slices.IndexFunc(p.inv[menu], func(r Row) bool {
+			return r["action"] == "fasttrack-connection" && enabled(r) && !truth(r["dynamic"])
+		})
+		if first < 0 {
+			continue
+		}
+		at := p.inv[menu][first][".id"]
+		for i := range p.want.Lines {
+			l := &p.want.Lines[i]
+			if l.WAN == "" {
+				continue
+			}
+			for _, way := range []struct{ key, word string }{{"in-interface", "in by "}, {"out-interface", "out by "}} {
+				c := comment("no FastTrack " + way.word + l.Name)
+				p.need(item{
+					menu: menu, name: "FastTrack exclusion " + way.word + l.Name, is: commented(c.Value), before: at,
+					args: []Arg{{"chain", "forward"}, {"action", "accept"}, {"connection-state", "established,related"}, {way.key, l.WAN}, c},
+					why:  "FastTracked packets skip mangle and so the line's queue, and steering",
+				})
+				p.precedes(menu, c.Value, first)
+			}
+		}
+		p.hint("the lines' connections are no longer FastTracked, which costs the router CPU; LAN to LAN still is",
+			"wanctl doctor says when the router cannot keep up")
+	}
+}
+
+// precedes moves a rule of ours in front of the row, where it is behind.
+func (p *planner) precedes(menu, note string, row int) {
+	i := slices.IndexFunc(p.inv[menu], commented(note))
+	if i > row {
+		p.plan.Changes = append(p.plan.Changes, Change{
+			Verb: Move, Menu: menu, ID: p.inv[menu][i][".id"], Before: p.inv[menu][row][".id"], Item: strings.TrimPrefix(note, Owner),
+			Why: "behind the FastTrack rule it does nothing",
+		})
+	}
+}
+
+// account asks for the least-privileged user.
+func (p *planner) account() {
+	a := p.want.Account
+	if a == nil {
+		return
+	}
+	rights := strings.Join(a.Policies, ",")
+	why := "wanctl's user may do what it needs and no more; RouterOS knows no rights narrower than write"
+	for _, r := range p.inv[User] {
+		if r["name"] != a.Name {
+			continue
+		}
+		if g := r["group"]; g != Prefix+"group" {
+			p.hint(fmt.Sprintf("user %s is in the group %s, which wanctl did not make", a.Name, g),
+				fmt.Sprintf("its rights should be %s: wanctl doctor compares them", rights))
+			return
+		}
+	}
+	group := comment("rights of wanctl's user")
+	p.need(item{
+		menu: Group, name: "group " + Prefix + "group", is: named(Prefix + "group"), privileged: true, why: why,
+		args: []Arg{{"name", Prefix + "group"}, {"policy", rights}, group},
+	})
+	args := []Arg{{"name", a.Name}, {"group", Prefix + "group"}}
+	if a.Address != "" {
+		args = append(args, Arg{"address", a.Address})
+	}
+	p.need(item{
+		menu: User, name: "user " + a.Name, is: named(a.Name), privileged: true, why: why,
+		args: append(args, comment("the controller")),
+	})
+}
+
+// others tells of what else shapes or changes the same traffic.
+func (p *planner) others() {
+	for _, r := range p.inv[QueueSimple] {
+		if truth(r["disabled"]) {
+			continue
+		}
+		p.hint(fmt.Sprintf("simple queue %s shapes %s a second time: simple queues come before queue trees", describe(r), r["target"]),
+			"disable it, unless it limits what does not pass the lines")
+	}
+	ours := map[string]bool{}
+	for i := range p.want.Lines {
+		for _, d := range directions {
+			ours[p.want.Lines[i].Queues.Get(d)] = true
+		}
+	}
+	for _, r := range p.inv[QueueTree] {
+		if ours[r["name"]] || !enabled(r) || strings.HasPrefix(r["comment"], Owner) {
+			continue
+		}
+		for i := range p.want.Lines {
+			if l := &p.want.Lines[i]; r["parent"] == l.WAN && l.WAN != "" {
+				p.hint(fmt.Sprintf("queue %s hangs under %s, too: of two queues under one parent that take the same packets, which one gets them is "+
+					"not defined", describe(r), l.WAN), "disable it, or hang it under wanctl's queue")
+			}
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package checkup
+
+import "fmt"
+
+// muchSixth is the share of connections over IPv6 from which steering misses what it is for.
+const muchSixth = 0.3
+
+func (s *Steering) checks(f *Facts) []check {
+	var root []string
+	if f.Router != nil {
+		root = []string{read}
+	}
+	return []check{
+		{"steering.rule", root, func() verdict {
+			if s.Rule != "" {
+				return verdict{Failed, s.Rule, "wanctl switches no rule of another form: it would break connections", "wanctl router plan FILE… shows the rule it needs"}
+			}
+			return pass("the rule that is switched is there, and marks new connections")
+		}},
+		{"steering.alternate", nil, func() verdict {
+			switch {
+			case s.Sent == 0:
+				return unknown("%s was not probed: alternate.ping_source_ip is not set", s.Alternate)
+			case s.Answered == 0:
+				return verdict{
+					Failed, fmt.Sprintf("nothing answers over %s", s.Alternate), "new connections move only to a line that was measured in the last seconds",
+					"is the line up, and does the router send alternate.ping_source_ip through it?",
+				}
+			}
+			return pass("%s answers in %v", s.Alternate, s.Least)
+		}},
+		{"steering.ipv6", nil, func() verdict {
+			switch {
+			case s.Sixth < 0:
+				return unknown("how many of the connections use IPv6 is not known")
+			case s.Sixth >= muchSixth:
+				return verdict{
+					Hint, fmt.Sprintf("%.0f %% of the new latency-sensitive connections use IPv6, and are not steered", 100*s.Sixth),
+					"a host's IPv6 address belongs to one provider", "docs/routeros.md, \"IPv6\", lists the ways out",
+				}
+			}
+			return pass("%.0f %% of the new latency-sensitive connections use IPv6", 100*s.Sixth)
+		}},
+	}
+}
