@@ -42,7 +42,7 @@ const (
 func Menus() map[string][]string {
 	firewall := []string{
 		".id", "chain", "action", "comment", "disabled", "dynamic", "invalid", "connection-state", "connection-mark", "packet-mark",
-		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address-list", "dscp",
+		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address", "dst-address-list", "dscp",
 	}
 	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target")
 	return map[string][]string{
@@ -174,8 +174,8 @@ type Match struct {
 	Protocol, Ports string
 	// DSCP is a code point, -1 for any.
 	DSCP int
-	// List is an address list that the destination is on.
-	List string
+	// To is the destination, an address or a network.
+	To string
 }
 
 // Class is a kind of latency-sensitive traffic.

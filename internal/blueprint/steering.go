@@ -207,7 +207,7 @@ func (p *planner) toggle(s *Steering, alternate *Line, from []Arg) item {
 }
 
 func (m Match) args() (args []Arg) {
-	for _, a := range []Arg{{"protocol", m.Protocol}, {"dst-port", m.Ports}, {"dst-address-list", m.List}} {
+	for _, a := range []Arg{{"protocol", m.Protocol}, {"dst-port", m.Ports}, {"dst-address", m.To}} {
 		if a.Value != "" {
 			args = append(args, a)
 		}

@@ -115,6 +115,7 @@ func TestSites(t *testing.T) {
 					KnownHosts: "/etc/wanctl/ssh/known_hosts", Transport: "ssh", VerifySSL: true,
 				},
 				Queues:  Queues{Download: "WAN-Download-" + c.name, Upload: "WAN-Upload-" + c.name},
+				Qdisc:   Qdisc{Framing: Framing{Raw: true}},
 				Enabled: true, Policy: "steps", Profile: "balanced", Period: 2 * time.Second, OnExit: ExitBase, Base: c.base,
 				PingHosts: []string{"1.1.1.1", "8.8.8.8", "9.9.9.9"}, MedianOfThree: true, PingCount: 3,
 				Timeouts: Timeouts{Router: 15 * time.Second, Ping: time.Second},

@@ -64,6 +64,10 @@ func TestAccess(t *testing.T) {
 	if len(accesses) != 16 {
 		t.Errorf("there are %d accesses: write the new one down here", len(accesses))
 	}
+	if f := mustParse(t, "line.yaml", legacy+"interfaces: {lan: bridge}\nqdisc: {access: docsis}\n", Options{}); f.WAN.Qdisc.Framing != (Framing{Overhead: 18, Mpu: 64}) ||
+		f.WAN.Interfaces.LAN != "bridge" {
+		t.Errorf("RouterOS: %+v, %+v", f.WAN.Qdisc, f.WAN.Interfaces)
+	}
 	own := mustParse(t, "line.yaml", linuxText+"qdisc: {access: docsis, overhead: -4, mpu: 0, link_layer: atm}\n", Options{})
 	if want := (Framing{Overhead: -4, Layer: AtmCells}); own.WAN.Qdisc.Framing != want {
 		t.Errorf("own figures: %+v", own.WAN.Qdisc.Framing)
@@ -78,7 +82,7 @@ func TestLinuxFindings(t *testing.T) {
 		"no interface": {strings.Replace(linuxText, "interfaces: {download: ifb4wan, upload: wan}\n", "", 1), "interfaces.upload: is required"},
 		"queues":       {linuxText + "queues: {download: a, upload: b}\n", "queues.download: has no effect on linux"},
 		"host":         {strings.Replace(linuxText, "transport: linux", "transport: linux, host: 192.0.2.1", 1), "router.host: has no effect with transport linux"},
-		"routeros":     {legacy + "qdisc: {access: docsis}\n", "qdisc: has no effect on RouterOS"},
+		"lan":          {strings.Replace(linuxText, "upload: wan}", "upload: wan, lan: br0}", 1), "interfaces.lan: has no effect on linux"},
 		"steering": {
 			strings.Replace(steeringText, "router: {host: 192.168.88.1, user: wanctl, ssh_key: /etc/wanctl/router.key}", "router: {transport: linux}", 1),
 			"router.transport: steering on linux is not built yet",

@@ -335,7 +335,7 @@ func (p *parser) list(k key, path string, n *yaml.Node, v *value, wrong func(str
 			continue
 		}
 		if slices.Contains(v.list, s) {
-			fail(c, "every reflector counts once", "%q is given twice", s)
+			fail(c, "remove one of them", "%q is given twice", s)
 			continue
 		}
 		v.list = append(v.list, s)

@@ -1,6 +1,6 @@
 package config
 
-// Qdisc is how `wanctl qdisc apply` makes a line's CAKE queues.
+// Qdisc is how `wanctl qdisc apply` on Linux, and `wanctl router apply` on RouterOS, make a line's CAKE queues.
 type Qdisc struct {
 	Framing
 	// AckFilter drops superfluous acknowledgements on the upload.
@@ -78,13 +78,7 @@ func accessWords() (words []string) {
 const ackFilterFrom = 10
 
 // qdisc reads the section.
-func (p *parser) qdisc(linux bool) Qdisc {
-	if !linux {
-		if p.has("qdisc") {
-			p.warnf(p.at("qdisc"), "qdisc", "remove it", "has no effect on RouterOS, whose queues you make yourself (docs/routeros.md)")
-		}
-		return Qdisc{}
-	}
+func (p *parser) qdisc() Qdisc {
 	var q Qdisc
 	word := p.text("qdisc.access")
 	for _, a := range accesses {

@@ -37,6 +37,9 @@ var steeringKeys = slices.Concat(
 			path: "allow_legacy_rule", typ: typeBool, def: "false",
 			doc: "Switch a rule of another form, too: one that marks only the first packet breaks connections.",
 		},
+	},
+	classKeys(),
+	[]key{
 		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is the alternate's."),
 		{
 			path: "cake_state_sources.primary", typ: typeText, form: formPath, required: "unless an entry has the primary's name",

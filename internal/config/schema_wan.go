@@ -27,6 +27,10 @@ var wanKeys = slices.Concat(
 				"Needed where the upload queue's parent is another queue or \"global\".", example: "ether1",
 		},
 		{
+			path: "interfaces.lan", typ: typeText, form: formPlain, defWords: "the router's one bridge", off: true,
+			doc: "RouterOS: the interface the download leaves by, for wanctl router plan.", example: "bridge",
+		},
+		{
 			path: "interfaces.download", typ: typeText, form: formIface, required: "for transport linux", off: true,
 			doc: "Linux: the interface whose CAKE shapes the download: an ifb (wanctl qdisc apply makes it where there is none), or " +
 				"the one towards the house.", example: "ifb4wan",
@@ -210,7 +214,7 @@ var wanKeys = slices.Concat(
 
 // qdiscKeys are what `wanctl qdisc` makes CAKE queues from.
 var qdiscKeys = []key{
-	section("qdisc", "Linux: how wanctl qdisc apply makes the CAKE queues. Running controllers change their rates alone.").commentedOut(),
+	section("qdisc", "How wanctl qdisc apply (Linux) and wanctl router apply (RouterOS) make the CAKE queues. Running controllers change their rates alone.").commentedOut(),
 	{
 		path: "qdisc.access", typ: typeWord, def: "none", words: accessWords(), off: true,
 		doc: "How the line frames packets, so that CAKE counts them as the line does. conservative suits every line and costs " +

@@ -39,6 +39,8 @@ type Steering struct {
 	RuleComment string
 	// AllowLegacyRule switches a rule of another form than the safe one.
 	AllowLegacyRule bool
+	// Classes are what may move, in the order of their admission.
+	Classes []Class
 	// PingHost is the reflector of steering's own probes, PingCount the replies whose median counts, 1 to 20.
 	PingHost  string
 	PingCount int
@@ -96,6 +98,7 @@ func (p *parser) steering() *Steering {
 		s.Alternate.PingHost = s.PingHost
 	}
 	p.require("mangle_rule.comment", "measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
+	s.Classes = p.classes()
 	primary, alternate := p.lines(s)
 	p.queues(s, primary, alternate)
 	p.alternate(s)

@@ -23,8 +23,9 @@ type Queues struct {
 type Interfaces struct {
 	// Download and Upload are Linux interfaces (transport linux).
 	Download, Upload string
-	// WAN is the RouterOS interface the line is on; empty: the upload queue's parent.
-	WAN string
+	// WAN is the RouterOS interface the line is on; empty: the upload queue's parent. LAN is the one its download leaves by;
+	// empty: the router's one bridge. `wanctl router plan` alone reads it.
+	WAN, LAN string
 }
 
 // Journal is the flight recorder's place. An empty Dir is none.
@@ -160,7 +161,7 @@ func (p *parser) wan() *WAN {
 		Name:       p.text("wan_name"),
 		Router:     p.router(),
 		Queues:     Queues{Download: p.text("queues.download"), Upload: p.text("queues.upload")},
-		Interfaces: Interfaces{Download: p.text("interfaces.download"), Upload: p.text("interfaces.upload"), WAN: p.text("interfaces.wan")},
+		Interfaces: Interfaces{Download: p.text("interfaces.download"), Upload: p.text("interfaces.upload"), WAN: p.text("interfaces.wan"), LAN: p.text("interfaces.lan")},
 		Enabled:    p.flag(cm + ".enabled"),
 		Policy:     p.text(cm + ".policy"),
 		Profile:    p.text(cm + ".profile"),
@@ -180,7 +181,7 @@ func (p *parser) wan() *WAN {
 	w.Text = p.plain()
 	_ = w.OnExit.UnmarshalText([]byte(p.text(cm + ".on_exit"))) // one of the schema's words
 	p.outlets(w)
-	w.Qdisc = p.qdisc(w.Router.Transport == TransportLinux)
+	w.Qdisc = p.qdisc()
 	p.reflectors(w)
 	steps := w.Policy == "steps"
 	p.control(steps)
@@ -232,7 +233,7 @@ func (p *parser) outlets(w *WAN) {
 			p.errorf(p.at("interfaces.download"), "interfaces.download", "name an ifb of its own, such as ifb4"+clip4(w.Interfaces.Upload),
 				"is the upload's interface, too, and one queue cannot shape both directions")
 		}
-		for _, k := range []string{"queues.download", "queues.upload", "interfaces.wan"} {
+		for _, k := range []string{"queues.download", "queues.upload", "interfaces.wan", "interfaces.lan"} {
 			if p.has(k) {
 				p.warnf(p.at(k), k, "remove it", "has no effect on linux, whose interfaces are named under interfaces")
 			}
