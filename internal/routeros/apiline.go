@@ -81,7 +81,7 @@ func (l *apiLine) carry(ctx context.Context, t task) (reply, *Error) { return si
 func (l *apiLine) listen() {
 	r := bufio.NewReaderSize(l.conn, 4<<10)
 	for {
-		words, size, err := readSentence(r)
+		words, size, err := readSentence(r, maxFirst)
 		if err == nil {
 			err = l.take(words, size)
 		}

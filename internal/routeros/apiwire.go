@@ -18,6 +18,9 @@ const (
 	maxAnswer = 1 << 20
 )
 
+// maxFirst bounds the first word of a reply: "!empty" is the longest.
+const maxFirst = 16
+
 // errWire is a peer that does not speak the binary API as we know it; the connection cannot be used further.
 var errWire = errors.New("the peer does not speak RouterOS's API")
 
@@ -88,8 +91,10 @@ func unexpected(err error) error {
 }
 
 // readSentence reads one sentence and how many bytes its words have; empty ones are passed over. io.EOF means that the stream
-// ended between two. Nothing is allocated on a peer's word alone: a word is refused before it is read when it is too long.
-func readSentence(r *bufio.Reader) (words []string, size int, err error) {
+// ended between two. Nothing is allocated on a peer's word alone: a word is refused before it is read when it is too long,
+// and the first, which says what the sentence is, when it is longer than first bytes: whoever speaks another protocol is
+// found out by its first byte.
+func readSentence(r *bufio.Reader, first uint32) (words []string, size int, err error) {
 	for {
 		n, err := readLength(r)
 		if err != nil {
@@ -109,6 +114,9 @@ func readSentence(r *bufio.Reader) (words []string, size int, err error) {
 		}
 		if n > maxWord || size+int(n) > 2*maxWord || len(words) == maxSentence {
 			return nil, 0, fmt.Errorf("%w: a sentence is longer than %d words or %d bytes, or one word than %d", errWire, maxSentence, 2*maxWord, maxWord)
+		}
+		if len(words) == 0 && n > first {
+			return nil, 0, fmt.Errorf("%w: a sentence begins with a word of %d bytes", errWire, n)
 		}
 		word := make([]byte, n)
 		if _, err := io.ReadFull(r, word); err != nil {

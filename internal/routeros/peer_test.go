@@ -138,7 +138,7 @@ func talkOn(c net.Conn) *talk { return &talk{c, bufio.NewReader(c)} }
 
 // hear reads one sentence; nil is the end. The tag stands last and is taken off.
 func (t *talk) hear() (words []string, tag string) {
-	words, _, err := readSentence(t.r)
+	words, _, err := readSentence(t.r, maxWord)
 	if err != nil {
 		return nil, ""
 	}
