@@ -59,6 +59,8 @@ func (a ask) request() (method, path, body string) {
 	case a.id != "":
 		method, path = "POST", path+"/"+a.verb
 		fields[".id"] = a.id
+	case a.list == nil:
+		return "GET", path, ""
 	default:
 		method, path = "POST", path+"/"+a.verb
 		fields[".proplist"] = a.list
@@ -82,7 +84,7 @@ var sentences = compileAsks(
 	"/queue/tree/print\n=.proplist=.id,name,max-limit,bytes,packets,dropped,queued-bytes,queued-packets,parent\n?name=‹name›\n(?:?name=‹name›\n?#|\n)?",
 	"/queue/tree/set\n=.id=‹id›\n=max-limit=‹rate›\n",
 	"/interface/print\n=.proplist=.id,name,rx-byte,tx-byte\n?name=‹name›\n",
-	"/system/resource/print\n=.proplist=uptime,version\n",
+	"/system/resource/print\n",
 	"/ip/firewall/mangle/print\n=.proplist=.id,comment,dynamic,disabled,invalid,chain,action,connection-state,new-connection-mark,new-routing-mark\n?comment=‹name›\n",
 	"/ip/firewall/mangle/enable\n=.id=‹id›\n",
 	"/ip/firewall/mangle/disable\n=.id=‹id›\n",
@@ -98,7 +100,7 @@ var requests = compileAsks(
 		`".query":["name=‹json›"(?:,"name=‹json›","#|")?]}`,
 	`PATCH /rest/queue/tree/‹id› {"max-limit":"‹rate›"}`,
 	`POST /rest/interface/print {".proplist":[".id","name","rx-byte","tx-byte"],".query":["name=‹json›"]}`,
-	`POST /rest/system/resource/print {".proplist":["uptime","version"]}`,
+	`GET /rest/system/resource `,
 	`POST /rest/ip/firewall/mangle/print {".proplist":[".id","comment","dynamic","disabled","invalid","chain","action","connection-state",`+
 		`"new-connection-mark","new-routing-mark"],".query":["comment=‹json›"]}`,
 	`POST /rest/ip/firewall/mangle/enable {".id":"‹id›"}`,

@@ -78,11 +78,12 @@ func (s site) secure(ctx context.Context, op string) (conn net.Conn, finish func
 	case err != nil:
 		return nil, nil, s.err(Unreachable, op, because(ctx, err), fmt.Sprintf("check address and port, that the router is up, that /ip/service has %s enabled "+
 			"and that its address list and firewall let this host in", s.opt.Transport.service(s.opt.Plain)))
-	case s.opt.Plain && !s.opt.Insecure && !raw.RemoteAddr().(*net.TCPAddr).IP.IsLoopback():
-		finish()
-		_ = raw.Close()
-		return nil, nil, s.err(Unreachable, op, fmt.Errorf("%s is not this machine, and the password would be sent in clear", raw.RemoteAddr()), "use the TLS service")
 	case s.opt.Plain:
+		if err := s.here(raw); err != nil {
+			finish()
+			_ = raw.Close()
+			return nil, nil, s.err(Unreachable, op, err, "use the TLS service")
+		}
 		return raw, finish, nil
 	}
 	check := &certificateCheck{opt: s.opt}
@@ -95,6 +96,15 @@ func (s site) secure(ctx context.Context, op string) (conn net.Conn, finish func
 	return conn, finish, nil
 }
 
+// here refuses a connection without TLS that leaves this machine, whatever the host's name promised.
+func (s site) here(conn net.Conn) error {
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); s.opt.Insecure || ok && a.IP.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%s is not this machine, and the password would be sent in clear", conn.RemoteAddr())
+}
+
+// handshake makes TLS of a connection.
 func (s site) handshake(ctx context.Context, op string, raw net.Conn, check *certificateCheck) (net.Conn, *Error) {
 	conn := tls.Client(raw, check.config())
 	err := conn.HandshakeContext(ctx)

@@ -298,4 +298,3 @@ func TestMenusLateAnswer(t *testing.T) {
 		}
 	}
 }
-

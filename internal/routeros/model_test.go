@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -172,6 +174,9 @@ func (m *model) print(items []row, list string, query []string) (rows []row) {
 			continue
 		}
 		out := row{}
+		if list == "" {
+			out = maps.Clone(r)
+		}
 		for p := range strings.SplitSeq(list, ",") {
 			if v, ok := r[p]; ok {
 				out[p] = v
@@ -184,10 +189,13 @@ func (m *model) print(items []row, list string, query []string) (rows []row) {
 
 // api serves the model's binary API.
 func (m *model) api(c net.Conn) {
-	t := talkOn(c)
-	if !t.login() {
-		return
+	if t := talkOn(c); t.login() {
+		m.apiOn(t)
 	}
+}
+
+// apiOn serves what follows the login.
+func (m *model) apiOn(t *talk) {
 	for {
 		words, tag := t.hear()
 		if words == nil {
@@ -246,6 +254,19 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 		Query []string `json:".query"`
 		Limit string   `json:"max-limit"`
 	}
+	if r.Method == http.MethodGet && len(body) == 0 {
+		r.URL.Path += "/print"
+		rows, bad := m.do(strings.TrimPrefix(r.URL.Path, "/rest"), map[string]string{}, nil)
+		switch {
+		case bad != nil:
+			answer(max(bad.status, 400), map[string]any{"error": bad.status, "message": http.StatusText(bad.status), "detail": bad.text})
+		case len(rows) == 1:
+			answer(200, rows[0])
+		default:
+			answer(200, rows)
+		}
+		return
+	}
 	if err := json.Unmarshal(body, &in); err != nil || r.Header.Get("Content-Type") != "application/json" {
 		answer(400, map[string]any{"error": 400, "message": "Bad Request", "detail": "Failed to parse json"})
 		return
@@ -292,7 +313,7 @@ func web(handle http.HandlerFunc) func(net.Conn) {
 		l := &oneListener{make(chan net.Conn, 1), c.LocalAddr(), make(chan struct{})}
 		l.conn <- c
 		var once sync.Once
-		s := http.Server{Handler: handle, ConnState: func(_ net.Conn, s http.ConnState) {
+		s := http.Server{Handler: handle, ErrorLog: log.New(io.Discard, "", 0), ConnState: func(_ net.Conn, s http.ConnState) {
 			if s == http.StateClosed || s == http.StateHijacked {
 				once.Do(func() { close(l.done) })
 			}

@@ -271,13 +271,18 @@ func (l *restLine) send(ctx context.Context, op, method, path, body string) (ans
 
 // request builds the head. The path stands as it is: RouterOS does not understand an escaped star.
 func (l *restLine) request(method, path, body string) *http.Request {
-	return &http.Request{
+	r := &http.Request{
 		Method: method, URL: &url.URL{Path: path, RawPath: path}, Host: l.addr, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
-			"Authorization": {l.proof}, "Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"wanctl"},
+			"Authorization": {l.proof}, "Accept": {"application/json"}, "User-Agent": {"wanctl"},
 		},
-		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+		Body: http.NoBody,
 	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	}
+	return r
 }
 
 // broken says how a session ended under a request.

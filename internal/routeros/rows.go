@@ -36,7 +36,8 @@ func named(menu string, list []string, names ...string) ask {
 	return a
 }
 
-var askUptime = ask{menu: resourceMenu, verb: "print", list: []string{"uptime", "version"}}
+// askUptime asks for all there is of the router itself: the menu has one item, and its print takes no list of properties.
+var askUptime = ask{menu: resourceMenu, verb: "print"}
 
 // firstAsk is the command a task begins with.
 func firstAsk(t task) ask {
