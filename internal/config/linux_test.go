@@ -87,7 +87,6 @@ func TestLinuxFindings(t *testing.T) {
 			strings.Replace(steeringText, "router: {host: 192.168.88.1, user: wanctl, ssh_key: /etc/wanctl/router.key}", "router: {transport: linux}", 1),
 			"router.transport: steering on linux is not built yet",
 		},
-		"rest": {strings.Replace(legacy, "user: wanctl", "user: wanctl, transport: rest", 1), `"rest" is not built yet, this version speaks ssh and linux only (write ssh or linux)`},
 	} {
 		_, ds := Parse("line.yaml", strings.NewReader(c.text), Options{})
 		if !strings.Contains(ds.String(), c.want) {

@@ -191,7 +191,7 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.user", typ: typeText, form: formPlain, required: "unless transport is linux",
-		doc: "User on the router; a dedicated one with the policies read, write and ssh is best.", example: "wanctl",
+		doc: "User on the router; a dedicated one is best, with the policies read, write and ssh, or api, or api and rest-api.", example: "wanctl",
 	},
 	{
 		path: "router.ssh_key", typ: typeText, form: formPath, required: "for ssh without a password",
@@ -203,30 +203,36 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.transport", typ: typeWord, def: "ssh", words: []string{"ssh", "rest", "api", "auto", "linux"},
-		doc: "The door to the queues: ssh to a MikroTik router, or linux, the CAKE queues of this host itself (a line's file alone). " +
-			"rest, api and auto are refused yet.",
+		doc: "The door to the queues: the command line (ssh), REST over HTTPS (rest) or the binary API over TLS (api) of a MikroTik router; " +
+			"auto, the first of api, rest and ssh that opens; or linux, the CAKE queues of this host itself (a line's file alone).",
 	},
 	{
-		path: "router.port", typ: typeInteger, min: 1, max: 65535, defWords: "by transport: 22 for ssh", off: true,
-		doc: "TCP port of the router's service.", example: "22",
+		path: "router.port", typ: typeInteger, min: 1, max: 65535, defWords: "by transport: 22 ssh, 443 rest, 8729 api", off: true,
+		doc: "TCP port of the router's service. 80 (rest) and 8728 (api) are the services without TLS, see insecure; every other port is taken for one " +
+			"with TLS. Not with auto.",
+		example: "22",
 	},
 	{
-		path: "router.password", typ: typeSecret, defWords: "none", off: true,
-		doc: "Password, if no key is used: from the environment (${NAME}) or from the first line of a file (file:/path). " +
+		path: "router.password", typ: typeSecret, defWords: "none; required for rest and api", off: true,
+		doc: "Password, for ssh if no key is used: from the environment (${NAME}) or from the first line of a file (file:/path). " +
 			"The value itself works too, with a warning.",
 		example: `"${ROUTER_PASSWORD}"`,
 	},
 	{
 		path: "router.verify_ssl", typ: typeBool, def: "true",
-		doc: "Verify the router's TLS certificate (rest, api). No effect on ssh, which always verifies the host key.",
+		doc: "Verify the router's TLS certificate by this host's authorities, where it is not pinned (rest, api). false needs insecure. " +
+			"No effect on ssh, which always verifies the host key.",
 	},
 	{
 		path: "router.tls_pin", typ: typeText, form: formPlain, defWords: "none", off: true,
-		doc: "SHA-256 of the router's TLS public key (rest, api).", example: `"sha256//…"`,
+		doc: "SHA-256 of the router's certificate (rest, api), in hexadecimal or base64. It alone decides: name, dates and authority are " +
+			"not looked at. A changed certificate stops all writing.",
+		example: `"sha256:…"`,
 	},
 	{
 		path: "router.insecure", typ: typeBool, def: "false",
-		doc: "Allow rest and api without TLS. No effect on ssh.",
+		doc: "Allow what sends the password to whoever answers: rest and api without TLS (port 80, 8728) to another host than this one, and " +
+			"verify_ssl: false without a pin. No effect on ssh.",
 	},
 	was("router.type", "only RouterOS is spoken, and transport says how"),
 }

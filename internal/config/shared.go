@@ -8,17 +8,22 @@ import (
 	"time"
 )
 
-// The transports that pass validation in this version.
+// The transports.
 const (
-	// TransportSSH is a MikroTik router's command line.
-	TransportSSH = "ssh"
+	// TransportSSH is a MikroTik router's command line, TransportREST and TransportAPI its other two doors, and TransportAuto
+	// the best of these that opens.
+	TransportSSH  = "ssh"
+	TransportREST = "rest"
+	TransportAPI  = "api"
+	TransportAuto = "auto"
 	// TransportLinux is this host's own kernel; it is a line's alone, not steering's.
 	TransportLinux = "linux"
 )
 
 // Router is how a router is reached.
 type Router struct {
-	// Host is a name or an address without brackets; Port is the transport's own unless given. Both are empty on linux.
+	// Host is a name or an address without brackets; Port is the transport's own unless given, and 0 under auto. Both
+	// are empty on linux.
 	Host string
 	Port int
 	User string
@@ -30,9 +35,11 @@ type Router struct {
 	Transport string
 	// Password is not set when a key is used alone.
 	Password Secret
-	// VerifySSL, TLSPin and Insecure are for transports over TLS.
+	// VerifySSL is false where any certificate is taken that is not pinned; TLSPin is the SHA-256 of the pinned one, zero for
+	// none; Plain is rest or api without TLS. Insecure allows what sends the password to whoever answers.
 	VerifySSL bool
-	TLSPin    string
+	TLSPin    [32]byte
+	Plain     bool
 	Insecure  bool
 }
 
@@ -58,75 +65,6 @@ type Timeouts struct {
 // Logging names files; an empty Main is standard error, an empty Debug nothing.
 type Logging struct {
 	Main, Debug string
-}
-
-const sshPort = 22
-
-// router reads and judges the router section.
-func (p *parser) router() Router {
-	r := Router{
-		Host: p.text("router.host"), Port: int(p.num("router.port")), User: p.text("router.user"),
-		KeyFile: p.text("router.ssh_key"), KnownHosts: p.text("router.known_hosts"),
-		Transport: p.text("router.transport"), Password: p.values["router.password"].secret,
-		VerifySSL: p.flag("router.verify_ssl"), TLSPin: p.text("router.tls_pin"), Insecure: p.flag("router.insecure"),
-	}
-	if a, err := netip.ParseAddr(trimBrackets(r.Host)); err == nil {
-		r.Host = a.String()
-	}
-	switch r.Transport {
-	case TransportSSH:
-		p.require("router.host", "router.user")
-	case TransportLinux:
-		return p.thisHost(r)
-	default:
-		p.require("router.host", "router.user")
-		hint, speaks := "write ssh or linux", "ssh and linux"
-		if p.kind == kindSteering {
-			hint, speaks = "write ssh", "ssh"
-		}
-		p.errorf(p.at("router.transport"), "router.transport", hint, "%q is not built yet, this version speaks %s only", r.Transport, speaks)
-		return r
-	}
-	if !p.has("router.ssh_key") && !p.has("router.password") && !p.lost("router.host") {
-		p.errorf(p.at("router"), "router.ssh_key", "or give router.password", "is required for ssh without a password")
-	}
-	if r.Port == 0 {
-		r.Port = sshPort
-	}
-	for _, port := range []int{80, 443, 8728, 8729} {
-		if r.Port == port {
-			p.warnf(p.at("router.port"), "router.port", "remove the key",
-				"%d is the port of another service of the router, ssh usually has %d", port, sshPort)
-		}
-	}
-	if r.Insecure {
-		p.warnf(p.at("router.insecure"), "router.insecure", "remove it", "has no effect on ssh, which always verifies the host key")
-	}
-	return r
-}
-
-// thisHost judges the router section of a line that this host shapes itself.
-func (p *parser) thisHost(r Router) Router {
-	if p.kind == kindSteering {
-		p.errorf(p.at("router.transport"), "router.transport", "write ssh, or leave steering to the host's own routing for now",
-			"steering on linux is not built yet: this version shapes there (WAN files), and steers on RouterOS only")
-		return r
-	}
-	for _, k := range []string{
-		"router.host", "router.port", "router.user", "router.ssh_key", "router.known_hosts", "router.password", "router.tls_pin", "router.insecure",
-	} {
-		if p.has(k) {
-			p.warnf(p.at(k), k, "remove it", "has no effect with transport linux, which shapes on this host")
-		}
-	}
-	return Router{Transport: r.Transport}
-}
-
-func trimBrackets(s string) string {
-	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
-		return s[1 : len(s)-1]
-	}
-	return s
 }
 
 // probe reads the three keys below a section.

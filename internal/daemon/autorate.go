@@ -144,7 +144,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	case saved.BootID != a.boot: // its instants are of another clock
 		saved.Controller = saved.Controller.Rebase(now)
 	}
-	if a.router, err = a.Hands.shaper(a.cfg, a.Clock); err != nil {
+	if a.router, err = a.Hands.shaper(a.cfg, a.Clock, a.log); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = a.router.Close() })
@@ -487,7 +487,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		}
 	}
 	if routerDiffers(a.cfg, cfg) {
-		if router, err = a.Hands.shaper(cfg, a.Clock); err != nil {
+		if router, err = a.Hands.shaper(cfg, a.Clock, a.log); err != nil {
 			return err
 		}
 	}

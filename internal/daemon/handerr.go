@@ -37,7 +37,7 @@ func classifyRouter(err error, e *routeros.Error) (actuate.ErrClass, bool) {
 		return actuate.Transient, false
 	}
 	switch e.Kind {
-	case routeros.Auth, routeros.HostKey:
+	case routeros.Auth, routeros.HostKey, routeros.Certificate:
 		return actuate.Fatal, false
 	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax:
 		return actuate.Misconfigured, e.Sent
@@ -89,7 +89,7 @@ func kindOf(err error) string {
 	return ""
 }
 
-// answered says that the router's command line was there and only the one thing asked of it failed.
+// answered says that the router was there and only the one thing asked of it failed.
 func answered(err error) bool {
 	var router *routeros.Error
 	var kernel *cake.Error
@@ -102,7 +102,7 @@ func answered(err error) bool {
 	switch router.Kind {
 	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax, routeros.Mismatch, routeros.Reply:
 		return true
-	case routeros.Unreachable, routeros.Auth, routeros.HostKey, routeros.Timeout, routeros.Lost:
+	case routeros.Unreachable, routeros.Auth, routeros.HostKey, routeros.Certificate, routeros.Timeout, routeros.Lost:
 	}
 	return false
 }

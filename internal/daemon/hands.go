@@ -47,16 +47,18 @@ func (h Hands) probe(o probe.Options) (Pinger, error) {
 	return p, nil
 }
 
-func (h Hands) shaper(c *config.WAN, clock Clock) (Shaper, error) {
+func (h Hands) shaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	if h.Shaper != nil {
 		return h.Shaper(c, clock)
 	}
-	return DialShaper(c, clock)
+	return dialShaper(c, clock, log)
 }
 
 // DialShaper returns the hand on a configuration's queues: a router's, which connects with its first command, or this
 // host's own.
-func DialShaper(c *config.WAN, clock Clock) (Shaper, error) {
+func DialShaper(c *config.WAN, clock Clock) (Shaper, error) { return dialShaper(c, clock, nil) }
+
+func dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	if onLinux(c) {
 		l, err := cake.OpenLine(lineOptions(c, clock))
 		if err != nil {
@@ -64,23 +66,25 @@ func DialShaper(c *config.WAN, clock Clock) (Shaper, error) {
 		}
 		return l, nil
 	}
-	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock))
+	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock, log))
 	if err != nil {
 		return nil, err
 	}
 	return rosShaper{cl, routeros.Queues{Down: c.Queues.Download, Up: c.Queues.Upload, WAN: c.Interfaces.WAN}}, nil
 }
 
-func (h Hands) steering(c *config.Steering, clock Clock) (Switch, error) {
+func (h Hands) steering(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if h.Switch != nil {
 		return h.Switch(c, clock)
 	}
-	return DialSwitch(c, clock)
+	return dialSwitch(c, clock, log)
 }
 
 // DialSwitch returns steering's hand. It connects with its first command.
-func DialSwitch(c *config.Steering, clock Clock) (Switch, error) {
-	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock))
+func DialSwitch(c *config.Steering, clock Clock) (Switch, error) { return dialSwitch(c, clock, nil) }
+
+func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
+	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock, log))
 	if err != nil {
 		return nil, err
 	}

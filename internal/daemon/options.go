@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// sshBurst is how many raises per second SSH bears.
-	sshBurst = 2
+	// sshBurst is how many raises per second SSH bears, menuBurst REST and the binary API.
+	sshBurst  = 2
+	menuBurst = 5
 	// flashBudget is the target for writes per day, because RouterOS saves each to flash.
 	flashBudget = 5000
 	// netlinkBurst is how many raises per second the kernel bears. Nothing wears, so there is no budget per day.
@@ -37,11 +38,19 @@ const (
 // onLinux says that this host itself shapes the line.
 func onLinux(c *config.WAN) bool { return c.Router.Transport == config.TransportLinux }
 
+// burstOf is how many raises per second the way to a router bears. Auto may end at SSH.
+func burstOf(r config.Router) int {
+	if r.Transport == config.TransportREST || r.Transport == config.TransportAPI {
+		return menuBurst
+	}
+	return sshBurst
+}
+
 // actuateOptions are the limits of the way to a line's queues.
 func actuateOptions(c *config.WAN, dryRun bool) actuate.Config {
 	a := actuate.Config{
 		Ceiling: link.Rates{Down: c.Shaper.Down.Ceiling, Up: c.Shaper.Up.Ceiling},
-		Burst:   sshBurst, Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
+		Burst:   burstOf(c.Router), Daily: flashBudget, Reads: true, DryRun: dryRun || !c.Enabled,
 	}
 	if c.Tracking != nil {
 		a.Ceiling = c.Tracking.Max
@@ -122,10 +131,19 @@ func SteeringID(c *config.Steering) string {
 	return c.Name + "_steering"
 }
 
-func clientOptions(r config.Router, t config.Timeouts, clock Clock) routeros.Options {
+// transports are the doors, as configurations spell them.
+var transports = map[string]routeros.Transport{
+	config.TransportSSH: routeros.SSH, config.TransportREST: routeros.REST, config.TransportAPI: routeros.API, config.TransportAuto: routeros.Auto,
+}
+
+func clientOptions(r config.Router, t config.Timeouts, clock Clock, log *Log) routeros.Options {
 	o := routeros.Options{
-		Host: r.Host, Port: r.Port, User: r.User, KeyFile: r.KeyFile, KnownHosts: r.KnownHosts,
+		Transport: transports[r.Transport], Host: r.Host, Port: r.Port, User: r.User, KeyFile: r.KeyFile, KnownHosts: r.KnownHosts,
+		Pin: r.TLSPin, Unverified: !r.VerifySSL, Plain: r.Plain, Insecure: r.Insecure,
 		Timeout: t.Router, Now: clock.Now,
+	}
+	if log != nil {
+		o.Log = noter(log)
 	}
 	if r.Password.IsSet() {
 		o.Password = r.Password.Resolve

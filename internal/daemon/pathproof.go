@@ -94,7 +94,7 @@ func (a *Autorate) lookAtPath(ctx context.Context, cfg *config.WAN, facts health
 		return fmt.Sprintf("That the router sends the probes of %s out through their WAN is not proved: %v; pull the other line and see "+
 			"that the measuring goes on.", facts.Source, err)
 	}
-	router, err := a.Hands.shaper(cfg, a.Clock)
+	router, err := a.Hands.shaper(cfg, a.Clock, nil)
 	if err != nil {
 		return v, cannot(err)
 	}

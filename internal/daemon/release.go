@@ -66,7 +66,7 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 	if !c.Enabled {
 		return c.Name + ": continuous_monitoring.enabled is false: nothing was written", nil
 	}
-	router, err := r.Hands.shaper(c, r.Clock)
+	router, err := r.Hands.shaper(c, r.Clock, nil)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", c.Name, err)
 	}
@@ -99,7 +99,7 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 }
 
 func (r Releaser) steering(c *config.Steering) (string, error) {
-	router, err := r.Hands.steering(c, r.Clock)
+	router, err := r.Hands.steering(c, r.Clock, nil)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}

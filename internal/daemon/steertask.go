@@ -89,7 +89,7 @@ func (s *Steer) openRouter() (undo undoList, err error) {
 	if noteErr != nil {
 		s.log.Warn(noteErr.Error())
 	}
-	if s.router, err = s.Hands.steering(s.cfg, s.Clock); err != nil {
+	if s.router, err = s.Hands.steering(s.cfg, s.Clock, s.log); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = s.router.Close() })
@@ -381,7 +381,7 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		}
 	}()
 	if steerRouterDiffers(s.cfg, cfg) {
-		if router, err = s.Hands.steering(cfg, s.Clock); err != nil {
+		if router, err = s.Hands.steering(cfg, s.Clock, s.log); err != nil {
 			return err
 		}
 	}

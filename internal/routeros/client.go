@@ -1,8 +1,9 @@
 // Package routeros is the hand on a MikroTik router: it sets and reads the rates of two queues, and switches and reads one
-// mangle rule, over one persistent SSH connection.
+// mangle rule, over one persistent connection: the SSH command line, the binary API, or REST.
 //
-// Each command is one line on an exec channel of its own, one at a time. A line that is none of a few known shapes is
-// never sent. The client tries each command once and keeps no schedule: when to try again is its caller's decision.
+// What is meant is the same through every door; how it is said is the door's. One command runs at a time, and nothing
+// leaves that is not of a few known shapes. The client tries each call once and keeps no schedule: when to try again is
+// its caller's decision.
 package routeros
 
 import (
@@ -10,45 +11,21 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-	"unicode"
 
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
 
-// DefaultTimeout bounds one call where [Options] are silent.
-const DefaultTimeout = 15 * time.Second
-
-// Options say which router, and how to log in.
-type Options struct {
-	// Host is a name or an address; Port 0 means 22.
-	Host string
-	Port int
-	User string
-	// KeyFile is a private key without a passphrase; Password is asked at each login, after the host key was
-	// verified. At least one of them is needed; the key is tried first.
-	KeyFile  string
-	Password func() (string, error)
-	// KnownHosts is the file that records the router's host key; empty: the user's ~/.ssh/known_hosts.
-	KnownHosts string
-	// Timeout bounds each call as a whole: waiting for its turn, connecting, logging in and the command. 0 means [DefaultTimeout].
-	Timeout time.Duration
-	// Now stamps the reports; nil leaves their At zero.
-	Now func() unit.Time
-}
-
 // Client is one router. It connects on its first command and keeps the connection; after any failure of the
 // connection the next command makes a new one. It may be used from several goroutines, whose commands take turns.
 type Client struct {
 	opt  Options
-	addr string
+	door door
 	// turn holds a token while a command runs; last is its holder's.
 	turn chan struct{}
 	// last are the rates last read back, by queue, to know a decrease from an increase.
@@ -59,45 +36,26 @@ type Client struct {
 	logins atomic.Uint64
 
 	mu   sync.Mutex
-	conn *conn // nil while there is none
+	line line // nil while there is none
 }
-
-// errClosed is what every call gets after Close.
-var errClosed = errors.New("the client is closed")
 
 // New checks the options, the key file included, and returns a client that has not connected yet.
 func New(o Options) (*Client, error) {
-	if o.Port == 0 {
-		o.Port = 22
+	if err := o.fill(); err != nil {
+		return nil, err
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
+	c := &Client{opt: o, turn: make(chan struct{}, 1), last: map[string]unit.Rate{}}
+	switch o.Transport {
+	case SSH:
+		c.door = sshDoor{siteOf(o, o.Port)}
+	case API:
+		c.door = apiDoor{siteOf(o, o.Port)}
+	case REST:
+		c.door = restDoor{siteOf(o, o.Port)}
+	case Auto:
+		c.door = newAutoDoor(o)
 	}
-	odd := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
-	switch {
-	case o.Host == "" || strings.ContainsFunc(o.Host, odd):
-		return nil, fmt.Errorf("router host %q is empty or holds white space", o.Host)
-	case o.Port < 1 || o.Port > 65535:
-		return nil, fmt.Errorf("router port %d is outside 1 to 65535", o.Port)
-	case o.User == "" || strings.ContainsFunc(o.User, odd):
-		return nil, fmt.Errorf("router user %q is empty or holds white space", o.User)
-	case o.Timeout < 0:
-		return nil, fmt.Errorf("router timeout %v is negative", o.Timeout)
-	case o.KeyFile == "" && o.Password == nil:
-		return nil, fmt.Errorf("no way to log in to router %s: it needs a private key or a password", o.Host)
-	}
-	if o.KnownHosts == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, fmt.Errorf("router %s: no known_hosts file is named and there is no home directory: %w", o.Host, err)
-		}
-		o.KnownHosts = filepath.Join(home, ".ssh", "known_hosts")
-	}
-	c := &Client{
-		opt: o, addr: net.JoinHostPort(o.Host, strconv.Itoa(o.Port)),
-		turn: make(chan struct{}, 1), last: map[string]unit.Rate{},
-	}
-	if o.KeyFile != "" {
+	if o.KeyFile != "" && (o.Transport == SSH || o.Transport == Auto) {
 		if _, hint, err := loadKey(o.KeyFile); err != nil {
 			return nil, c.err(Auth, "prepare login", err, hint)
 		}
@@ -106,8 +64,12 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// String returns user@host:port.
-func (c *Client) String() string { return c.opt.User + "@" + c.addr }
+func siteOf(o Options, port int) site {
+	return site{opt: o, addr: net.JoinHostPort(o.Host, strconv.Itoa(port))}
+}
+
+// String returns user@host:port; user@host while Auto has chosen no door.
+func (c *Client) String() string { return c.door.String() }
 
 // Logins counts the connections made so far: a growing number means that the router, or the way to it, drops them.
 func (c *Client) Logins() uint64 { return c.logins.Load() }
@@ -116,7 +78,7 @@ func (c *Client) Logins() uint64 { return c.logins.Load() }
 func (c *Client) Connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.conn != nil && c.conn.alive()
+	return c.line != nil && c.line.alive()
 }
 
 // Close ends the connection and whatever runs on it. Later calls fail.
@@ -130,9 +92,9 @@ func (c *Client) Close() error {
 func (c *Client) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil {
-		c.conn.close()
-		c.conn = nil
+	if c.line != nil {
+		c.line.close()
+		c.line = nil
 	}
 }
 
@@ -153,8 +115,96 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 	}
 }
 
+// do runs one call: take the turn, check, connect where needed, carry, judge. A task that would set rates over a
+// connection made in place of a lost one only reads; unwritten says so.
+func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Error, unwritten bool) *Error) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	if c.ctx.Err() != nil {
+		return c.err(Unreachable, t.op, errClosed, "")
+	}
+	select {
+	case <-ctx.Done():
+		return c.ended(ctx, t.op)
+	case c.turn <- struct{}{}:
+	}
+	defer func() { <-c.turn }()
+	if ctx.Err() != nil {
+		return c.ended(ctx, t.op)
+	}
+	if err := t.check(); err != nil {
+		return c.err(Syntax, t.op, err, "correct the name or value in the configuration; nothing was sent")
+	}
+	t.order = c.order(t.queues, t.want)
+	said, err := c.door.say(t)
+	if err != nil {
+		e := c.err(Syntax, t.op, err, "this is a fault of wanctl's: please report it")
+		e.Command = said
+		return e
+	}
+	l, again, failed := c.connection(ctx, t.op)
+	if failed != nil {
+		failed.Command = said
+		return failed
+	}
+	unwritten := again && t.writes()
+	if unwritten {
+		t.want = nil
+	}
+	r, failed := l.carry(ctx, t)
+	if !l.alive() {
+		c.drop()
+	}
+	if failed == nil {
+		failed = c.matches(t, r.found)
+	}
+	if failed = judge(r, failed, unwritten); failed != nil {
+		if failed.Command == "" {
+			failed.Command, failed.Sent = said, true
+		}
+		return failed
+	}
+	return nil
+}
+
+// ended is the error of a call whose time or whose client ended before it began.
+func (c *Client) ended(ctx context.Context, op string) *Error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, errClosed) {
+		return c.err(Unreachable, op, cause, "")
+	}
+	return c.err(Timeout, op, fmt.Errorf("not sent: %w", cause), "an earlier command still runs, or the caller gave up")
+}
+
+// connection returns the kept connection or makes one; again says that it was made in place of an earlier one.
+func (c *Client) connection(ctx context.Context, op string) (l line, again bool, failed *Error) {
+	c.mu.Lock()
+	l = c.line
+	c.mu.Unlock()
+	if l != nil && l.alive() {
+		return l, false, nil
+	}
+	c.drop()
+	l, failed = c.door.enter(ctx, op)
+	if failed != nil {
+		if c.ctx.Err() != nil { // whatever it looked like, Close ended it
+			failed = c.err(Unreachable, op, errClosed, "")
+		}
+		return nil, false, failed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil { // closed meanwhile: Close saw no connection to end
+		l.close()
+		return nil, false, c.err(Unreachable, op, errClosed, "")
+	}
+	c.line = l
+	return l, c.logins.Add(1) > 1, nil
+}
+
 // Exchange sets the rates that are not zero, decreases first, and reads both queues, the WAN interface and the
-// router's uptime back, all in one round trip. A nil want only reads; a zero rate leaves that direction as it is.
+// router's uptime back, in one turn: over SSH in one round trip, over API and REST in a few. A nil want only reads; a
+// zero rate leaves that direction as it is.
 //
 // The report's rates are the router's own: a direction is confirmed when the error is nil. When only one of the two
 // queues could be read, the error's Read field says which part of the report stands all the same. A WAN interface that
@@ -163,20 +213,13 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 // A write whose connection had to be made anew is not sent: somebody may have changed the queues while it was gone, and
 // that must not be overwritten unseen. The report is then a reading and says Unwritten.
 func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link.Report, error) {
-	op := "read queues"
-	if want != nil && *want != (link.Rates{}) {
-		op = "set rates"
+	t := task{purpose: bothQueues, op: "read queues", queues: q, want: want}
+	if t.writes() {
+		t.op = "set rates"
 	}
 	var report link.Report
-	build := func() (string, error) { return exchangeLine(q, want, c.order(q, want)) }
-	anew := func() (string, error) {
-		report.Unwritten = want != nil && *want != (link.Rates{})
-		want = nil
-		return build()
-	}
-	err := c.command(ctx, op, build, anew, func(a answer) *Error {
-		r, err := c.read(op, a, queueThing, q.Down, q.Up)
-		report.At = a.at
+	err := c.do(ctx, t, func(r reply, err *Error, unwritten bool) *Error {
+		report.At, report.Unwritten = r.at, unwritten
 		for d := link.Down; d <= link.Up; d++ {
 			if read := r.queues.Get(d); read != nil {
 				report.Set(d, *read)
@@ -190,10 +233,10 @@ func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link
 			report.HasWAN, report.WANRx, report.WANTx = true, r.wan[0], r.wan[1]
 		}
 		if err == nil && (r.queues.Down == nil || r.queues.Up == nil || r.uptime == nil) {
-			err = c.err(Reply, op, errors.New("the answer is not complete"), hintFor(Reply, c.opt.User))
+			err = c.incomplete(t.op)
 		}
-		if err == nil && want != nil {
-			err = c.compare(op, q, *want, report)
+		if err == nil && want != nil && !unwritten {
+			err = c.compare(t.op, q, *want, report)
 		}
 		if err != nil {
 			err.Read = link.Pair[bool]{Down: r.queues.Down != nil, Up: r.queues.Up != nil}
@@ -203,12 +246,8 @@ func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link
 	return report, err
 }
 
-// name returns the queue of a direction.
-func (q Queues) name(d link.Direction) string {
-	if d == link.Up {
-		return q.Up
-	}
-	return q.Down
+func (c *Client) incomplete(op string) *Error {
+	return c.err(Reply, op, errors.New("the answer is not complete"), hintFor(Reply, c.opt))
 }
 
 // order puts the direction whose rate falls before the other: download first where both or neither do, or where the
@@ -244,12 +283,11 @@ func (c *Client) compare(op string, q Queues, want link.Rates, report link.Repor
 
 // Queue reads one queue by its exact name.
 func (c *Client) Queue(ctx context.Context, name string) (link.Queue, error) {
-	const op = "read queue"
+	t := task{purpose: oneQueue, op: "read queue", queue: name}
 	var queue link.Queue
-	err := c.command(ctx, op, func() (string, error) { return queueLine(name) }, nil, func(a answer) *Error {
-		r, err := c.read(op, a, queueThing, name)
+	err := c.do(ctx, t, func(r reply, err *Error, _ bool) *Error {
 		if err == nil && r.queues.Down == nil {
-			err = c.err(Reply, op, errors.New("the answer is not complete"), hintFor(Reply, c.opt.User))
+			err = c.incomplete(t.op)
 		}
 		if err == nil {
 			queue = *r.queues.Down
@@ -276,8 +314,8 @@ func (c *Client) SetRule(ctx context.Context, comment string, enabled bool) (Rul
 
 func (c *Client) rule(ctx context.Context, op, comment, verb string, want *bool) (Rule, error) {
 	var rule Rule
-	err := c.command(ctx, op, func() (string, error) { return ruleLine(comment, verb) }, nil, func(a answer) *Error {
-		r, err := c.read(op, a, ruleThing, comment)
+	t := task{purpose: oneRule, op: op, comment: comment, verb: verb}
+	err := c.do(ctx, t, func(r reply, err *Error, _ bool) *Error {
 		if r.rule != nil {
 			rule = *r.rule
 			rule.Comment = comment
@@ -286,7 +324,7 @@ func (c *Client) rule(ctx context.Context, op, comment, verb string, want *bool)
 		case err != nil:
 			return err
 		case r.rule == nil:
-			return c.err(Reply, op, errors.New("the answer is not complete"), hintFor(Reply, c.opt.User))
+			return c.incomplete(op)
 		case want != nil && *want != rule.Enabled:
 			return c.err(Mismatch, op, fmt.Errorf("the rule %q reads back as enabled=%t", comment, rule.Enabled),
 				"look for another writer of the rule: /system/history/print")
@@ -294,4 +332,27 @@ func (c *Client) rule(ctx context.Context, op, comment, verb string, want *bool)
 		return nil
 	})
 	return rule, err
+}
+
+// Path reads what the router's connection tracking has of ICMP connections from an IPv4 address. It may take long where
+// there are many connections, so it is not for a connection that a cut may have to use meanwhile.
+func (c *Client) Path(ctx context.Context, source netip.Addr) (Path, error) {
+	var path Path
+	err := c.do(ctx, task{purpose: echoPath, op: "read connection tracking", source: source}, func(r reply, err *Error, _ bool) *Error {
+		path = r.path
+		return err
+	})
+	return path, err
+}
+
+// Fingerprint connects without logging in and returns what the router shows to be known by, whether it is recorded or
+// not: its host key, "ssh-ed25519 SHA256:…", or its certificate, "sha256:…" as router.tls_pin takes it.
+func (c *Client) Fingerprint(ctx context.Context) (string, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	seen, failed := c.door.fingerprint(ctx)
+	if failed != nil {
+		return "", failed
+	}
+	return seen, nil
 }

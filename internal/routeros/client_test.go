@@ -410,7 +410,7 @@ func TestKeptConnectionThatEnded(t *testing.T) {
 	if _, err := c.Exchange(t.Context(), att, nil); err != nil {
 		t.Fatal(err)
 	}
-	gone := c.conn.gone
+	gone := c.line.ended()
 	s.cut()
 	<-gone
 	if c.Connected() {
@@ -429,7 +429,7 @@ func TestAReplacedConnectionReadsFirst(t *testing.T) {
 		t.Fatalf("the first connection's write: %+v, %v", r, err)
 	}
 	for range 2 {
-		gone := c.conn.gone
+		gone := c.line.ended()
 		s.cut()
 		<-gone
 		before := len(s.sent())
@@ -445,7 +445,7 @@ func TestAReplacedConnectionReadsFirst(t *testing.T) {
 			t.Errorf("it sent %q", lines)
 		}
 	}
-	gone := c.conn.gone
+	gone := c.line.ended()
 	s.cut()
 	<-gone
 	if r, err := c.Exchange(t.Context(), att, nil); err != nil || r.Unwritten {
@@ -540,11 +540,19 @@ func TestErrorSaysAll(t *testing.T) {
 
 func TestGuardStopsAnUnknownShape(t *testing.T) {
 	s, c := scripted(t, say("", 0))
-	err := c.command(t.Context(), "reset", func() (string, error) { return "/system/reset-configuration", nil }, nil, nil)
-	if e := failure(t, err, Syntax, "not sent"); e.Sent || e.Command == "" {
-		t.Errorf("%#v", e)
+	if err := c.warm(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	if len(s.sent()) != 0 || s.logins.Load() != 0 {
+	for _, p := range []task{{purpose: 99}, {purpose: oneQueue, queue: "q\n/system/reboot"}} {
+		_, e := c.line.carry(t.Context(), p)
+		if e == nil || e.Kind != Syntax || e.Sent {
+			t.Errorf("%#v", e)
+		}
+		if err := c.do(t.Context(), p, nil); err == nil {
+			t.Error("carried out")
+		}
+	}
+	if len(s.sent()) != 0 {
 		t.Error("something was sent")
 	}
 }

@@ -5,12 +5,27 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"wanctl/internal/link"
-	"wanctl/internal/unit"
 )
+
+// sayLine builds the one line of a task and passes it by the guard.
+func sayLine(t task) (said string, err error) {
+	switch t.purpose {
+	case bothQueues:
+		said, err = exchangeLine(t.queues, t.want, t.order)
+	case oneQueue:
+		said, err = queueLine(t.queue)
+	case oneRule:
+		said, err = ruleLine(t.comment, t.verb)
+	case echoPath:
+		said, err = pathLine(t.source)
+	}
+	if err != nil {
+		return "", err
+	}
+	return said, guard(said)
+}
 
 // Every answer we read is printed by our own :put, one line each, as mark|field|…|. with a final full stop, so that
 // an answer that was cut anywhere is noticed. RouterOS stops a line at its first run-time error and prints the error's text.
@@ -18,28 +33,6 @@ const (
 	mark = "wanctl|"
 	stop = "|."
 )
-
-// maxName bounds the names and comments we look for, in bytes.
-const maxName = 255
-
-// checkName refuses names that RouterOS could not carry in one line: empty, too long, not UTF-8, or with control
-// or line-breaking characters.
-func checkName(what, s string) error {
-	switch {
-	case s == "":
-		return fmt.Errorf("the %s is empty", what)
-	case len(s) > maxName:
-		return fmt.Errorf("the %s is %d bytes long (at most %d)", what, len(s), maxName)
-	case !utf8.ValidString(s):
-		return fmt.Errorf("the %s %q is not UTF-8", what, clip(s))
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return fmt.Errorf("the %s %q holds the control character %U", what, clip(s), r)
-		}
-	}
-	return nil
-}
 
 // quote writes a checked name as a RouterOS string. Inside double quotes exactly three characters mean something:
 // the backslash, the quote and the dollar.
@@ -82,13 +75,6 @@ func get(menu, variable, property string) string {
 
 func length(variable string) string { return "[:len $" + variable + "]" }
 
-const (
-	treeMenu      = "/queue/tree"
-	interfaceMenu = "/interface"
-	mangleMenu    = "/ip/firewall/mangle"
-	resourceMenu  = "/system/resource"
-)
-
 // variables name the two queues in a script.
 var variables = link.Pair[string]{Down: "d", Up: "u"}
 
@@ -102,31 +88,9 @@ func putQueue(d link.Direction) string {
 	return put("queue|"+d.String(), fields...)
 }
 
-// Queues names the queues of one line as the router's configuration has them.
-type Queues struct {
-	// Down and Up are the names of the two /queue/tree entries, compared exactly.
-	Down, Up string
-	// WAN is the interface whose byte counters are read along; empty: the upload queue's parent, when that is an interface.
-	WAN string
-}
-
-// check refuses names that cannot be sent.
-func (q Queues) check() error {
-	if err := errors.Join(checkName("name of the download queue", q.Down), checkName("name of the upload queue", q.Up)); err != nil {
-		return err
-	}
-	if q.Down == q.Up {
-		return fmt.Errorf("download and upload are the same queue %q", q.Down)
-	}
-	if q.WAN != "" {
-		return checkName("name of the WAN interface", q.WAN)
-	}
-	return nil
-}
-
 // exchangeLine builds the one line that sets the wanted rates, in the given order of directions, and reads everything back.
 func exchangeLine(q Queues, want *link.Rates, order [2]link.Direction) (string, error) {
-	if err := q.check(); err != nil {
+	if err := errors.Join(q.check(), checkRates(want)); err != nil {
 		return "", err
 	}
 	var s script
@@ -134,11 +98,8 @@ func exchangeLine(q Queues, want *link.Rates, order [2]link.Direction) (string, 
 	if want != nil {
 		for _, d := range order {
 			rate := want.Get(d)
-			if rate < 0 || rate > unit.MaxRate {
-				return "", fmt.Errorf("%s rate of %d bit/s is outside 1 to %d", d, rate, unit.MaxRate)
-			}
 			if rate == 0 {
-				continue // 0 would remove the limit: it means "leave this direction alone"
+				continue
 			}
 			v := variables.Get(d)
 			s.add(ifOne(v, treeMenu+" set $"+v+" max-limit="+strconv.FormatInt(int64(rate), 10), put("set|"+d.String())))

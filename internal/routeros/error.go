@@ -21,6 +21,8 @@ const (
 	Auth
 	// HostKey: the router's host key is unknown or is not the recorded one. No secret was sent.
 	HostKey
+	// Certificate: the router has none, or one that is neither pinned nor verified. No secret was sent.
+	Certificate
 	// NoSuchItem: no queue or rule carries the name or comment.
 	NoSuchItem
 	// Ambiguous: more than one does; nothing was changed there.
@@ -40,7 +42,7 @@ const (
 )
 
 var kindNames = [...]string{
-	Unreachable: "unreachable", Auth: "authentication failed", HostKey: "host key", NoSuchItem: "no such item",
+	Unreachable: "unreachable", Auth: "authentication failed", HostKey: "host key", Certificate: "certificate", NoSuchItem: "no such item",
 	Ambiguous: "ambiguous", Permission: "permission denied", Syntax: "syntax", Timeout: "timeout",
 	Lost: "connection lost", Mismatch: "read-back differs", Reply: "unusable reply",
 }
@@ -56,8 +58,8 @@ func (k Kind) String() string {
 // Error is every error this package returns. It never holds a password or a private key.
 type Error struct {
 	Kind Kind
-	// Op is what was tried ("set rates"), Router is user@host:port, and Command the line that was to be sent; empty
-	// when the failure came before there was one.
+	// Op is what was tried ("set rates"), Router is user@host:port, and Command what was to be sent, of several the last
+	// or, where nothing was, the first; empty when the failure came before there was one.
 	Op, Router, Command string
 	// Reply is what the router said, on one line and of bounded length; empty when it said nothing.
 	Reply string
@@ -159,18 +161,30 @@ func classify(text string) (Kind, bool) {
 }
 
 // hintFor is the way out of an error the router itself reported.
-func hintFor(k Kind, user string) string {
+func hintFor(k Kind, o Options) string {
 	switch k {
 	case Permission:
-		return fmt.Sprintf("give the group of user %q the policies read,write,ssh (/user/group/set GROUP policy=read,write,ssh), "+
-			"then end its open sessions: rights are fixed at login", user)
+		return fmt.Sprintf("give the group of user %q the policies %[2]s (/user/group/set GROUP policy=%[2]s), "+
+			"then end its open sessions: rights are fixed at login", o.User, o.Transport.policies())
 	case Syntax:
 		return "wanctl needs RouterOS 7.12 or newer; please report the version (/system/resource/print) with this text"
 	case NoSuchItem:
 		return "the item vanished while the command ran; look whether somebody is editing the router"
 	case Timeout, Lost, Reply:
 		return "look at the router's log (/log/print) and its load"
-	case Unreachable, Auth, HostKey, Ambiguous, Mismatch:
+	case Unreachable, Auth, HostKey, Certificate, Ambiguous, Mismatch:
 	}
 	return ""
+}
+
+// policies are the rights a user needs for a door.
+func (t Transport) policies() string {
+	switch t {
+	case API:
+		return "read,write,api"
+	case REST:
+		return "read,write,api,rest-api"
+	case SSH, Auto:
+	}
+	return "read,write,ssh"
 }

@@ -1,7 +1,6 @@
 package routeros
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -34,30 +33,12 @@ type Address struct {
 // mostEchoes bounds the connections that are read of one sender: three reflectors make three.
 const mostEchoes = 16
 
-// Path reads what the router's connection tracking has of ICMP connections from an IPv4 address. It may take long where
-// there are many connections, so it is not for a connection that a cut may have to use meanwhile.
-func (c *Client) Path(ctx context.Context, source netip.Addr) (Path, error) {
-	const op = "read connection tracking"
-	var path Path
-	err := c.command(ctx, op, func() (string, error) { return pathLine(source) }, nil, func(a answer) *Error {
-		r, err := c.read(op, a, "")
-		path = r.path
-		return err
-	})
-	return path, err
-}
-
-const (
-	connectionMenu = "/ip/firewall/connection"
-	addressMenu    = "/ip/address"
-)
-
 // pathLine builds the line that reads the tracked echoes of one address, and the router's own addresses. An address
 // stands in connection tracking with a port behind it or without, depending on version and protocol, so it is looked for
 // as the beginning of a text.
 func pathLine(source netip.Addr) (string, error) {
-	if !source.Is4() {
-		return "", fmt.Errorf("%s is no IPv4 address", source)
+	if err := checkSource(source); err != nil {
+		return "", err
 	}
 	pattern := "^" + strings.ReplaceAll(source.String(), ".", `\.`) + "(:|$)"
 	var s script

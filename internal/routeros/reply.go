@@ -21,6 +21,8 @@ type reply struct {
 	rule   *Rule
 	path   Path
 	end    bool
+	// at is the middle of the round trip that read the counters.
+	at unit.Time
 	// text is everything that is not ours: an error's text, or a notice.
 	text string
 }
@@ -136,7 +138,7 @@ func parseRule(f []string) (*Rule, error) {
 		return nil, fmt.Errorf("%d fields instead of 8", len(f))
 	}
 	id := f[0]
-	if hex, ok := strings.CutPrefix(id, "*"); !ok || hex == "" || strings.Trim(hex, "0123456789ABCDEF") != "" {
+	if !isID(id) {
 		return nil, fmt.Errorf("%q is not an item id", clip(id))
 	}
 	disabled, err := parseBool(f[1])
@@ -154,4 +156,10 @@ func parseRule(f []string) (*Rule, error) {
 		Enabled: !disabled, Invalid: invalid, ID: id, Chain: f[3], Action: f[4],
 		ConnectionState: f[5], NewConnectionMark: f[6], NewRoutingMark: f[7],
 	}, nil
+}
+
+// isID says whether s is an item's id: a star and upper-case hexadecimal digits.
+func isID(s string) bool {
+	hex, ok := strings.CutPrefix(s, "*")
+	return ok && hex != "" && len(hex) <= 16 && strings.Trim(hex, "0123456789ABCDEF") == ""
 }

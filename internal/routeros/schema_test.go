@@ -27,20 +27,7 @@ func TestLinesExistOnEveryVersion(t *testing.T) {
 			lines = append(lines, rest)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join("testdata", "schema.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var versions map[string]map[string]struct {
-		Commands map[string][]string
-		Readable []string
-	}
-	if err := json.Unmarshal(text, &versions); err != nil {
-		t.Fatal(err)
-	}
-	if len(versions) != 8 {
-		t.Errorf("%d versions", len(versions))
-	}
+	versions := schema(t)
 	all := strings.Join(lines, "\n")
 	commands := regexp.MustCompile(`/([a-z/]+) ([a-z]+)`).FindAllStringSubmatch(all, -1)
 	gets := regexp.MustCompile(`/([a-z/]+) get (?:\$[a-z] )?([a-z-]+)`).FindAllStringSubmatch(all, -1)
@@ -80,6 +67,68 @@ func TestLinesExistOnEveryVersion(t *testing.T) {
 			for condition := range strings.FieldsSeq(w[2]) {
 				readable(w[1], condition[:max(strings.IndexAny(condition, "=~"), 0)])
 			}
+		}
+	}
+}
+
+// tree is one version's menus: their commands with arguments, and the properties that can be read, where they are known.
+type tree map[string]struct {
+	Commands map[string][]string
+	Readable []string
+}
+
+// schema reads the command trees of the RouterOS versions we claim.
+func schema(t *testing.T) map[string]tree {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var versions map[string]tree
+	if err := json.Unmarshal(text, &versions); err != nil {
+		t.Fatal(err)
+	}
+	if len(versions) != 8 {
+		t.Errorf("%d versions", len(versions))
+	}
+	return versions
+}
+
+// TestAsksExistOnEveryVersion does the same for the API and REST: menu, command, each argument as the console calls it, and each
+// property that is asked for or compared.
+func TestAsksExistOnEveryVersion(t *testing.T) {
+	seen := map[string]bool{}
+	for version, tree := range schema(t) {
+		for name, k := range tasks() {
+			for _, a := range asked(t, k) {
+				menu := strings.TrimPrefix(a.menu, "/")
+				arguments, ok := tree[menu].Commands[a.verb]
+				if !ok {
+					t.Errorf("%s has no %s %s (%s)", version, a.menu, a.verb, name)
+				}
+				need := map[string]bool{"numbers": a.id != "", a.key: a.key != "", "proplist": len(a.list) > 0, "where": len(a.where) > 0}
+				for argument, needed := range need {
+					if seen[argument] = seen[argument] || needed; needed && !slices.Contains(arguments, argument) {
+						t.Errorf("%s: %s %s has no %s", version, a.menu, a.verb, argument)
+					}
+				}
+				properties := slices.Clone(a.list)
+				for _, q := range a.where {
+					if p, _, compares := strings.Cut(q, "="); compares {
+						properties = append(properties, p)
+					}
+				}
+				for _, p := range properties {
+					if r := tree[menu].Readable; p != ".id" && r != nil && !slices.Contains(r, p) {
+						t.Errorf("%s: %s has no property %s", version, a.menu, p)
+					}
+				}
+			}
+		}
+	}
+	for _, argument := range []string{"numbers", "max-limit", "proplist", "where"} {
+		if !seen[argument] {
+			t.Errorf("no command uses %s: the test reads nothing", argument)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -24,101 +25,70 @@ type answer struct {
 	at unit.Time
 }
 
-// command runs one call: take the turn, build the line, connect where needed, send, judge. anew, where it is not nil,
-// builds the line for a connection that had to be made in place of a lost one.
-func (c *Client) command(ctx context.Context, op string, build, anew func() (string, error), judge func(answer) *Error) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	if c.ctx.Err() != nil {
-		return c.err(Unreachable, op, errClosed, "")
-	}
-	select {
-	case <-ctx.Done():
-		return c.ended(ctx, op)
-	case c.turn <- struct{}{}:
-	}
-	defer func() { <-c.turn }()
-	if ctx.Err() != nil {
-		return c.ended(ctx, op)
-	}
-	line, err := build()
+// carry sends the task's one line and reads the answer.
+func (k *sshLine) carry(ctx context.Context, t task) (reply, *Error) {
+	said, err := sayLine(t)
 	if err != nil {
-		return c.err(Syntax, op, err, "correct the name or value in the configuration; nothing was sent")
+		e := k.err(Syntax, t.op, err, "this is a fault of wanctl's: please report it")
+		e.Command = said
+		return reply{}, e
 	}
-	if err := guard(line); err != nil {
-		e := c.err(Syntax, op, err, "this is a fault of wanctl's: please report it")
-		e.Command = line
-		return e
-	}
-	k, again, failed := c.connection(ctx, op)
-	if failed == nil && again && anew != nil {
-		if line, err = anew(); err == nil {
-			err = guard(line)
-		}
-		if err != nil {
-			return c.err(Syntax, op, err, "this is a fault of wanctl's: please report it")
-		}
-	}
-	var a answer
+	var r reply
+	a, failed := k.exchange(ctx, t.op, said)
 	if failed == nil {
-		a, failed = c.exchange(ctx, k, op, line)
-	}
-	if failed == nil {
-		if failed = judge(a); failed != nil {
+		_, names := t.names()
+		if r, failed = k.read(t.op, a, len(names)); failed != nil {
 			failed.Sent = true
 		}
+		r.at = a.at
 	}
 	if failed != nil {
-		failed.Command = line
-		return failed
+		failed.Command = said
 	}
-	return nil
+	return r, failed
 }
 
-// ended is the error of a call whose time or whose client ended before it began.
-func (c *Client) ended(ctx context.Context, op string) *Error {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, errClosed) {
-		return c.err(Unreachable, op, cause, "")
+// read takes an answer apart and judges it: what the router reported as failed, and what is missing. The reply is returned beside an error: parts of it may stand.
+//
+// Success needs all of it: no exit status but 0, nothing on stderr, no known error text, every mark up to the end. A
+// router that sends no status at all is believed when its answer is complete: the marks are stronger evidence.
+func (k *sshLine) read(op string, a answer, names int) (reply, *Error) {
+	fail := func(kind Kind, err error, hint string) *Error {
+		e := k.err(kind, op, err, hint)
+		e.Reply = clip(a.out + a.errText)
+		return e
 	}
-	return c.err(Timeout, op, fmt.Errorf("not sent: %w", cause), "an earlier command still runs, or the caller gave up")
-}
-
-// connection returns the kept connection or makes one; again says that it was made in place of an earlier one.
-func (c *Client) connection(ctx context.Context, op string) (k *conn, again bool, failed *Error) {
-	c.mu.Lock()
-	k = c.conn
-	c.mu.Unlock()
-	if k != nil && k.alive() {
-		return k, false, nil
+	r, bad := parseReply(a.out)
+	text := strings.TrimSpace(r.text + "\n" + strings.TrimSpace(a.errText))
+	kind, known := classify(text)
+	switch {
+	case known, strings.TrimSpace(a.errText) != "", a.status > 0 && text != "":
+		e := fail(kind, errors.New("the router reported an error"), hintFor(kind, k.opt))
+		e.Reply = clip(text)
+		return r, e
+	case a.status > 0:
+		return r, fail(Reply, fmt.Errorf("the router ended the command with exit status %d", a.status), hintFor(Reply, k.opt))
+	case a.status < 0 && !r.end:
+		return r, fail(Reply, errors.New("the router ended the command early and without an exit status"), hintFor(Reply, k.opt))
+	case bad != nil:
+		return r, fail(Reply, bad, hintFor(Reply, k.opt))
+	case !r.end:
+		return r, fail(Reply, errors.New("the answer ends early"), hintFor(Reply, k.opt))
+	case len(r.found) != names:
+		return r, fail(Reply, errors.New("the answer is not the command's"), hintFor(Reply, k.opt))
 	}
-	c.drop()
-	k, failed = c.dial(ctx, op)
-	if failed != nil {
-		if c.ctx.Err() != nil { // whatever it looked like, Close ended it
-			failed = c.err(Unreachable, op, errClosed, "")
-		}
-		return nil, false, failed
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx.Err() != nil { // closed meanwhile: Close saw no connection to end
-		k.close()
-		return nil, false, c.err(Unreachable, op, errClosed, "")
-	}
-	c.conn = k
-	return k, c.logins.Add(1) > 1, nil
+	return r, nil
 }
 
 // exchange sends one line and waits for its answer. A connection that failed in any way is not used again.
-func (c *Client) exchange(ctx context.Context, k *conn, op, line string) (answer, *Error) {
-	begin := c.now()
+func (k *sshLine) exchange(ctx context.Context, op, line string) (answer, *Error) {
+	begin := k.now()
 	a, sent, err := k.run(ctx, line)
-	a.at = begin + (c.now()-begin)/2
+	a.at = begin + (k.now()-begin)/2
 	if err == nil {
 		return a, nil
 	}
-	c.drop()
+	k.close()
 	kind, hint := Unreachable, "the kept connection had ended; the next command makes a new one"
 	var rejected *ssh.OpenChannelError
 	switch {
@@ -138,16 +108,9 @@ func (c *Client) exchange(ctx context.Context, k *conn, op, line string) (answer
 	case errors.As(err, &rejected):
 		hint = "the router opens no further channel: see /ip/service ssh max-sessions"
 	}
-	e := c.err(kind, op, err, hint)
+	e := k.err(kind, op, err, hint)
 	e.Sent, e.Reply = sent, clip(a.out+a.errText)
 	return a, e
-}
-
-func (c *Client) now() unit.Time {
-	if c.opt.Now == nil {
-		return 0
-	}
-	return c.opt.Now()
 }
 
 // errTooLong ends an answer without end.
@@ -184,7 +147,7 @@ func (b *bounded) get() (string, bool) {
 
 // run executes one line on a channel of its own. It returns within ctx: when that ends, the connection is closed,
 // which ends every wait. sent says that the line had left.
-func (k *conn) run(ctx context.Context, line string) (a answer, sent bool, err error) {
+func (k *sshLine) run(ctx context.Context, line string) (a answer, sent bool, err error) {
 	release := context.AfterFunc(ctx, k.close)
 	defer release()
 	session, err := k.ssh.NewSession()
@@ -226,7 +189,7 @@ func (k *conn) run(ctx context.Context, line string) (a answer, sent bool, err e
 }
 
 // answers says whether the connection still stands: any reply to a request that nobody knows proves it.
-func (k *conn) answers() bool {
+func (k *sshLine) answers() bool {
 	_, _, err := k.ssh.SendRequest("keepalive@openssh.com", true, nil)
 	return err == nil
 }

@@ -1,0 +1,148 @@
+package routeros
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// ask is one command as the binary API and REST know it: a menu, a verb, and data that needs no quoting.
+type ask struct {
+	menu, verb string
+	// list are the properties a print asks for; where its query, in words as REST has them: "name=WAN", "#|" for or.
+	list, where []string
+	// id is the item that set, enable and disable are for; key and value are what set sets.
+	id, key, value string
+	// keep picks the rows of a print that are wanted, nil all; after most of them the rest need not come. 0 is no bound.
+	keep func(row) bool
+	most int
+}
+
+// row is one item of a print: its properties, as text.
+type row map[string]string
+
+// asker is a connection that answers asks, one at a time.
+type asker interface {
+	ask(ctx context.Context, op string, a ask) ([]row, *Error)
+}
+
+// words are the command as a sentence of the binary API, without its tag.
+func (a ask) words() []string {
+	w := []string{a.menu + "/" + a.verb}
+	if a.id != "" {
+		w = append(w, "=.id="+a.id)
+	}
+	if a.key != "" {
+		w = append(w, "="+a.key+"="+a.value)
+	}
+	if len(a.list) > 0 {
+		w = append(w, "=.proplist="+strings.Join(a.list, ","))
+	}
+	for _, q := range a.where {
+		w = append(w, "?"+q)
+	}
+	return w
+}
+
+// request is the command as a request of REST: a method, a path and a JSON body.
+func (a ask) request() (method, path, body string) {
+	path = "/rest" + a.menu
+	fields := map[string]any{}
+	switch {
+	case a.verb == "set":
+		method, path = "PATCH", path+"/"+a.id
+		fields[a.key] = a.value
+	case a.id != "":
+		method, path = "POST", path+"/"+a.verb
+		fields[".id"] = a.id
+	case a.list == nil:
+		return "GET", path, ""
+	default:
+		method, path = "POST", path+"/"+a.verb
+		fields[".proplist"] = a.list
+		if len(a.where) > 0 {
+			fields[".query"] = a.where
+		}
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // it is no page, and RouterOS's own parser need not know more escapes than it must
+	_ = enc.Encode(fields)   // strings and lists of strings: it cannot fail
+	return method, path, strings.TrimSuffix(b.String(), "\n")
+}
+
+// What may leave the process through the API and REST, written out by hand apart from the code that builds it, as
+// [shapes] are for SSH. ‹name› is one non-empty text, ‹rate› 1 to 999 999 999 999, ‹id› an item's id.
+//
+// An API sentence is one text here, its words ended by line feeds, which no word of ours can hold.
+var sentences = compileAsks(
+	"/queue/tree/print\n=.proplist=.id,name\n?name=‹name›\n?name=‹name›\n?#|\n",
+	"/queue/tree/print\n=.proplist=.id,name,max-limit,bytes,packets,dropped,queued-bytes,queued-packets,parent\n?name=‹name›\n(?:?name=‹name›\n?#|\n)?",
+	"/queue/tree/set\n=.id=‹id›\n=max-limit=‹rate›\n",
+	"/interface/print\n=.proplist=.id,name,rx-byte,tx-byte\n?name=‹name›\n",
+	"/system/resource/print\n",
+	"/ip/firewall/mangle/print\n=.proplist=.id,comment,dynamic,disabled,invalid,chain,action,connection-state,new-connection-mark,new-routing-mark\n?comment=‹name›\n",
+	"/ip/firewall/mangle/enable\n=.id=‹id›\n",
+	"/ip/firewall/mangle/disable\n=.id=‹id›\n",
+	"/ip/firewall/connection/print\n=.proplist=.id,protocol,src-address,dst-address,reply-dst-address\n?protocol=icmp\n",
+	"/ip/address/print\n=.proplist=.id,address,interface,disabled\n",
+	"/cancel\n=tag=‹tag›\n",
+)
+
+// requests are the same for REST: method, path and body, parted by blanks.
+var requests = compileAsks(
+	`POST /rest/queue/tree/print {".proplist":[".id","name"],".query":["name=‹json›","name=‹json›","#|"]}`,
+	`POST /rest/queue/tree/print {".proplist":[".id","name","max-limit","bytes","packets","dropped","queued-bytes","queued-packets","parent"],`+
+		`".query":["name=‹json›"(?:,"name=‹json›","#|")?]}`,
+	`PATCH /rest/queue/tree/‹id› {"max-limit":"‹rate›"}`,
+	`POST /rest/interface/print {".proplist":[".id","name","rx-byte","tx-byte"],".query":["name=‹json›"]}`,
+	`GET /rest/system/resource `,
+	`POST /rest/ip/firewall/mangle/print {".proplist":[".id","comment","dynamic","disabled","invalid","chain","action","connection-state",`+
+		`"new-connection-mark","new-routing-mark"],".query":["comment=‹json›"]}`,
+	`POST /rest/ip/firewall/mangle/enable {".id":"‹id›"}`,
+	`POST /rest/ip/firewall/mangle/disable {".id":"‹id›"}`,
+	`POST /rest/ip/firewall/connection/print {".proplist":[".id","protocol","src-address","dst-address","reply-dst-address"],".query":["protocol=icmp"]}`,
+	`POST /rest/ip/address/print {".proplist":[".id","address","interface","disabled"]}`,
+)
+
+func compileAsks(texts ...string) []*regexp.Regexp {
+	slots := strings.NewReplacer(
+		`‹name›`, `[^\n]+`, `‹json›`, `(?:[^"\\]|\\["\\])+`, `‹rate›`, `[1-9][0-9]{0,11}`, `‹id›`, `\*[0-9A-F]{1,16}`, `‹tag›`, `[0-9]{1,20}`,
+		`\(\?:`, `(?:`, "\n\\)\\?", "\n)?", `"\)\?`, `")?`, // what is optional
+	)
+	all := make([]*regexp.Regexp, 0, len(texts))
+	for _, text := range texts {
+		all = append(all, regexp.MustCompile(`\A`+slots.Replace(regexp.QuoteMeta(text))+`\z`))
+	}
+	return all
+}
+
+// errNotAsked is what both guards answer; they do not repeat the command, which the Error carries.
+var errNotAsked = errors.New("the command is none of the few wanctl may send, so it was not sent")
+
+// guardWords passes a sentence that one of the shapes describes completely, and nothing else.
+func guardWords(words []string) error {
+	return passes(sentences, strings.Join(words, "\n")+"\n", strings.Join(words, ""))
+}
+
+// guardRequest does the same for a request.
+func guardRequest(method, path, body string) error {
+	text := method + " " + path + " " + body
+	return passes(requests, text, text)
+}
+
+func passes(shapes []*regexp.Regexp, text, plain string) error {
+	if !utf8.ValidString(plain) || strings.ContainsFunc(plain, unicode.IsControl) {
+		return errNotAsked
+	}
+	for _, s := range shapes {
+		if s.MatchString(text) {
+			return nil
+		}
+	}
+	return errNotAsked
+}

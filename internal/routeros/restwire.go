@@ -1,0 +1,166 @@
+package routeros
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// maxRows bounds the items of one REST answer.
+const maxRows = 20_000
+
+// errShape is an answer that is not what RouterOS's REST sends.
+var errShape = errors.New("the answer is not RouterOS's")
+
+// parseRows reads what a command answers: a list of objects, one object, or nothing. Every value is a string there; it refuses
+// any other, two values of one property, and whatever comes after the end.
+func parseRows(body []byte) ([]row, error) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return nil, nil
+	}
+	if isPage(body) {
+		return nil, fmt.Errorf("%w: it is a page, not JSON", errShape)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	rows, err := readRows(d)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("it goes on after its end")
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errShape, err)
+	}
+	return rows, nil
+}
+
+// isPage says whether a body is HTML.
+func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
+
+func readRows(d *json.Decoder) ([]row, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t {
+	case json.Delim('{'):
+		r, err := readRow(d)
+		return []row{r}, err
+	case json.Delim('['):
+	default:
+		return nil, fmt.Errorf("it is neither a list nor an object")
+	}
+	var rows []row
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		if t != json.Delim('{') || len(rows) == maxRows {
+			return nil, fmt.Errorf("item %d of the list is no object, or one too many", len(rows)+1)
+		}
+		r, err := readRow(d)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+	_, err = d.Token()
+	return rows, err
+}
+
+// readRow reads an object whose first brace is read.
+func readRow(d *json.Decoder) (row, error) {
+	r := row{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, ok := key.(string)
+		if !ok {
+			return nil, errors.New("a property has no name")
+		}
+		value, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		text, ok := value.(string)
+		if !ok {
+			return nil, fmt.Errorf("the value of %q is no string", clip(name))
+		}
+		if old, twice := r[name]; twice && old != text {
+			return nil, fmt.Errorf("there are two values of %q", clip(name))
+		}
+		r[name] = text
+	}
+	_, err := d.Token()
+	return r, err
+}
+
+// answered is one HTTP response.
+type answered struct {
+	status int
+	body   []byte
+	// to is where a redirect points; last says that the server will close the connection.
+	to   string
+	last bool
+}
+
+func (a answered) ok() bool {
+	return a.status == http.StatusOK || a.status == http.StatusCreated || a.status == http.StatusNoContent
+}
+
+// text is what an error answer says: detail or message of RouterOS's error object, or what the body looks like.
+func (a answered) text() string {
+	var e struct{ Message, Detail string }
+	switch err := json.Unmarshal(a.body, &e); {
+	case err == nil && e.Detail != "":
+		return e.Detail
+	case err == nil && e.Message != "":
+		return e.Message
+	case isPage(a.body):
+		return http.StatusText(a.status) + " (a page, not JSON)"
+	}
+	return strings.TrimSpace(http.StatusText(a.status) + " " + string(a.body))
+}
+
+// refusal says what a status other than success means, and the way out. changed says that the command was to change an
+// item that had been read a moment before.
+func (a answered) refusal(o Options, changed bool) (Kind, error, string) {
+	cause := fmt.Errorf("the router answered with HTTP status %d", a.status)
+	text := a.text()
+	kind, known := classify(text)
+	low := strings.ToLower(text)
+	switch {
+	case a.status/100 == 3:
+		return Syntax, fmt.Errorf("%w, a redirect to %s, which wanctl does not follow", cause, clip(a.to)), "name the router's www-ssl service itself in router.host and router.port"
+	case a.status == http.StatusUnauthorized:
+		return Auth, fmt.Errorf("%w: %w", cause, errPassword), restAuthHint(o)
+	case a.status == http.StatusForbidden:
+		return Permission, cause, "REST may be switched off: /ip/service/webserver/set rest-secure=yes (rest-plain for www)"
+	case strings.Contains(low, "session closed"):
+		return Lost, cause, "RouterOS ends every REST command after 60 s; look at the router's load"
+	case changed && (a.status == http.StatusNotFound || strings.Contains(low, "missing or invalid resource identifier")):
+		// The item was there a moment ago. A user without the right to write is answered like this.
+		return Permission, cause, hintFor(Permission, o) + "; or the item vanished while the command ran"
+	case a.status == http.StatusNotFound:
+		return Syntax, cause, "there is no REST here: wanctl needs RouterOS 7.12 or newer"
+	case a.status == http.StatusNotAcceptable, a.status == http.StatusUnsupportedMediaType:
+		return Syntax, cause, hintFor(Syntax, o)
+	case strings.Contains(low, "not allowed"):
+		return Permission, cause, hintFor(Permission, o) + "; some versions want the policy web too"
+	case known:
+		return kind, cause, hintFor(kind, o)
+	}
+	return Reply, cause, hintFor(Reply, o)
+}
+
+func restAuthHint(o Options) string {
+	return site{opt: o}.authHint() + "; REST remembers a login for about 10 minutes, so a change may take that long"
+}

@@ -1,0 +1,231 @@
+package routeros
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+
+	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+)
+
+// sshDoor is the router's command line.
+type sshDoor struct{ site }
+
+func (d sshDoor) say(t task) (string, error) { return sayLine(t) }
+
+// sshLine is one authenticated connection.
+type sshLine struct {
+	site
+	raw net.Conn
+	ssh *ssh.Client
+	// gone is closed when the connection has ended, whoever ended it; closed says that we did.
+	gone   chan struct{}
+	closed atomic.Bool
+}
+
+func (k *sshLine) close() {
+	k.closed.Store(true)
+	_ = k.raw.Close() // the answer to "did it close" interests nobody: it is never used again
+}
+
+func (k *sshLine) alive() bool {
+	select {
+	case <-k.gone:
+		return false
+	default:
+		return !k.closed.Load()
+	}
+}
+
+func (k *sshLine) ended() <-chan struct{} { return k.gone }
+
+// enter connects and logs in, within ctx.
+func (d sshDoor) enter(ctx context.Context, op string) (line, *Error) {
+	fail := func(kind Kind, err error, hint string) (line, *Error) {
+		return nil, d.err(kind, op, err, hint)
+	}
+	check, err := newHostCheck(d.addr, d.opt.KnownHosts)
+	if err != nil {
+		return fail(HostKey, fmt.Errorf("cannot use the known_hosts file: %w", err),
+			"create it with the router's key: "+scan(d.opt.Host, d.opt.Port, d.opt.KnownHosts)+", and compare the fingerprint with the router's")
+	}
+	algorithms, err := check.algorithms()
+	if err != nil {
+		return fail(HostKey, err, "record the router's present key: "+scan(d.opt.Host, d.opt.Port, d.opt.KnownHosts))
+	}
+	secrets := &secrets{password: d.opt.Password}
+	if d.opt.KeyFile != "" {
+		signer, hint, err := loadKey(d.opt.KeyFile)
+		if err != nil {
+			return fail(Auth, err, hint)
+		}
+		secrets.key = signer
+	}
+	raw, finish, err := d.open(ctx)
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return fail(Timeout, fmt.Errorf("not connected: %w", context.Cause(ctx)), "the caller gave up")
+	case err != nil:
+		return fail(Unreachable, because(ctx, err), "check address and port, that the router is up, that /ip/service has ssh enabled "+
+			"and that its address list and firewall let this host in")
+	}
+	sc, chans, reqs, err := ssh.NewClientConn(raw, d.addr, &ssh.ClientConfig{
+		Config:            transport,
+		User:              d.opt.User,
+		Auth:              secrets.methods(),
+		HostKeyCallback:   check.verify,
+		HostKeyAlgorithms: algorithms,
+		ClientVersion:     "SSH-2.0-wanctl",
+	})
+	if inTime := finish(); err == nil && !inTime {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = raw.Close()
+		return nil, d.handshakeError(ctx, op, check, secrets, err)
+	}
+	k := &sshLine{site: d.site, raw: raw, ssh: ssh.NewClient(sc, chans, reqs), gone: make(chan struct{})}
+	go func() {
+		_ = k.ssh.Wait() // why it ended is said by the command that notices
+		close(k.gone)
+	}()
+	return k, nil
+}
+
+// handshakeError says what a failed handshake means.
+func (d sshDoor) handshakeError(ctx context.Context, op string, check *hostCheck, s *secrets, err error) *Error {
+	var algorithms *ssh.AlgorithmNegotiationError
+	sawKey := check.seen != nil && !check.passed
+	switch {
+	case sawKey && knownhosts.IsHostKeyChanged(err):
+		return d.err(HostKey, op, fmt.Errorf("the router shows the key %s, but %s records another; nothing secret was sent",
+			fingerprint(check.seen), check.file),
+			fmt.Sprintf("if the router was replaced or reset: ssh-keygen -f %s -R '%s', then %s; if not, somebody may be in between",
+				check.file, knownhosts.Normalize(d.addr), scan(d.opt.Host, d.opt.Port, check.file)))
+	case sawKey && knownhosts.IsHostUnknown(err):
+		return d.err(HostKey, op, fmt.Errorf("the router's key %s is not in %s; nothing secret was sent", fingerprint(check.seen), check.file),
+			"compare this fingerprint with the router's own, then add it: "+scan(d.opt.Host, d.opt.Port, check.file))
+	case sawKey:
+		return d.err(HostKey, op, fmt.Errorf("the router's key %s is refused: %w", fingerprint(check.seen), err),
+			"look at its lines in "+check.file)
+	case errors.As(err, &algorithms) && strings.Contains(algorithms.What, "host key"):
+		return d.err(HostKey, op, fmt.Errorf("%s records no key of a kind the router has now (recorded: %v, router: %v); nothing secret was sent",
+			check.file, algorithms.SupportedAlgorithms, algorithms.RequestedAlgorithms),
+			"if the router's host key was changed on purpose: "+scan(d.opt.Host, d.opt.Port, check.file))
+	case errors.As(err, &algorithms):
+		return d.err(Unreachable, op, err, "update RouterOS, or set /ip/ssh strong-crypto=yes: wanctl offers nothing that is built on SHA-1")
+	case ctx.Err() != nil:
+		return d.err(Timeout, op, fmt.Errorf("the login did not end: %w", context.Cause(ctx)), "the port answers but the SSH server does not: look at the router's load")
+	case s.err != nil:
+		return d.err(Auth, op, fmt.Errorf("cannot get the password: %w", s.err), "check router.password, its file or environment variable")
+	case check.passed && isRefusal(err):
+		return d.err(Auth, op, err, d.authHint())
+	case check.passed:
+		return d.err(Unreachable, op, fmt.Errorf("the router ended the login: %w", err),
+			"it may have as many sessions as /ip/service ssh max-sessions allows (/user/active/print)")
+	}
+	return d.err(Unreachable, op, fmt.Errorf("no SSH handshake: %w", err), "check that the port is the router's SSH service and accepts this host")
+}
+
+// isRefusal says whether a handshake that got past the host key ended because the router would not have us.
+func isRefusal(err error) bool {
+	if errors.Is(err, errQuestion) {
+		return true
+	}
+	// The SSH package has no error type for these.
+	for _, text := range []string{"unable to authenticate", "Too many authentication failures", "no common public key signature algorithm"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d sshDoor) authHint() string {
+	var ways []string
+	if d.opt.KeyFile != "" {
+		ways = append(ways, fmt.Sprintf("import the public half of %s on the router (/user/ssh-keys/import user=%s public-key-file=…)", d.opt.KeyFile, d.opt.User))
+	}
+	if d.opt.Password != nil {
+		ways = append(ways, "check the password; a user with a key has password login off unless /ip/ssh password-authentication=yes")
+	}
+	return strings.Join(append(ways, fmt.Sprintf("user %q needs the ssh policy, and its address restriction must allow this host", d.opt.User)), "; ")
+}
+
+// secrets are asked for only after the host key was found good.
+type secrets struct {
+	key      ssh.Signer
+	password func() (string, error)
+	// err is why the password could not be had.
+	err error
+}
+
+// methods are the ways to log in, in the order they are tried.
+func (s *secrets) methods() []ssh.AuthMethod {
+	var m []ssh.AuthMethod
+	if s.key != nil {
+		m = append(m, ssh.PublicKeys(s.key))
+	}
+	if s.password != nil {
+		m = append(m, ssh.PasswordCallback(s.get), ssh.KeyboardInteractive(s.answer))
+	}
+	return m
+}
+
+func (s *secrets) get() (string, error) {
+	p, err := s.password()
+	if err == nil && p == "" {
+		err = errors.New("it is empty")
+	}
+	s.err = err
+	return p, err
+}
+
+// errQuestion refuses to give the password to anything but a hidden password prompt.
+var errQuestion = errors.New("the router asks something else than a password, or would show it")
+
+// answer gives the password to a single question that is not echoed: the one a router asks.
+func (s *secrets) answer(_, _ string, questions []string, echoes []bool) ([]string, error) {
+	if len(questions) == 0 {
+		return nil, nil
+	}
+	if len(questions) != 1 || echoes[0] {
+		return nil, errQuestion
+	}
+	p, err := s.get()
+	return []string{p}, err
+}
+
+// fingerprint names the host key the router shows: "ssh-ed25519 SHA256:…".
+func (d sshDoor) fingerprint(ctx context.Context) (string, *Error) {
+	const op = "read host key"
+	raw, finish, err := d.open(ctx)
+	if err != nil {
+		return "", d.err(Unreachable, op, because(ctx, err), "check address and port")
+	}
+	defer func() { _ = raw.Close() }()
+	defer finish()
+	var seen ssh.PublicKey
+	enough := errors.New("seen")
+	algorithms := hostKeyAlgorithms
+	if check, err := newHostCheck(d.addr, d.opt.KnownHosts); err == nil {
+		if recorded, err := check.algorithms(); err == nil {
+			algorithms = recorded
+		}
+	}
+	_, _, _, err = ssh.NewClientConn(raw, d.addr, &ssh.ClientConfig{
+		Config: transport, User: d.opt.User, HostKeyAlgorithms: algorithms, ClientVersion: "SSH-2.0-wanctl",
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			seen = key
+			return enough
+		},
+	})
+	if seen == nil {
+		return "", d.err(Unreachable, op, because(ctx, err), "check that the port is the router's SSH service")
+	}
+	return fingerprint(seen), nil
+}
