@@ -115,7 +115,7 @@ func (l *apiLine) take(words []string, size int) error {
 	if p == nil || s.tag != p.tag && (s.tag != p.cancel || p.cancel == "") {
 		return fmt.Errorf("%w: an answer that was not asked for", errWire)
 	}
-	if p.size += size; p.size > maxAnswer {
+	if p.size += size; p.size > l.room(maxAnswer) {
 		return errLong
 	}
 	if s.tag != p.tag { // the answer to our own /cancel, which says no more than the cancelled command's

@@ -118,20 +118,11 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 // do runs one call: take the turn, check, connect where needed, carry, judge. A task that would set rates over a
 // connection made in place of a lost one only reads; unwritten says so.
 func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Error, unwritten bool) *Error) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	if c.ctx.Err() != nil {
-		return c.err(Unreachable, t.op, errClosed, "")
+	ctx, done, err := c.enter(ctx, t.op)
+	if err != nil {
+		return err
 	}
-	select {
-	case <-ctx.Done():
-		return c.ended(ctx, t.op)
-	case c.turn <- struct{}{}:
-	}
-	defer func() { <-c.turn }()
-	if ctx.Err() != nil {
-		return c.ended(ctx, t.op)
-	}
+	defer done()
 	if err := t.check(); err != nil {
 		return c.err(Syntax, t.op, err, "correct the name or value in the configuration; nothing was sent")
 	}
@@ -165,6 +156,27 @@ func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Err
 		return failed
 	}
 	return nil
+}
+
+// enter bounds a call and waits for its turn, which done gives back.
+func (c *Client) enter(ctx context.Context, op string) (bounded context.Context, done func(), err error) {
+	ctx, cancel := c.bound(ctx)
+	if c.ctx.Err() != nil {
+		cancel()
+		return nil, nil, c.err(Unreachable, op, errClosed, "")
+	}
+	select {
+	case <-ctx.Done():
+		defer cancel()
+		return nil, nil, c.ended(ctx, op)
+	case c.turn <- struct{}{}:
+	}
+	if ctx.Err() != nil {
+		<-c.turn
+		defer cancel()
+		return nil, nil, c.ended(ctx, op)
+	}
+	return ctx, func() { <-c.turn; cancel() }, nil
 }
 
 // ended is the error of a call whose time or whose client ended before it began.

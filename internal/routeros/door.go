@@ -37,6 +37,14 @@ type site struct {
 	addr string
 }
 
+// room bounds an answer, in bytes.
+func (s site) room(own int) int {
+	if s.opt.answer > 0 {
+		return s.opt.answer
+	}
+	return own
+}
+
 func (s site) String() string { return s.opt.User + "@" + s.addr }
 
 func (s site) err(kind Kind, op string, err error, hint string) *Error {

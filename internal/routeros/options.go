@@ -77,6 +77,8 @@ type Options struct {
 	Timeout time.Duration
 	// Now stamps the reports; nil leaves their At zero.
 	Now func() unit.Time
+	// answer bounds an answer, in bytes; 0 is each door's own bound.
+	answer int
 	// Log takes the notes that Auto makes of the door it chose; nil discards them.
 	Log func(link.Note)
 }

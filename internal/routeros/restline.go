@@ -134,8 +134,8 @@ func (l *restLine) listen(conn net.Conn) {
 	limit := &io.LimitedReader{R: conn}
 	r := bufio.NewReaderSize(limit, 4<<10)
 	for {
-		limit.N = maxAnswer + maxHead
-		a, err := readResponse(r)
+		limit.N = int64(l.room(maxAnswer) + maxHead)
+		a, err := readResponse(r, l.room(maxAnswer))
 		if limit.N <= 0 {
 			err = errLong
 		}
@@ -149,18 +149,18 @@ func (l *restLine) listen(conn net.Conn) {
 const maxHead = 64 << 10
 
 // readResponse reads one response whole. A "100 Continue" nobody asked for is passed over, a few times.
-func readResponse(r *bufio.Reader) (answered, error) {
+func readResponse(r *bufio.Reader, room int) (answered, error) {
 	for range 4 {
 		resp, err := http.ReadResponse(r, nil)
 		if err != nil {
 			return answered{}, err
 		}
-		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+		body, err := io.ReadAll(io.LimitReader(resp.Body, int64(room)+1))
 		_ = resp.Body.Close()
 		switch {
 		case err != nil:
 			return answered{}, err
-		case len(body) > maxAnswer:
+		case len(body) > room:
 			return answered{}, errLong
 		case resp.StatusCode/100 == 1:
 			continue

@@ -119,8 +119,9 @@ var errTooLong = fmt.Errorf("the answer is longer than %d bytes", maxReply)
 // errRefused is an SSH server that gives us a channel and takes no command on it.
 var errRefused = errors.New("the router takes no command on its SSH connection")
 
-// bounded keeps at most maxReply bytes; at the first byte more it calls full and refuses.
+// bounded keeps at most room bytes; at the first byte more it calls full and refuses.
 type bounded struct {
+	room int
 	mu   sync.Mutex
 	buf  bytes.Buffer
 	over bool
@@ -130,7 +131,7 @@ type bounded struct {
 func (b *bounded) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.buf.Len()+len(p) > maxReply {
+	if b.buf.Len()+len(p) > b.room {
 		b.over = true
 		b.full()
 		return 0, errTooLong
@@ -155,7 +156,7 @@ func (k *sshLine) run(ctx context.Context, line string) (a answer, sent bool, er
 		return a, false, err
 	}
 	defer func() { _ = session.Close() }() // after a normal end the channel is closed already
-	out, errs := &bounded{full: k.close}, &bounded{full: k.close}
+	out, errs := &bounded{full: k.close, room: k.room(maxReply)}, &bounded{full: k.close, room: maxReply}
 	session.Stdout, session.Stderr = out, errs
 	// An open stdin that is never written: RouterOS may take the end of its input for the end of the console.
 	if _, err = session.StdinPipe(); err != nil {
