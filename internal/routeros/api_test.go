@@ -20,7 +20,7 @@ import (
 // TestWire holds the encoding to the bytes of MikroTik's description: each length at the edges of its form.
 func TestWire(t *testing.T) {
 	for _, tt := range []struct {
-		n      int
+		n      uint32
 		prefix string
 	}{
 		{0, "00"},
@@ -34,13 +34,14 @@ func TestWire(t *testing.T) {
 		{0x200000, "e0200000"},
 		{0xFFFFFFF, "efffffff"},
 		{0x10000000, "f010000000"},
+		{0xFFFFFFFF, "f0ffffffff"},
 	} {
-		got := appendWord(nil, strings.Repeat("x", tt.n))
-		if prefix := hex.EncodeToString(got[:len(got)-tt.n]); prefix != tt.prefix {
-			t.Errorf("%#x: %s, want %s", tt.n, prefix, tt.prefix)
+		got := appendLength(nil, tt.n)
+		if hex.EncodeToString(got) != tt.prefix {
+			t.Errorf("%#x: %x, want %s", tt.n, got, tt.prefix)
 		}
 		n, err := readLength(bytes.NewReader(got))
-		if err != nil || int(n) != tt.n {
+		if err != nil || n != tt.n {
 			t.Errorf("%#x reads back as %#x, %v", tt.n, n, err)
 		}
 	}
@@ -51,7 +52,8 @@ func TestWire(t *testing.T) {
 }
 
 func TestWireRefuses(t *testing.T) {
-	long := string(appendWord(nil, strings.Repeat("x", maxWord)))
+	word := func(n int) string { return string(appendLength(nil, uint32(n))) + strings.Repeat("x", n) }
+	long := word(maxWord)
 	for name, tt := range map[string]struct {
 		in   string
 		want error
@@ -64,7 +66,7 @@ func TestWireRefuses(t *testing.T) {
 		"undefined":          {"\xF1\x00\x00\x00\x00", errWire},
 		"last":               {"\xFF", errWire},
 		"four gigabytes":     {"\xF0\xFF\xFF\xFF\xFF", errWire},
-		"a word too long":    {string(appendWord(nil, strings.Repeat("x", maxWord+1))), errWire},
+		"a word too long":    {word(maxWord + 1), errWire},
 		"words too long":     {long + long + "\x01x", errWire},
 		"too many words":     {strings.Repeat("\x01x", maxSentence+1), errWire},
 		"nothing but breaks": {strings.Repeat("\x00", maxSentence+1), errWire},

@@ -24,29 +24,26 @@ const maxFirst = 16
 // errWire is a peer that does not speak the binary API as we know it; the connection cannot be used further.
 var errWire = errors.New("the peer does not speak RouterOS's API")
 
-// appendWord writes a word with its length: 1 to 5 bytes, big endian, the number of leading ones in the first byte telling
-// how many follow.
-func appendWord(b []byte, word string) []byte {
-	n := uint64(len(word))
+// appendLength writes the length of a word: 1 to 5 bytes, big endian, the number of leading ones in the first byte telling how
+// many follow.
+func appendLength(b []byte, n uint32) []byte {
 	switch {
 	case n < 1<<7:
-		b = append(b, byte(n))
+		return append(b, byte(n))
 	case n < 1<<14:
-		b = binary.BigEndian.AppendUint16(b, uint16(n)|0x8000)
+		return binary.BigEndian.AppendUint16(b, uint16(n)|0x8000)
 	case n < 1<<21:
-		b = append(b, byte(n>>16)|0xC0, byte(n>>8), byte(n))
+		return append(b, byte(n>>16)|0xC0, byte(n>>8), byte(n))
 	case n < 1<<28:
-		b = binary.BigEndian.AppendUint32(b, uint32(n)|0xE0000000)
-	default:
-		b = binary.BigEndian.AppendUint32(append(b, 0xF0), uint32(n))
+		return binary.BigEndian.AppendUint32(b, n|0xE0000000)
 	}
-	return append(b, word...)
+	return binary.BigEndian.AppendUint32(append(b, 0xF0), n)
 }
 
 // appendSentence writes words and the empty one that ends them.
 func appendSentence(b []byte, words ...string) []byte {
 	for _, w := range words {
-		b = appendWord(b, w)
+		b = append(appendLength(b, uint32(len(w))), w...)
 	}
 	return append(b, 0)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"wanctl/internal/link"
 )
@@ -20,6 +21,8 @@ import (
 type autoDoor struct {
 	opt   Options
 	tries []attempt
+	// share is the time of one attempt but the last: a port that swallows what is sent must not keep us from the next.
+	share time.Duration
 
 	mu sync.Mutex
 	// in is the index of the chosen door, -1 while there is none; lost counts its failures to connect since.
@@ -40,7 +43,7 @@ type attempt struct {
 const lostForGood = 5
 
 func newAutoDoor(o Options) *autoDoor {
-	d := &autoDoor{opt: o, in: -1}
+	d := &autoDoor{opt: o, share: o.Timeout / 4, in: -1}
 	for _, t := range []Transport{API, REST, SSH} {
 		if t != SSH && (o.Password == nil || t == REST && strings.Contains(o.User, ":")) {
 			continue
@@ -188,12 +191,11 @@ func (d *autoDoor) over(ctx context.Context, failed *Error) bool {
 	return ctx.Err() != nil || errors.Is(failed.Err, errPin) || noPassword && d.opt.KeyFile == ""
 }
 
-// try makes one attempt, in its share of the call's time: a port that swallows what is sent must not keep us from the next.
+// try makes one attempt in its share of the call's time.
 func (d *autoDoor) try(ctx context.Context, op string, i int) (line, *Error) {
 	if i+1 < len(d.tries) {
-		share := d.opt.Timeout / 4
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, share, fmt.Errorf("no answer within %v: %w", share, context.DeadlineExceeded))
+		ctx, cancel = context.WithTimeoutCause(ctx, d.share, fmt.Errorf("no answer within %v: %w", d.share, context.DeadlineExceeded))
 		defer cancel()
 	}
 	return d.tries[i].door.enter(ctx, op)

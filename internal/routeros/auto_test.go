@@ -2,6 +2,7 @@ package routeros
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -278,16 +279,17 @@ func TestAutoNobodyOpens(t *testing.T) {
 	}
 }
 
-// A port that swallows everything costs a share of the time, and the next door is tried within the call.
+// Ports that swallow everything cost a share of the time each, and the last door is tried within the call.
 func TestAutoShares(t *testing.T) {
 	h := newHouse(t)
-	silent := serve(t, nil, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)); _, _ = c.Read(make([]byte, 4096)) })
-	h.opt.Ports.API, h.opt.Timeout = silent.port(), 4*time.Second
+	silent := serve(t, nil, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	h.opt.Ports.API, h.opt.Ports.REST = silent.port(), silent.port()
 	c := dialer(t, h.opt)
+	c.door.(*autoDoor).share = 10 * time.Millisecond
 	if _, err := c.Exchange(t.Context(), att, nil); err != nil {
 		t.Fatal(err)
 	}
-	if !contains(h.notes[0].Text, "api: timeout") || !contains(h.notes[0].Text, "transport rest") {
+	if s := h.notes[0].Text; !contains(s, "api: timeout") || !contains(s, "rest: timeout") || !contains(s, "transport ssh") {
 		t.Errorf("notes %v", h.notes)
 	}
 }

@@ -2,9 +2,15 @@ package routeros
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"io"
+	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -190,3 +196,47 @@ func TestPlainElsewhere(t *testing.T) {
 type fakeAddress struct{ net.Conn }
 
 func (fakeAddress) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
+
+// TestChain: a certificate that an authority of the router's own signed is verified by that authority, also over one in between.
+func TestChain(t *testing.T) {
+	now := time.Now()
+	sign := func(name string, ca bool, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &x509.Certificate{
+			SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+			IsCA: ca, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
+		}
+		if ca {
+			c.KeyUsage |= x509.KeyUsageCertSign
+		} else {
+			c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		}
+		if parent == nil {
+			parent, by = c, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err = x509.ParseCertificate(der); err != nil {
+			t.Fatal(err)
+		}
+		return c, key
+	}
+	root, rootKey := sign("root", true, nil, nil)
+	middle, middleKey := sign("middle", true, root, rootKey)
+	leaf, leafKey := sign("leaf", false, middle, middleKey)
+	id := identity{cert: tls.Certificate{Certificate: [][]byte{leaf.Raw, middle.Raw}, PrivateKey: leafKey}, roots: x509.NewCertPool()}
+	id.roots.AddCert(root)
+	p := serve(t, &id, newModel().api)
+	c := dialer(t, p.options(API))
+	if _, err := c.Exchange(t.Context(), att, nil); err != nil {
+		t.Error(err)
+	}
+	if got, err := c.Fingerprint(t.Context()); err != nil || got != fingerprintOf(leaf.Raw) {
+		t.Errorf("%s, %v", got, err)
+	}
+}

@@ -298,3 +298,49 @@ func TestMenusLateAnswer(t *testing.T) {
 		}
 	}
 }
+
+// Each door looks at what it is about to send itself, whoever built it.
+func TestMenusGuard(t *testing.T) {
+	menuDoors(t, func(t *testing.T, m *model, _ *peer, o Options) {
+		c := dialer(t, o)
+		if err := c.warm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before := len(m.sent())
+		for _, a := range []ask{
+			{menu: "/system", verb: "reboot"},
+			{menu: treeMenu, verb: "set", id: "*1", key: "max-limit", value: "0"},
+			{menu: treeMenu, verb: "set", id: "*1000002", key: "queue", value: "default"},
+			{menu: "/user", verb: "print", list: []string{"name"}},
+		} {
+			_, e := c.line.(asker).ask(t.Context(), "o", a)
+			failure(t, e, Syntax, "not sent", "report it")
+			if e.Sent || e.Command == "" {
+				t.Errorf("%#v", e)
+			}
+		}
+		if len(m.sent()) != before {
+			t.Errorf("it sent %q", m.sent()[before:])
+		}
+	})
+}
+
+// A caller who gives up while the connection is being made gets no connection.
+func TestMenusGivenUpWhileConnecting(t *testing.T) {
+	for _, d := range []Transport{API, REST} {
+		p := serve(t, nil, func(net.Conn) {})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		s := siteOf(p.options(d), p.port())
+		var door door = apiDoor{s}
+		if d == REST {
+			door = restDoor{s}
+		}
+		_, e := door.enter(ctx, "o")
+		failure(t, e, Timeout, "not connected")
+		// Closed between the handshake and the first request.
+		l := &restLine{site: s, gone: make(chan struct{})}
+		l.close()
+		failure(t, l.connect(t.Context(), "o"), Unreachable)
+	}
+}

@@ -191,7 +191,7 @@ func TestMenusPath(t *testing.T) {
 		}
 		// More than enough: the API cancels the rest, REST throws it away.
 		m.edit(func() {
-			for range 5000 {
+			for range 500 {
 				m.menus["/ip/firewall/connection"] = append(m.menus["/ip/firewall/connection"], m.menus["/ip/firewall/connection"][0])
 			}
 		})
