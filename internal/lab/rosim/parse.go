@@ -23,14 +23,23 @@ type parser struct {
 }
 
 // problem is an error text as the console prints it.
-type problem struct{ text string }
+type problem struct {
+	text   string
+	placed bool // it stands at col of the line, counted from 0
+	col    int
+}
 
-func (p *problem) Error() string { return p.text }
+func (p *problem) Error() string {
+	if p.placed {
+		return fmt.Sprintf("%s (line 1 column %d)", p.text, p.col+1)
+	}
+	return p.text
+}
 
 func problemf(format string, args ...any) error { return &problem{text: fmt.Sprintf(format, args...)} }
 
 // at returns an error text with a position; col is a byte offset, printed from 1.
-func at(text string, col int) error { return problemf("%s (line 1 column %d)", text, col+1) }
+func at(text string, col int) error { return &problem{text: text, placed: true, col: col} }
 
 func (p *parser) syntax() error { return at("syntax error", p.i) }
 

@@ -68,6 +68,7 @@ func (r *Router) advance() {
 		it.vals["rx-byte"], it.vals["tx-byte"] = num(int64(t.rx)), num(int64(t.tx))
 		it.vals["rx-packet"], it.vals["tx-packet"] = num(int64(t.rx)/packetSize), num(int64(t.tx)/packetSize)
 	}
+	r.setClock()
 	up := max(now.Sub(r.booted), 0).Truncate(time.Second)
 	res := r.resource()
 	res.vals["uptime"] = span(up)
