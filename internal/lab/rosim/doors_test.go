@@ -22,19 +22,19 @@ import (
 	"wanctl/internal/unit"
 )
 
-// word is a plain API client: it sends a sentence and reads until the one that ends the answer.
-type word struct {
+// apiClient is a plain API client: it sends a sentence and reads until the one that ends the answer.
+type apiClient struct {
 	net.Conn
 	rd *bufio.Reader
 }
 
 // api connects to the binary API and logs in.
-func (b *bench) api(user, password string) (*word, error) {
+func (b *bench) api(user, password string) (*apiClient, error) {
 	c, err := b.all["api:0"].Dial()
 	if err != nil {
 		return nil, err
 	}
-	w := &word{c, bufio.NewReader(c)}
+	w := &apiClient{c, bufio.NewReader(c)}
 	got, err := w.ask("/login", "=name="+user, "=password="+password)
 	if err == nil && got[0] != "!done" {
 		err = errors.New(strings.Join(got, " "))
@@ -42,7 +42,7 @@ func (b *bench) api(user, password string) (*word, error) {
 	return w, err
 }
 
-func (w *word) ask(words ...string) ([]string, error) {
+func (w *apiClient) ask(words ...string) ([]string, error) {
 	if _, err := w.Write(appendSentence(nil, words...)); err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func TestTLSDoors(t *testing.T) {
 		if v := c.ConnectionState().Version; v != tls.VersionTLS12 {
 			t.Errorf("TLS version %x", v)
 		}
-		w := &word{c, bufio.NewReader(c)}
+		w := &apiClient{c, bufio.NewReader(c)}
 		if got, err := w.ask("/login", "=name="+DefaultUser, "=password=secret"); err != nil || got[0] != "!done" {
 			t.Errorf("%q %v", got, err)
 		}

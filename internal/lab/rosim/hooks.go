@@ -2,6 +2,7 @@ package rosim
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -109,9 +110,35 @@ var birth = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 // date is the router's calendar.
 func (r *Router) date() time.Time { return birth.Add(time.Duration(r.opt.Now())) }
 
+// addInterface adds a network interface, and its row of /queue/interface. The caller holds the lock, or nobody else knows
+// the router yet.
+func (r *Router) addInterface(f Interface) *item {
+	m := r.interfaces()
+	it := newItem(m)
+	it.vals["name"], it.vals["default-name"] = str(f.Name), str(f.Name)
+	it.vals["mac-address"] = str(fmt.Sprintf("02:00:5E:10:%02X:%02X", it.id>>8&0xff, it.id&0xff))
+	if f.Type != "" {
+		it.vals["type"] = str(f.Type)
+	}
+	if f.Comment != "" {
+		it.vals["comment"] = str(f.Comment)
+	}
+	it.traffic = &traffic{}
+	m.items = append(m.items, it)
+	q := newItem(r.root.at("/queue/interface"))
+	q.vals["interface"] = str(f.Name)
+	for _, n := range []string{"queue", "active-queue", "default-queue"} {
+		q.vals[n] = str("only-hardware-queue")
+	}
+	q.initial = maps.Clone(q.vals)
+	q.menu.items = append(q.menu.items, q)
+	return it
+}
+
 // fillMenus puts what every router has into the menus that no option describes. The caller holds the lock, or nobody else
 // knows the router yet.
 func (r *Router) fillMenus() {
+	var fresh []*item
 	put := func(path string, kv ...string) *item {
 		m := r.root.at(path)
 		if m == nil {
@@ -124,6 +151,7 @@ func (r *Router) fillMenus() {
 			}
 		}
 		m.items = append(m.items, it)
+		fresh = append(fresh, it)
 		return it
 	}
 	for _, t := range [][2]string{
@@ -131,10 +159,6 @@ func (r *Router) fillMenus() {
 		{"pcq-upload-default", "pcq"}, {"pcq-download-default", "pcq"}, {"synchronous-default", "red"}, {"wireless-default", "sfq"},
 	} {
 		put(queueTypePath, "name", t[0], "kind", t[1], "default", "yes")
-	}
-	for _, it := range r.interfaces().items {
-		put("/queue/interface", "interface", it.text("name"), "queue", "only-hardware-queue",
-			"active-queue", "only-hardware-queue", "default-queue", "only-hardware-queue")
 	}
 	for _, n := range []string{"all", "none", "dynamic", "static"} {
 		put(interfaceListPath, "name", n, "builtin", "yes")
@@ -164,7 +188,9 @@ func (r *Router) fillMenus() {
 	for _, path := range []string{settingsPath, clockPath, webserverPath} {
 		put(path)
 	}
-	r.root.at(settingsPath).items[0].vals["ipv4-fasttrack-active"] = truth(r.opt.FastTrack)
+	for _, it := range fresh {
+		it.initial = maps.Clone(it.vals)
+	}
 }
 
 // setClock brings the calendar up to date. The caller holds the lock.

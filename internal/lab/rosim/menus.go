@@ -200,8 +200,8 @@ func systemMenus() []*menu {
 		{
 			path: clockPath, style: styleSingle,
 			props: []prop{
-				{name: "time"},
-				{name: "date"},
+				{name: "time", live: true},
+				{name: "date", live: true},
 				{name: "time-zone-autodetect", kind: propBool, def: truth(true)},
 				{name: "time-zone-name", def: str("manual")},
 				{name: "gmt-offset", def: str("+00:00")},

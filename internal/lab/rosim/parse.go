@@ -44,14 +44,21 @@ func at(text string, col int) error { return &problem{text: text, placed: true, 
 func (p *parser) syntax() error { return at("syntax error", p.i) }
 
 func parse(root *menu, line string, v version) (*block, error) {
+	b, _, err := parseIn(root, root, line, v)
+	return b, err
+}
+
+// parseIn reads a line that begins at the level cur, and returns the level it ends at.
+func parseIn(root, cur *menu, line string, v version) (*block, *menu, error) {
 	if len(line) > maxLine {
-		return nil, &problem{text: "contents too long"}
+		return nil, cur, &problem{text: "contents too long"}
 	}
 	if i := strings.IndexAny(line, "\r\n"); i >= 0 {
-		return nil, at("syntax error", i)
+		return nil, cur, at("syntax error", i)
 	}
-	p := &parser{src: line, root: root, cur: root, version: v}
-	return p.block(0)
+	p := &parser{src: line, root: root, cur: cur, version: v}
+	b, err := p.block(0)
+	return b, p.cur, err
 }
 
 func (p *parser) peek() byte {
@@ -107,8 +114,9 @@ func (p *parser) block(closing byte) (*block, error) {
 		return nil, err
 	}
 	defer func() { p.depth-- }()
-	cur := p.cur
-	defer func() { p.cur = cur }()
+	if cur := p.cur; closing != 0 {
+		defer func() { p.cur = cur }()
+	}
 	b := &block{}
 	for {
 		p.space()

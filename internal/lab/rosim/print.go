@@ -181,6 +181,13 @@ func (r *run) printSingle(c *call) (value, error) {
 
 // shown is a stored value as the printers spell it.
 func (r *run) shown(p *prop, v value, group bool) string {
+	if group && p.stat && p.kind == propNumber {
+		return grouped(v.num)
+	}
+	return shownValue(p, v)
+}
+
+func shownValue(p *prop, v value) string {
 	switch p.kind {
 	case propRate:
 		return compactRate(v.num)
@@ -197,15 +204,11 @@ func (r *run) shown(p *prop, v value, group bool) string {
 		return strconv.FormatInt(v.num, 10) + "%"
 	case propSize:
 		return fmt.Sprintf("%.1fMiB", float64(v.num)/(1<<20))
-	case propNumber:
-		if group && p.stat {
-			return grouped(v.num)
-		}
 	case propList:
 		return strings.ReplaceAll(v.text(durationUnits), ";", ",")
 	case propPolicy:
 		return strings.ReplaceAll(v.text(durationUnits), ";", ",")
-	case propString, propFlag, propSecret, propPair, propDSCP, propPrefix, propSources:
+	case propString, propNumber, propFlag, propSecret, propPair, propDSCP, propPrefix, propSources:
 	}
 	return v.text(durationUnits)
 }

@@ -27,7 +27,6 @@ const (
 	webserverPath     = "/ip/service/webserver"
 )
 
-
 func queueTreeProps() []prop {
 	return []prop{
 		{name: "name", set: true, quoted: true},
@@ -256,4 +255,3 @@ func userProps() []prop {
 		{name: "disabled", kind: propBool, flag: true, def: truth(false)},
 	}
 }
-

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -136,12 +137,8 @@ func (r *Router) populate() error {
 		m.items = append(m.items, it)
 		return it
 	}
-	for i, f := range r.opt.Interfaces {
-		it := add(r.interfaces(), map[string]string{
-			"name": f.Name, "default-name": f.Name, "comment": f.Comment, "type": f.Type,
-			"mac-address": fmt.Sprintf("02:00:5E:10:00:%02X", i+1),
-		})
-		it.traffic = &traffic{}
+	for _, f := range r.opt.Interfaces {
+		r.addInterface(f)
 	}
 	for _, a := range r.opt.Addresses {
 		p, err := netip.ParsePrefix(a.Address)
@@ -152,7 +149,8 @@ func (r *Router) populate() error {
 		add(r.root.at(addressPath), map[string]string{"address": a.Address, "network": p.Masked().Addr().String(), "interface": a.Interface})
 	}
 	types := r.root.at(queueTypePath)
-	add(types, map[string]string{"name": "default-small", "kind": "pfifo", "default": "yes"})
+	small := add(types, map[string]string{"name": "default-small", "kind": "pfifo", "default": "yes"})
+	small.initial = maps.Clone(small.vals)
 	for _, t := range r.opt.QueueTypes {
 		vals := map[string]string{"name": t.Name, "kind": t.Kind}
 		for k, v := range t.Settings {
@@ -180,7 +178,7 @@ func (r *Router) populate() error {
 	for _, rule := range r.opt.Rules {
 		add(r.mangle(), ruleValues(rule)).vals["disabled"] = truth(rule.Disabled)
 	}
-	add(r.root.at("/system/identity"), map[string]string{"name": r.opt.Identity})
+	add(r.root.at("/system/identity"), map[string]string{"name": r.opt.Identity}).initial = map[string]value{"name": str("MikroTik")}
 	add(r.root.at(resourcePath), map[string]string{
 		"version": r.opt.Version + " (stable)", "board-name": r.opt.Board, "platform": "MikroTik",
 		"build-time": "2026-03-02 09:17:05", "cpu": "ARM64", "cpu-count": "4", "cpu-load": "7", "architecture-name": "arm64",
@@ -199,6 +197,7 @@ func (r *Router) populate() error {
 			p = p.with(list(str(n)))
 		}
 		it.vals["policy"] = p.words()
+		it.initial = maps.Clone(it.vals)
 	}
 	for _, u := range r.opt.Users {
 		switch {

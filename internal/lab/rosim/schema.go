@@ -32,6 +32,7 @@ type prop struct {
 	stat   bool     // a counter: shown by print stats, gone from print detail
 	flag   bool     // shown as a letter before the item, not as key=value
 	keep   bool     // printed even when unset
+	live   bool     // shows what is now, not what was set
 	quoted bool     // always in quotes in key=value output
 	enum   []string // the values it may have; nil for any
 	def    value    // the value of an added item
@@ -66,9 +67,9 @@ type menu struct {
 	most     int        // how many items there may be; 0 is maxItems
 	// defaultName begins the name of an item that was given none.
 	defaultName string
-	guard    policySet  // what a change needs beside the right to write
-	items    []*item    // the router's records
-	lastID   uint64     // ids count up in each menu and are never used again
+	guard       policySet // what a change needs beside the right to write
+	items       []*item   // the router's records
+	lastID      uint64    // ids count up in each menu and are never used again
 }
 
 // letter is a flag's letter and the boolean property it stands for.
@@ -178,7 +179,6 @@ func (m *menu) at(path string) *menu {
 	})
 	return hit
 }
-
 
 // needs is the rights that the command asks for.
 func (c *call) needs() policySet {

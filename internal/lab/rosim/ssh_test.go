@@ -360,6 +360,7 @@ func TestOnlyExec(t *testing.T) {
 		if _, _, err := c.OpenChannel("direct-tcpip", nil); err == nil {
 			t.Error("a tunnel was opened")
 		}
+		synctest.Wait() // until the router has let go of the channels that were closed
 		var open []*ssh.Session
 		for range 2 {
 			s, err := c.NewSession()

@@ -17,6 +17,8 @@ type item struct {
 	dynamic bool
 	traffic *traffic // queues and interfaces only
 	user    *User    // users only: what logs in
+	// initial is what a new router has here; nil for what was added.
+	initial map[string]value
 }
 
 func (it *item) prop(name string) value {
@@ -301,7 +303,7 @@ func (r *Router) target(m *menu, w value) *item {
 			return it
 		}
 		// Item numbers live in a session that has printed; an exec request never has, so they name nothing.
-		if w.kind != kindID && m.prop("name") != nil && it.text("name") == w.spelling() {
+		if w.kind != kindID && m.prop(m.key()) != nil && it.text(m.key()) == w.spelling() {
 			return it
 		}
 	}
