@@ -220,13 +220,15 @@ func (r *run) insist(c *call) error {
 	text := "Script Error: missing value(s) of argument(s) " + strings.Join(missing, " ")
 	switch {
 	case c.menu.path == groupPath && !c.has("name"):
-		text = "failure: invalid group name"
+		if text = "failure: invalid group name"; r.words {
+			return &problem{text: text}
+		}
 	case len(missing) == 0:
 		return nil
 	case r.words:
 		return problemf("missing =%s=", missing[0])
 	}
-	if r.router.version.atLeast(7, 22) && !r.words {
+	if r.router.version.atLeast(7, 22) {
 		text += " (" + c.menu.path + "/add; line 1)"
 	}
 	return &problem{text: text}
@@ -448,6 +450,9 @@ func (r *Router) clear(it *item, p *prop, by string) error {
 func (r *Router) change(it *item, vals map[string]value, by string) error {
 	if it.dynamic {
 		return &problem{text: "failure: can not change dynamic item"}
+	}
+	if it.vals["builtin"].num != 0 {
+		return &problem{text: "failure: can not change builtin item"}
 	}
 	if err := r.prepare(it, vals); err != nil {
 		return err

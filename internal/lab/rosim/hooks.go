@@ -224,6 +224,7 @@ func (r *Router) subscribe(m *menu) *feed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.feeds[f] = struct{}{}
+	r.notify()
 	return f
 }
 
