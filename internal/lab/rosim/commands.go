@@ -476,6 +476,9 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		r.recordRule(it, dis.num == 0, by)
 	}
 	old := it.vals["max-limit"]
+	if v, ok := vals["name"]; ok {
+		r.renamed(it.menu, it.text("name"), v)
+	}
 	for k, v := range vals {
 		it.vals[k] = v
 	}

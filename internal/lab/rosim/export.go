@@ -88,7 +88,7 @@ func (it *item) exportLine(verbose bool) (section, line string) {
 	}
 	head := "add"
 	switch {
-	case it.dynamic:
+	case it.dynamic, it.vals["builtin"].num != 0:
 		return "", ""
 	case it.menu.path == interfacePath && it.text("type") == "ether":
 		section, head = spaced(interfacePath+"/ethernet"), "set [ find default-name="+word(it.text("default-name"))+" ]"

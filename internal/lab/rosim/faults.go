@@ -214,6 +214,7 @@ func (r *Router) RenameQueue(from, to string) error {
 	if named(r.queues(), to) != nil {
 		return fmt.Errorf("rosim: there is a queue %q already", to)
 	}
+	r.renamed(it.menu, from, str(to))
 	it.vals["name"] = str(to)
 	r.configWritten(it, byFault)
 	return nil

@@ -73,6 +73,26 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 	return nil
 }
 
+// renamed lets everything that refers to an item of a menu follow its new name. The caller holds the lock.
+func (r *Router) renamed(m *menu, from string, to value) {
+	if from == "" || from == to.str {
+		return
+	}
+	r.root.walk(func(other *menu) {
+		for i := range other.props {
+			p := &other.props[i]
+			if !slices.Contains(p.refs, m.path) {
+				continue
+			}
+			for _, it := range other.items {
+				if it.text(p.name) == from {
+					it.vals[p.name] = to
+				}
+			}
+		}
+	})
+}
+
 // removable says why an item cannot be removed, if it cannot. The caller holds the lock.
 func (r *Router) removable(it *item) error {
 	switch {

@@ -31,7 +31,7 @@ func queueMenus() []*menu {
 		{
 			path: "/queue/interface", style: styleTable, legend: legendNone, brief: []string{"interface", "queue", "active-queue"},
 			props: []prop{
-				{name: "interface"},
+				{name: "interface", refs: []string{interfacePath}},
 				{name: "queue", refs: []string{queueTypePath}},
 				{name: "active-queue"},
 				{name: "default-queue"},

@@ -238,6 +238,9 @@ func (in *importing) absorb(text string) error {
 	for _, n := range []string{"name", "comment", "disabled", "mtu", "l2mtu"} {
 		if s, given := vals[n]; given && s != "" {
 			if v, err := m.prop(n).read(str(s)); err == nil {
+				if n == "name" {
+					r.renamed(m, it.text("name"), v)
+				}
 				it.vals[n] = v
 			}
 		}
