@@ -105,7 +105,7 @@ func firewallMenus() []*menu {
 			brief:  []string{"protocol", "src-address", "dst-address", "reply-dst-address", "timeout"},
 		},
 		rules(manglePath, ruleProps()),
-		rules("/ip/firewall/filter", ruleProps()),
+		rules(filterPath, ruleProps()),
 		rules("/ip/firewall/nat", ruleProps()),
 		rules("/ip/firewall/raw", ruleProps()),
 		addresses("/ip/firewall/address-list"),

@@ -20,6 +20,7 @@ const (
 	interfaceListPath = "/interface/list"
 	addressPath       = "/ip/address"
 	manglePath        = "/ip/firewall/mangle"
+	filterPath        = "/ip/firewall/filter"
 	routingTablePath  = "/routing/table"
 	settingsPath      = "/ip/settings"
 	resourcePath      = "/system/resource"

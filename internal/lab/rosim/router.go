@@ -40,6 +40,7 @@ type Router struct {
 
 	booted, advanced      unit.Time
 	sectors, sectorsTotal int64
+	fastBytes             unit.Bytes // what bypassed the queues
 
 	commands  []Command
 	seq       uint64

@@ -55,11 +55,11 @@ func inVersion(word string, at int) (name string, there bool, err error) {
 	return name, lo <= at && at <= hi, nil
 }
 
-// schemas are the saved versions' menus, each read once.
-var schemas = func() []func() (map[string]*known, error) {
-	var all []func() (map[string]*known, error)
+// trees are the command trees of the saved versions, each built once; a router works on a copy.
+var trees = func() []func() (*menu, error) {
+	var all []func() (*menu, error)
 	for i := range saved {
-		all = append(all, sync.OnceValues(func() (map[string]*known, error) { return readSchema(schemaText, i) }))
+		all = append(all, sync.OnceValues(func() (*menu, error) { return buildTree(i) }))
 	}
 	return all
 }()
@@ -127,7 +127,25 @@ func (k *known) readCommand(body string, at int) error {
 // newTree builds the command tree of a router of some version. Only what its saved schema has exists, as far as it is
 // emulated; anything else is refused as the router refuses it.
 func newTree(v version) (*menu, error) {
-	schema, err := schemas[savedAs(v)]()
+	t, err := trees[savedAs(v)]()
+	if err != nil {
+		return nil, err
+	}
+	return t.copied(), nil
+}
+
+// copied is the tree with menus of its own. Properties and commands never change, so the copies share them.
+func (m *menu) copied() *menu {
+	c := *m
+	c.subs = make([]*menu, len(m.subs))
+	for i, s := range m.subs {
+		c.subs[i] = s.copied()
+	}
+	return &c
+}
+
+func buildTree(at int) (*menu, error) {
+	schema, err := readSchema(schemaText, at)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +172,7 @@ func newTree(v version) (*menu, error) {
 			parent.subs = append(parent.subs, m)
 		}
 	}
-	if !v.atLeast(7, 24) {
+	if v, err := parseVersion(saved[at]); err == nil && !v.atLeast(7, 24) {
 		root.cmds = append(root.cmds, root.at("/tool").cmd("ping"))
 	}
 	root.cmds = append(root.cmds, &command{name: "export", params: flags("compact", "terse", "verbose", "hide-sensitive", "show-sensitive"), run: runExport})
