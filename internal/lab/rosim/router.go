@@ -84,7 +84,7 @@ func NewRouter(o Options) (*Router, error) {
 	}
 	r.doors = r.newDoors()
 	if len(r.certificate.Certificate) == 0 {
-		c, err := newCertificate(o.Identity, distantPast, distantFuture)
+		c, err := NewCertificate(o.Identity)
 		if err != nil {
 			return nil, err
 		}
