@@ -84,6 +84,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 	t.Parallel()
 	ran := 0
 	for _, name := range documents(t) {
+		router := household(t)
 		for _, f := range fences(t, name) {
 			switch f.info {
 			case "sh":
@@ -99,7 +100,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 					understood(t, f.where, line)
 				}
 			case "routeros":
-				paste(t, f)
+				paste(t, router, f)
 			case "yaml":
 				if _, err := scenario.Parse(name, strings.NewReader(strings.Join(f.lines, "\n")), scenario.Options{}); err != nil {
 					t.Errorf("%s: %v", f.where, err)
@@ -194,18 +195,27 @@ func understood(t *testing.T, where, line string) {
 }
 
 // notEmulated are the menus of a real router that the emulator does not have.
-var notEmulated = []string{"/user/", "/queue/type/", "/ip/route/", "/routing/table/", "/ip/firewall/filter/"}
+var notEmulated = []string{"/user/ssh-keys/"}
 
-// paste gives RouterOS commands to an emulated router, which refuses what no RouterOS has.
-func paste(t *testing.T, f fence) {
+// household is the router that a document's commands are given to.
+func household(t *testing.T) *rosim.Router {
 	t.Helper()
 	r, err := rosim.NewRouter(rosim.Options{
-		Users:      []rosim.User{{Name: "admin"}},
+		Users:      []rosim.User{{Name: "admin", Group: "full"}},
 		Interfaces: []rosim.Interface{{Name: "ether1"}, {Name: "bridge", Type: "bridge"}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if reply, failed := r.Exec(t.Context(), "admin", "/ip/firewall/filter/add chain=forward action=fasttrack-connection"); failed {
+		t.Fatal(reply)
+	}
+	return r
+}
+
+// paste gives RouterOS commands to an emulated router, which refuses what no RouterOS has.
+func paste(t *testing.T, r *rosim.Router, f fence) {
+	t.Helper()
 	for _, line := range f.lines {
 		if slices.ContainsFunc(notEmulated, func(menu string) bool { return strings.HasPrefix(line, menu) }) {
 			continue

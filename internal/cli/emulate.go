@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -24,20 +23,25 @@ import (
 )
 
 type emulateCmd struct {
-	Listen     string        `default:"127.0.0.1:2222" help:"Address of the SSH server."`
-	Dir        string        `placeholder:"DIR" help:"Where host key, client key and known_hosts are kept; default: a directory in the state directory."`
+	Listen string `default:"127.0.0.1:2222" help:"Address of the SSH server."`
+	emulatorDoors
+	Dir        string        `placeholder:"DIR" help:"Where keys, known_hosts, password and certificate are kept; default: a directory in the state directory."`
 	User       string        `default:"wanctl" help:"Account that the client key logs in to."`
 	ReadOnly   bool          `help:"That account lacks the write policy."`
+	Policy     []string      `placeholder:"RIGHT" help:"That account's rights, e.g. read,write,api; default: those of RouterOS's group write."`
+	Import     []string      `placeholder:"FILE" sep:"none" help:"Begin with nothing but the ports of an RB5009 and read this configuration, as /export prints it."`
 	Dialect    string        `default:"usual" help:"How the router behaves where sources differ: ${dialects}."`
 	Set        []string      `placeholder:"NAME=VALUE" sep:"none" help:"Change one switch of the dialect, e.g. exit-status=missing; \"list\" lists them."`
-	Version_   string        `name:"routeros-version" default:"7.22.3" help:"RouterOS version it claims to be."` //nolint:revive // Version is kong's
+	Version_   string        `name:"routeros-version" aliases:"profile" default:"7.22.3" help:"RouterOS version it claims to be, which decides what there is: 7.14, 7.18, 7.22.3, 7.24 or another one. --profile is the same."` //nolint:revive // Version is kong's
 	Latency    time.Duration `help:"Time that each command takes."`
+	Measured   bool          `name:"measured-times" help:"The times measured on one virtual router: --latency 1ms --clamp-after 150."`
+	StallEvery int           `name:"stall-every" placeholder:"N" help:"About one command in N takes 2 to 8 s more; 0 is never."`
 	Jitter     time.Duration `help:"Random time on top of it."`
 	Fault      []string      `placeholder:"TIME:FAULT" sep:"none" help:"A fault that happens by itself, e.g. 60s:reboot=30s; \"list\" lists them."`
 	FastTrack  bool          `name:"fasttrack" help:"Traffic bypasses the queues: interfaces count it, queues do not."`
 	DummyRule  bool          `help:"The dynamic FastTrack counter rule stands before every other mangle rule."`
 	ClampAfter int           `placeholder:"N" help:"After N commands without a pause of 5 s each takes 20 ms more; 0 is never."`
-	MaxSess    int           `name:"max-sessions" default:"20" help:"Connections served at once."`
+	MaxSess    int           `name:"max-sessions" default:"20" help:"Connections that each door serves at once."`
 	MaxChan    int           `name:"max-channels" default:"10" help:"Channels that one connection may have open."`
 	KeyType    string        `name:"host-key-type" default:"ed25519" enum:"ed25519,rsa" help:"Type of the host key: ed25519 or rsa."`
 	Apply      []string      `placeholder:"QUEUE=SPEC" sep:"none" help:"Let a queue's max-limit set a real CAKE qdisc, NAME=dev:IF,cake[,netns:NAME], or HTB class, NAME=dev:IF,class:1:1[,netns:NAME]."`
@@ -46,7 +50,7 @@ type emulateCmd struct {
 	Journal    string        `placeholder:"FILE" help:"Write every request and every change of a limit or rule there, one JSON object a line."`
 	RuleFor    string        `name:"rule" placeholder:"COMMENT" help:"Comment of the steering rule, instead of the example's."`
 	Queues     []string      `name:"queue" placeholder:"NAME=MBPS" sep:"none" help:"A further queue tree entry with its max-limit in Mbit/s."`
-	PrintReady bool          `name:"print-ready" help:"Print address and router section when it listens." default:"true" negatable:""`
+	PrintReady bool          `name:"print-ready" help:"Print addresses and router section when it listens." default:"true" negatable:""`
 }
 
 // Help shows how to use it with the other commands.
@@ -56,12 +60,22 @@ it writes a client key, a known_hosts file and, once it listens, router.yaml: th
 file that uses them. WANCTL_EMULATE_PASSWORD in the environment sets a password, too; it logs in beside the key with
 --set allow-password-with-key.
 
+--doors opens the binary API and REST as well, in clear and over TLS; --api, --api-tls, --rest and --rest-tls open single
+ones, anywhere. All doors lead to the same router. They take the password, which is made and kept in the directory unless
+the environment has one, and the TLS doors show a certificate that is kept there, too; what is printed says how to connect.
+In clear the password can be read on the way: keep such doors on loopback.
+
+--import reads a router's own configuration: what "/export file=x" writes. Menus that are not emulated are left out, with
+a line that says so; a mistake is named with file, line and column. Traffic is not in it: --fault 0s:offer=QUEUE=50M brings some.
+
 A dialect is a set of switches: how this router does what sources contradict each other on. --set changes one more. A
 fault is something that happens: now with 0s, later with a longer time.
 
 Examples:
 
     wanctl emulate --latency 150ms --fault 60s:reboot=30s
+    wanctl emulate --doors --profile 7.24 --policy read,write,api,rest-api
+    wanctl emulate --import house.rsc --measured-times
     wanctl emulate --dialect reflect --set exit-status=missing --set empty-find=silent
     wanctl emulate --fault 30s:wrong-password=wanctl --fault 30s:disconnect`
 }
@@ -80,7 +94,8 @@ func (c emulateCmd) Run(app *App) error {
 		}
 		return nil
 	}
-	o, err := c.options(app.Getenv("WANCTL_EMULATE_PASSWORD"))
+	password := emulatorSecret{value: app.Getenv(passwordVariable)}
+	o, err := c.options(password.value)
 	if err != nil {
 		return err
 	}
@@ -100,6 +115,15 @@ func (c emulateCmd) Run(app *App) error {
 		return fmt.Errorf("remove the snippet of the last run: %w", err)
 	}
 	o.HostKeys = []ssh.Signer{host}
+	if c.any() {
+		if password, err = emulatorPassword(dir, password.value); err != nil {
+			return err
+		}
+		o.Users[len(o.Users)-1].Password = password.value
+		if o.Certificate, err = emulatorCertificate(dir); err != nil {
+			return err
+		}
+	}
 	applier, err := newApplier(c.Apply, c.ApplyIface)
 	if err != nil {
 		return err
@@ -127,10 +151,18 @@ func (c emulateCmd) Run(app *App) error {
 		return err
 	}
 	r.AuthorizeKey(c.User, client.PublicKey())
+	if err := importFiles(app, r, c.Import); err != nil {
+		return err
+	}
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w (choose another with --listen)", err)
 	}
+	doors, err := c.open(r)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	defer closeDoors(doors)
 	ctx, cancel := app.context()
 	defer cancel()
 	known := filepath.Join(dir, "known_hosts")
@@ -143,6 +175,7 @@ func (c emulateCmd) Run(app *App) error {
 	}
 	if c.PrintReady {
 		fmt.Fprintf(app.Stdout, "listening on %s\n\n%s", ln.Addr(), snippet)
+		fmt.Fprint(app.Stdout, doorsText(doors, c.User, password, filepath.Join(dir, "certificate.pem"), r.CertificateFingerprint()))
 	}
 	if c.Journal != "" {
 		f, err := os.OpenFile(c.Journal, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -159,10 +192,7 @@ func (c emulateCmd) Run(app *App) error {
 		}()
 		defer func() { cancel(); <-written }()
 	}
-	if err := r.Serve(ctx, ln); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return serveDoors(ctx, r, ln, doors)
 }
 
 // routerSnippet is the router section of a configuration file for this emulator.
@@ -193,6 +223,9 @@ func (c emulateCmd) comment() string {
 
 func (c emulateCmd) options(password string) (rosim.Options, error) {
 	o := rosim.DefaultOptions()
+	if len(c.Import) > 0 {
+		o = rosim.BareOptions()
+	}
 	d, ok := rosim.Dialects()[c.Dialect]
 	if !ok {
 		return o, fmt.Errorf("no dialect %q; there are %s", c.Dialect, dialectNames())
@@ -206,6 +239,12 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 	o.Version, o.Latency, o.Jitter = c.Version_, c.Latency, c.Jitter
 	o.FastTrack, o.DummyRule, o.ClampAfter = c.FastTrack, c.DummyRule, c.ClampAfter
 	o.MaxSessions, o.MaxChannels = c.MaxSess, c.MaxChan
+	if o.StallEvery = c.StallEvery; c.StallEvery < 0 {
+		return o, fmt.Errorf("--stall-every %d: at least 0 is needed", c.StallEvery)
+	}
+	if c.Measured {
+		o.MeasuredTimes()
+	}
 	for flag, n := range map[string]int{"--max-sessions": c.MaxSess, "--max-channels": c.MaxChan} {
 		if n < 1 {
 			return o, fmt.Errorf("%s %d: at least 1 is needed", flag, n)
@@ -236,7 +275,15 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 			users = append(users, u)
 		}
 	}
-	o.Users = append(users, rosim.User{Name: c.User, Password: password, ReadOnly: c.ReadOnly})
+	me := rosim.User{Name: c.User, Password: password, ReadOnly: c.ReadOnly}
+	if len(c.Policy) > 0 {
+		if c.ReadOnly {
+			return o, errors.New("--policy and --read-only both say what the account may do: leave one out")
+		}
+		me.Group = "emulated"
+		o.Groups = append(o.Groups, rosim.Group{Name: me.Group, Policy: c.Policy})
+	}
+	o.Users = append(users, me)
 	for _, f := range c.Fault {
 		tf, err := rosim.ParseTimedFault(f)
 		if err != nil {

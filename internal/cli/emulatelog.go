@@ -10,14 +10,15 @@ import (
 	"wanctl/internal/unit"
 )
 
-// emulatorEvent is one line of the emulator's journal: an exec request, or a change it made.
+// emulatorEvent is one line of the emulator's journal: a request, or a change it made.
 type emulatorEvent struct {
 	// Kind is "command", "limit" or "rule".
 	Kind string `json:"kind"`
 	// At is seconds since the emulator started.
 	At float64 `json:"at"`
 	By string  `json:"by"`
-	// Line, Reply and Outcome belong to a command.
+	// Door, Line, Reply and Outcome belong to a command.
+	Door    string `json:"door,omitempty"`
 	Line    string `json:"line,omitempty"`
 	Reply   string `json:"reply,omitempty"`
 	Outcome string `json:"outcome,omitempty"`
@@ -52,7 +53,7 @@ func journalEmulator(ctx context.Context, r *rosim.Router, w io.Writer) error {
 			for ; commands < len(cs) && cs[commands].Outcome != rosim.OutcomePending; commands++ {
 				c := cs[commands]
 				out = append(out, emulatorEvent{
-					Kind: "command", At: seconds(c.At), By: c.User, Line: c.Line, Reply: c.Reply, Outcome: string(c.Outcome),
+					Kind: "command", At: seconds(c.At), By: c.User, Door: c.Door, Line: c.Line, Reply: c.Reply, Outcome: string(c.Outcome),
 				})
 			}
 			return len(out) > 0

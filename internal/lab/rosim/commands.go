@@ -91,7 +91,8 @@ func (d *Dialect) present(p *prop, v value) value {
 		}
 	case propDecimal:
 		return str(spellThousandths(v.num))
-	case propString, propNumber, propBool, propTime, propPercent, propSize, propList:
+	case propString, propNumber, propBool, propTime, propPercent, propSize, propList, propFlag, propSecret, propPolicy, propPair,
+		propDSCP, propPrefix, propSources:
 	}
 	return v
 }
@@ -191,6 +192,9 @@ func runSet(r *run, c *call) (value, error) {
 		return value{}, err
 	}
 	defer r.router.mu.Unlock()
+	if err := r.router.refer(c.menu, vals); err != nil {
+		return value{}, err
+	}
 	if name, ok := vals["name"]; ok && c.menu.style != styleSingle {
 		if it := named(c.menu, name.str); it != nil && (len(items) != 1 || items[0] != it) {
 			return value{}, alreadyHave(c.menu)
@@ -203,6 +207,31 @@ func runSet(r *run, c *call) (value, error) {
 	}
 	r.wrote = r.wrote || len(items) > 0
 	return value{}, nil
+}
+
+// insist refuses an add that lacks an argument.
+func (r *run) insist(c *call) error {
+	var missing []string
+	for _, n := range c.menu.required {
+		if !c.has(n) {
+			missing = append(missing, n)
+		}
+	}
+	text := "Script Error: missing value(s) of argument(s) " + strings.Join(missing, " ")
+	switch {
+	case c.menu.path == groupPath && !c.has("name"):
+		if text = "failure: invalid group name"; r.words {
+			return &problem{text: text}
+		}
+	case len(missing) == 0:
+		return nil
+	case r.words:
+		return problemf("missing =%s=", missing[0])
+	}
+	if r.router.version.atLeast(7, 22) {
+		text += " (" + c.menu.path + "/add; line 1)"
+	}
+	return &problem{text: text}
 }
 
 func alreadyHave(m *menu) error {
@@ -261,13 +290,13 @@ func runAdd(r *run, c *call) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	for _, n := range c.menu.required {
-		if !c.has(n) {
-			text := "Script Error: missing value(s) of argument(s) " + n
-			if r.router.version.atLeast(7, 22) {
-				text += " (" + c.menu.path + "/add; line 1)"
-			}
-			return value{}, &problem{text: text}
+	copied, err := c.arg(r, "copy-from")
+	if err != nil {
+		return value{}, err
+	}
+	if !c.has("copy-from") {
+		if err := r.insist(c); err != nil {
+			return value{}, err
 		}
 	}
 	rt := r.router
@@ -277,7 +306,10 @@ func runAdd(r *run, c *call) (value, error) {
 	if name, ok := vals["name"]; ok && named(c.menu, name.str) != nil {
 		return value{}, alreadyHave(c.menu)
 	}
-	if len(c.menu.items) >= maxItems {
+	if err := rt.refer(c.menu, vals); err != nil {
+		return value{}, err
+	}
+	if len(c.menu.items) >= c.menu.room() {
 		return value{}, &problem{text: "failure: too many items"}
 	}
 	place := len(c.menu.items)
@@ -291,14 +323,23 @@ func runAdd(r *run, c *call) (value, error) {
 		}
 	}
 	it := newItem(c.menu)
+	if a, ok := c.args["copy-from"]; ok {
+		from, err := rt.targets(c.menu, copied, a.col)
+		if err != nil {
+			return value{}, err
+		}
+		if len(from) == 1 {
+			it.copyFrom(from[0])
+		}
+	}
+	if err := rt.prepare(it, vals); err != nil {
+		return value{}, err
+	}
 	for k, v := range vals {
 		it.vals[k] = v
 	}
-	if c.menu.prop("name") != nil && it.text("name") == "" {
-		it.vals["name"] = str("queue" + strings.TrimPrefix(id(it.id).text(durationClock), "*"))
-	}
-	if c.menu.path == "/queue/tree" {
-		it.traffic = &traffic{}
+	if c.menu.prop("name") != nil && it.text("name") == "" && c.menu.defaultName != "" {
+		it.vals["name"] = str(c.menu.defaultName + strings.TrimPrefix(id(it.id).text(durationClock), "*"))
 	}
 	c.menu.items = slices.Insert(c.menu.items, place, it)
 	rt.configWritten(it, r.user)
@@ -313,11 +354,12 @@ func runRemove(r *run, c *call) (value, error) {
 	}
 	defer r.router.mu.Unlock()
 	for _, it := range items {
-		if it.dynamic {
-			return value{}, &problem{text: "failure: can not remove dynamic item"}
+		if err := r.router.removable(it); err != nil {
+			return value{}, err
 		}
 	}
 	for _, it := range items {
+		r.router.removed(it)
 		c.menu.items = slices.DeleteFunc(c.menu.items, func(x *item) bool { return x == it })
 		r.router.configWritten(it, r.user)
 		r.wrote = true
@@ -383,14 +425,25 @@ func runUnset(r *run, c *call) (value, error) {
 	}
 	defer r.router.mu.Unlock()
 	for _, it := range items {
-		delete(it.vals, p.name)
-		if p.def.kind != kindNothing {
-			it.vals[p.name] = p.def
+		if err := r.router.clear(it, p, r.user); err != nil {
+			return value{}, err
 		}
-		r.router.configWritten(it, r.user)
 		r.wrote = true
 	}
 	return value{}, nil
+}
+
+// clear takes a property away, or puts its default back. The caller holds the lock.
+func (r *Router) clear(it *item, p *prop, by string) error {
+	if it.dynamic {
+		return &problem{text: "failure: can not change dynamic item"}
+	}
+	delete(it.vals, p.name)
+	if p.def.kind != kindNothing {
+		it.vals[p.name] = p.def
+	}
+	r.configWritten(it, by)
+	return nil
 }
 
 // change applies settings to one item: the one place where configuration is written. The caller holds the lock.
@@ -398,8 +451,14 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 	if it.dynamic {
 		return &problem{text: "failure: can not change dynamic item"}
 	}
+	if it.vals["builtin"].num != 0 {
+		return &problem{text: "failure: can not change builtin item"}
+	}
+	if err := r.prepare(it, vals); err != nil {
+		return err
+	}
 	limit, limited := vals["max-limit"]
-	limited = limited && it.menu.path == "/queue/tree"
+	limited = limited && it.menu.path == queueTreePath
 	if limited {
 		if r.opt.Applier != nil {
 			if err := r.opt.Applier.Apply(it.text("name"), unit.Rate(limit.num)); err != nil {
@@ -408,7 +467,7 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		}
 		r.recordLimit(it, unit.Rate(limit.num), by)
 	}
-	if dis, ok := vals["disabled"]; ok && it.menu.path == "/ip/firewall/mangle" {
+	if dis, ok := vals["disabled"]; ok && it.menu.path == manglePath {
 		if a, ok := r.opt.Applier.(RuleApplier); ok {
 			if err := a.ApplyRule(it.text("comment"), dis.num == 0); err != nil {
 				return problemf("failure: %v", err)
@@ -417,6 +476,9 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		r.recordRule(it, dis.num == 0, by)
 	}
 	old := it.vals["max-limit"]
+	if v, ok := vals["name"]; ok {
+		r.renamed(it.menu, it.text("name"), v)
+	}
 	for k, v := range vals {
 		it.vals[k] = v
 	}

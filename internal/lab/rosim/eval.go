@@ -36,7 +36,8 @@ type run struct {
 	router *Router
 	ctx    context.Context
 	user   string
-	write  bool // the user may write
+	may    policySet
+	words  bool // the command came as words, not as a line of the console
 	vars   *scope
 	out    bytes.Buffer
 	steps  int
@@ -158,8 +159,8 @@ func (c *call) exec(r *run) (value, error) {
 		return value{}, err
 	}
 	tracked := c.menu != nil && c.menu.path == connectionPath
-	if c.cmd.write && !r.write || tracked && r.router.dialect.Tracking == TrackingDenied {
-		return value{}, &problem{text: "not enough permissions (9)"}
+	if !r.may.has(c.needs()) || tracked && r.router.dialect.Tracking == TrackingDenied {
+		return value{}, notPermitted()
 	}
 	return c.cmd.run(r, c)
 }

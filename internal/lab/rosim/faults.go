@@ -2,7 +2,6 @@ package rosim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +19,24 @@ const (
 	CutBefore     // the command arrived and does not run
 	CutAfter      // it ran, nothing is answered
 	CutReply      // it ran, half of the reply is sent, no exit status
+	CutSilent     // it ran, half of the reply is sent, then nothing more: the connection stays open and silent
 )
+
+// Garble is what a reply is replaced by. The command ran.
+type Garble string
+
+// The replacements.
+const (
+	// GarbleHTML is a web page, as from a captive portal or a proxy.
+	GarbleHTML Garble = "html"
+	// GarbleShape is a well-formed reply of the wrong shape: over REST a bare number where an object or a list belongs,
+	// over the API a sentence that is no reply; over SSH it is GarbleBytes.
+	GarbleShape Garble = "shape"
+	// GarbleBytes is what no decoder can read: half a JSON document, a reserved length byte, control characters.
+	GarbleBytes Garble = "bytes"
+)
+
+const htmlPage = "<!DOCTYPE html>\r\n<html><head><title>Login</title></head><body><h1>Sign in to continue</h1></body></html>\r\n"
 
 // byFault marks changes that no user made.
 const byFault = "fault"
@@ -38,9 +54,10 @@ type faults struct {
 
 // plan is what happens to one command.
 type plan struct {
-	cut  Cut
-	text string
-	wait time.Duration
+	cut    Cut
+	text   string
+	garble Garble
+	wait   time.Duration
 }
 
 func (f *faults) take() plan {
@@ -99,8 +116,10 @@ func (r *Router) HalfOpen(on bool) {
 	r.withLock(func() {
 		r.fault.halfOpen = on
 		if on {
-			for g := range r.conns {
-				g.silent.Store(true)
+			for _, d := range r.doors {
+				for g := range d.conns {
+					g.silent.Store(true)
+				}
 			}
 		}
 	})
@@ -116,11 +135,22 @@ func (r *Router) FailNext(text string) {
 	r.withLock(func() { r.fault.next = append(r.fault.next, plan{text: text}) })
 }
 
+// GarbleNext replaces the reply of the next command. Repeated calls queue up.
+func (r *Router) GarbleNext(how Garble) {
+	r.withLock(func() { r.fault.next = append(r.fault.next, plan{garble: how}) })
+}
+
 // Full turns away every new connection, as with max-sessions reached; open ones stay.
 func (r *Router) Full(on bool) { r.withLock(func() { r.fault.full = on }) }
 
 // Disconnect closes every open connection.
-func (r *Router) Disconnect() { r.withLock(r.disconnect) }
+func (r *Router) Disconnect() {
+	r.withLock(func() {
+		for _, d := range r.doors {
+			d.disconnect()
+		}
+	})
+}
 
 // RotateHostKey replaces the host keys by a new one of the same type as the first; it counts from the next
 // connection on. It returns the new key.
@@ -137,29 +167,11 @@ func (r *Router) RotateHostKey() (ssh.PublicKey, error) {
 	return k.PublicKey(), nil
 }
 
-// SetReadOnly takes the write policy from a user, or gives it back.
-func (r *Router) SetReadOnly(user string, on bool) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	u := r.users[user]
-	if u == nil {
-		return fmt.Errorf("rosim: no user %q", user)
-	}
-	u.ReadOnly = on
-	it := named(r.root.at("/user"), user)
-	it.vals["group"] = str("write")
-	if on {
-		it.vals["group"] = str("read")
-	}
-	r.notify()
-	return nil
-}
-
 // SetPassword changes a user's password.
 func (r *Router) SetPassword(user, password string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	u := r.users[user]
+	u := r.account(user)
 	if u == nil {
 		return fmt.Errorf("rosim: no user %q", user)
 	}
@@ -171,7 +183,7 @@ func (r *Router) SetPassword(user, password string) error {
 func (r *Router) SetLocked(user string, on bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	u := r.users[user]
+	u := r.account(user)
 	if u == nil {
 		return fmt.Errorf("rosim: no user %q", user)
 	}
@@ -183,7 +195,7 @@ func (r *Router) SetLocked(user string, on bool) error {
 func (r *Router) RevokeKeys(user string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	u := r.users[user]
+	u := r.account(user)
 	if u == nil {
 		return fmt.Errorf("rosim: no user %q", user)
 	}
@@ -202,6 +214,7 @@ func (r *Router) RenameQueue(from, to string) error {
 	if named(r.queues(), to) != nil {
 		return fmt.Errorf("rosim: there is a queue %q already", to)
 	}
+	r.renamed(it.menu, from, str(to))
 	it.vals["name"] = str(to)
 	r.configWritten(it, byFault)
 	return nil
@@ -339,32 +352,36 @@ func (r *Router) SetOffered(queue string, rate unit.Rate) error {
 	return nil
 }
 
-// Refuse closes the listener and every connection: new ones are refused until Return.
+// Refuse closes every listener and every connection: new ones are refused until Return.
 func (r *Router) Refuse() {
 	r.withLock(func() {
 		r.fault.refused = true
-		r.unlisten()
-		r.disconnect()
+		for _, d := range r.doors {
+			d.unlisten()
+			d.disconnect()
+		}
 	})
 }
 
-// Return listens again on the same address after Refuse.
+// Return listens again on the same addresses after Refuse.
 func (r *Router) Return() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fault.refused = false
-	if !r.serving || r.listener != nil {
-		return nil
+	if r.life != nil && r.life.Err() != nil {
+		return errStopped
 	}
-	if r.closed {
-		return errors.New("rosim: the router has stopped serving")
+	for _, d := range r.doors {
+		if !d.serving || d.closed || d.listener != nil {
+			continue
+		}
+		ln, err := r.opt.Listen(d.addr)
+		if err != nil {
+			r.fault.refused = true
+			return fmt.Errorf("rosim: listen on %v again: %w", d.addr, err)
+		}
+		d.listener = ln
 	}
-	ln, err := r.opt.Listen(r.addr)
-	if err != nil {
-		r.fault.refused = true
-		return fmt.Errorf("rosim: listen on %v again: %w", r.addr, err)
-	}
-	r.listener = ln
 	r.notify()
 	return nil
 }
@@ -378,14 +395,16 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 	r.withLock(func() {
 		r.resetCounters()
 		r.booted, r.sectors, r.globals = r.opt.Now(), 0, map[string]value{}
+		r.restLogins = map[restLogin]restGrant{}
+		r.root.at(activePath).items = nil
 	})
 	back := func() {
 		done <- r.Return()
 		close(done)
 	}
 	r.mu.Lock()
-	ctx, serving := r.life, r.serving && !r.closed
-	if serving && down > 0 {
+	ctx := r.life
+	if ctx != nil && ctx.Err() == nil && down > 0 {
 		r.wg.Go(func() {
 			if err := r.sleep(ctx, down); err != nil {
 				done <- err

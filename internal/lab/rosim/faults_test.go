@@ -354,7 +354,7 @@ type brokenListener struct{ net.Listener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("no more sockets") }
 func (brokenListener) Close() error              { return nil }
-func (brokenListener) Addr() net.Addr            { return pipeAddr{} }
+func (brokenListener) Addr() net.Addr            { return pipeAddr("ssh:0") }
 
 func TestServeReportsABrokenListener(t *testing.T) {
 	r, err := NewRouter(DefaultOptions())

@@ -53,6 +53,16 @@ func plainFault(f func(*Router)) func(string) (func(*Router) error, error) {
 	}
 }
 
+// failingFault is a fault without a value that may not come about.
+func failingFault(f func(*Router) error) func(string) (func(*Router) error, error) {
+	return func(arg string) (func(*Router) error, error) {
+		if arg != "" {
+			return nil, fmt.Errorf("takes no value, got %q", arg)
+		}
+		return f, nil
+	}
+}
+
 func switchFault(f func(*Router, bool)) func(string) (func(*Router) error, error) {
 	return func(arg string) (func(*Router) error, error) {
 		on, ok := parseBool(map[string]string{"": "yes", "on": "yes", "off": "no"}[arg])
@@ -124,27 +134,27 @@ var faultTable = []faultSpec{
 	{"half-open", "half-open[=on|off]", "connections are accepted and stay silent", switchFault((*Router).HalfOpen)},
 	{"full", "full[=on|off]", "new connections are turned away", switchFault((*Router).Full)},
 	{"refuse", "refuse", "nothing listens any more", plainFault(func(r *Router) { r.Refuse() })},
-	{"return", "return", "ends refuse", func(arg string) (func(*Router) error, error) {
-		if arg != "" {
-			return nil, fmt.Errorf("takes no value, got %q", arg)
-		}
-		return (*Router).Return, nil
-	}},
+	{"return", "return", "ends refuse", failingFault((*Router).Return)},
 	{"disconnect", "disconnect", "closes every connection", plainFault((*Router).Disconnect)},
-	{"cut", "cut=before|after|reply", "closes the connection in the middle of the next command", func(arg string) (func(*Router) error, error) {
-		c := map[string]Cut{"before": CutBefore, "after": CutAfter, "reply": CutReply}[arg]
+	{"cut", "cut=before|after|reply|silent", "closes the connection in the middle of the next command, or falls silent in its reply", func(arg string) (func(*Router) error, error) {
+		c := map[string]Cut{"before": CutBefore, "after": CutAfter, "reply": CutReply, "silent": CutSilent}[arg]
 		if c == CutNone {
-			return nil, fmt.Errorf("wants before, after or reply, got %q", arg)
+			return nil, fmt.Errorf("wants before, after, reply or silent, got %q", arg)
 		}
 		return func(r *Router) error { r.CutNext(c); return nil }, nil
 	}},
-	{"fail", "fail=TEXT", "answers the next command with an error", textFault(func(r *Router, s string) error { r.FailNext(s); return nil })},
-	{"wrong-key", "wrong-key", "the host key changes", func(arg string) (func(*Router) error, error) {
-		if arg != "" {
-			return nil, fmt.Errorf("takes no value, got %q", arg)
+	{"garble", "garble=html|shape|bytes", "answers the next command with a web page, the wrong shape, or bytes that mean nothing", func(arg string) (func(*Router) error, error) {
+		how := Garble(arg)
+		if how != GarbleHTML && how != GarbleShape && how != GarbleBytes {
+			return nil, fmt.Errorf("wants html, shape or bytes, got %q", arg)
 		}
-		return func(r *Router) error { _, err := r.RotateHostKey(); return err }, nil
+		return func(r *Router) error { r.GarbleNext(how); return nil }, nil
 	}},
+	{"fail", "fail=TEXT", "answers the next command with an error", textFault(func(r *Router, s string) error { r.FailNext(s); return nil })},
+	{"wrong-key", "wrong-key", "the host key changes", failingFault(func(r *Router) error { _, err := r.RotateHostKey(); return err })},
+	{"wrong-certificate", "wrong-certificate", "the certificate changes", failingFault((*Router).RotateCertificate)},
+	{"expired-certificate", "expired-certificate", "the certificate changes to one that has expired", failingFault((*Router).ExpireCertificate)},
+	{"group", "group=USER=GROUP", "puts a user into another group", pairFault((*Router).SetGroup)},
 	{"wrong-password", "wrong-password=USER", "refuses a user's password and keys from the next login on", textFault(func(r *Router, s string) error { return r.SetLocked(s, true) })},
 	{"right-password", "right-password=USER", "accepts them again", textFault(func(r *Router, s string) error { return r.SetLocked(s, false) })},
 	{"read-only", "read-only=USER", "takes the write policy from a user", textFault(func(r *Router, s string) error { return r.SetReadOnly(s, true) })},

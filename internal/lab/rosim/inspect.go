@@ -29,13 +29,19 @@ const (
 	OutcomeCutReply  Outcome = "cut-reply"
 	// OutcomeLost was held back or delayed until its connection had gone, and did not run.
 	OutcomeLost Outcome = "lost"
+	// OutcomeGarbled ran, and something else was sent in place of its reply.
+	OutcomeGarbled Outcome = "garbled"
 )
 
-// Command is one exec request.
+// Command is one request: an exec request, a sentence of the API, or an HTTP request of REST.
 type Command struct {
-	Seq  uint64
-	At   unit.Time
+	Seq uint64
+	At  unit.Time
+	// Door is the service it came through, as /ip/service names it: ssh, api, api-ssl, www or www-ssl.
+	Door string
 	User string
+	// Line is the command line, the words of the sentence with blanks between, or method, path and body. A password
+	// in it is replaced by asterisks, except in a command line.
 	Line string
 	// Reply is what was printed, lines ending in LF.
 	Reply   string
@@ -165,7 +171,11 @@ func (r *Router) Rejected() int {
 func (r *Router) Sessions() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.conns)
+	n := 0
+	for _, d := range r.doors {
+		n += len(d.conns)
+	}
+	return n
 }
 
 // InFlight returns how many exec requests have no reply yet.

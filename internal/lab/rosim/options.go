@@ -2,9 +2,11 @@ package rosim
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,6 +81,17 @@ const (
 	TrackingDenied Tracking = "denied"
 )
 
+// RESTStatus is what REST says of an addition and a removal.
+type RESTStatus string
+
+// The statuses of REST.
+const (
+	// RESTManual is the manual's: 201 with a Location, and 204.
+	RESTManual RESTStatus = "manual"
+	// RESTMeasured is what was seen on 7.21.4: 200 for both.
+	RESTMeasured RESTStatus = "measured"
+)
+
 // Dialect is everything that sources contradict each other on, that nobody has measured, or that differs between
 // versions: a client must work under every setting. The zero value of each field is the likeliest.
 type Dialect struct {
@@ -87,6 +100,7 @@ type Dialect struct {
 	LimitReadback LimitReadback // "" is plain
 	TimeStyle     TimeStyle     // "" is clock
 	Tracking      Tracking      // "" is on
+	RESTStatus    RESTStatus    // "" is manual
 	// ErrorCodes appends the internal code: "no such item (4)".
 	ErrorCodes bool
 	// GroupDigits groups digits with blanks in queue statistics too; interface and firewall statistics always do.
@@ -99,6 +113,10 @@ type Dialect struct {
 	FlushOnChange bool
 	// CountDrops fills dropped; a CAKE leaf on RouterOS leaves it at 0.
 	CountDrops bool
+	// DeadYes spells the mark of a removed item as the manual does, yes; true was seen on the wire.
+	DeadYes bool
+	// RESTNeedsWeb answers "not allowed" over REST to a user without the policy web, as was measured on one version.
+	RESTNeedsWeb bool
 	// AllowPasswordWithKey keeps password login on for a user who has a key.
 	AllowPasswordWithKey bool
 }
@@ -117,7 +135,7 @@ func Dialects() map[string]Dialect {
 		},
 		"zero-silent":      {EmptyFind: EmptyFindSilent, LimitReadback: LimitSuffixed, ResetOnChange: true, Tracking: TrackingOff},
 		"zero-no-item":     {EmptyFind: EmptyFindNoSuchItem, ErrorCodes: true, LF: true, TimeStyle: TimeUnits, Tracking: TrackingAbsent},
-		"reflect-expected": {ExitStatus: ExitReflect},
+		"reflect-expected": {ExitStatus: ExitReflect, RESTStatus: RESTMeasured, DeadYes: true, RESTNeedsWeb: true},
 		"reflect-silent":   {ExitStatus: ExitReflect, EmptyFind: EmptyFindSilent, Tracking: TrackingDenied},
 		"missing-expected": {ExitStatus: ExitMissing, LF: true},
 	}
@@ -145,6 +163,7 @@ func (d *Dialect) fill() error {
 		def((*string)(&d.EmptyFind), string(EmptyFindExpected), string(EmptyFindNoSuchItem), string(EmptyFindSilent)),
 		def((*string)(&d.LimitReadback), string(LimitPlain), string(LimitSuffixed)),
 		def((*string)(&d.TimeStyle), string(TimeClock), string(TimeUnits)),
+		def((*string)(&d.RESTStatus), string(RESTManual), string(RESTMeasured)),
 		def((*string)(&d.Tracking), string(TrackingOn), string(TrackingOff), string(TrackingAbsent), string(TrackingDenied)),
 	)
 }
@@ -156,7 +175,11 @@ type User struct {
 	Password string
 	// Open is an account with an empty password: it logs in without any proof.
 	Open bool
-	// ReadOnly lacks the write policy: every change answers "not enough permissions (9)".
+	// Group is the user's group; "" is write.
+	Group string
+	// Address is where the user may log in from, addresses and prefixes with commas between; "" is anywhere.
+	Address string
+	// ReadOnly is the group read, which lacks the write policy: every change answers "not enough permissions (9)".
 	ReadOnly bool
 	// Locked refuses both.
 	Locked bool
@@ -212,6 +235,8 @@ type Options struct {
 	Version  string // "" is 7.22.3; "(stable)" is added
 	Board    string // "" is RB5009UG+S+
 
+	// Groups are added to read, write and full.
+	Groups       []Group
 	Users        []User
 	Interfaces   []Interface
 	Addresses    []Address
@@ -221,7 +246,8 @@ type Options struct {
 	Rules        []Rule
 	// DummyRule puts the dynamic FastTrack counter rule before every other mangle rule.
 	DummyRule bool
-	// FastTrack lets traffic bypass the queues: interfaces count, queues do not.
+	// FastTrack lets traffic bypass the queues: interfaces count, queues do not. So does an enabled filter rule with
+	// action=fasttrack-connection that asks for no connection-mark.
 	FastTrack bool
 	// Uptime is how long the router has been up already.
 	Uptime time.Duration
@@ -233,7 +259,9 @@ type Options struct {
 	HostKeys []ssh.Signer
 	// HostKeyType is "ed25519" ("") or "rsa".
 	HostKeyType string
-	// MaxSessions is how many connections are served at once; 0 is 20, RouterOS's own limit.
+	// Certificate is what the TLS doors show; none: one is made, signed by itself.
+	Certificate tls.Certificate
+	// MaxSessions is how many connections a door serves at once; 0 is 20, RouterOS's own limit.
 	MaxSessions int
 	// MaxChannels is how many channels one connection may have open; 0 is 10.
 	MaxChannels int
@@ -245,6 +273,8 @@ type Options struct {
 	// Clamp models the slow-down under a burst: after ClampAfter commands without a pause of 5 s each takes 20 ms
 	// more. 0 is never.
 	ClampAfter int
+	// StallEvery makes about one command in so many take 2 to 8 s more; 0 is never.
+	StallEvery int
 	// Seed makes the jitter repeatable.
 	Seed uint64
 
@@ -254,11 +284,18 @@ type Options struct {
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Listen opens the listener again after a refusal or a reboot; nil is a TCP listener.
 	Listen func(addr net.Addr) (net.Listener, error)
+	// Echo is what an address answers to the router's own ping: after how long, and whether at all; nil is 12 ms from
+	// everywhere.
+	Echo func(netip.Addr) (time.Duration, bool)
 	// Applier is the network behind the queues; nil is the built-in traffic model.
 	Applier Applier
 	// Faults happen by themselves, each at its time after Serve began.
 	Faults []TimedFault
 }
+
+// MeasuredTimes gives the router the times that were measured on one virtual router: a command takes 1 ms, and 20 ms more
+// after 150 commands without a pause of 5 s.
+func (o *Options) MeasuredTimes() { o.Latency, o.ClampAfter = time.Millisecond, 150 }
 
 // version is a RouterOS version's leading numbers.
 type version [2]int
@@ -327,6 +364,9 @@ func (o *Options) fill() (version, error) {
 	}
 	if o.Sleep == nil {
 		o.Sleep = sleep
+	}
+	if o.Echo == nil {
+		o.Echo = func(netip.Addr) (time.Duration, bool) { return 12 * time.Millisecond, true }
 	}
 	if o.Listen == nil {
 		o.Listen = listenAgain

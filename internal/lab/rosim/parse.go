@@ -23,26 +23,42 @@ type parser struct {
 }
 
 // problem is an error text as the console prints it.
-type problem struct{ text string }
+type problem struct {
+	text   string
+	placed bool // it stands at col of the line, counted from 0
+	col    int
+}
 
-func (p *problem) Error() string { return p.text }
+func (p *problem) Error() string {
+	if p.placed {
+		return fmt.Sprintf("%s (line 1 column %d)", p.text, p.col+1)
+	}
+	return p.text
+}
 
 func problemf(format string, args ...any) error { return &problem{text: fmt.Sprintf(format, args...)} }
 
 // at returns an error text with a position; col is a byte offset, printed from 1.
-func at(text string, col int) error { return problemf("%s (line 1 column %d)", text, col+1) }
+func at(text string, col int) error { return &problem{text: text, placed: true, col: col} }
 
 func (p *parser) syntax() error { return at("syntax error", p.i) }
 
 func parse(root *menu, line string, v version) (*block, error) {
+	b, _, err := parseIn(root, root, line, v)
+	return b, err
+}
+
+// parseIn reads a line that begins at the level cur, and returns the level it ends at.
+func parseIn(root, cur *menu, line string, v version) (*block, *menu, error) {
 	if len(line) > maxLine {
-		return nil, &problem{text: "contents too long"}
+		return nil, cur, &problem{text: "contents too long"}
 	}
 	if i := strings.IndexAny(line, "\r\n"); i >= 0 {
-		return nil, at("syntax error", i)
+		return nil, cur, at("syntax error", i)
 	}
-	p := &parser{src: line, root: root, cur: root, version: v}
-	return p.block(0)
+	p := &parser{src: line, root: root, cur: cur, version: v}
+	b, err := p.block(0)
+	return b, p.cur, err
 }
 
 func (p *parser) peek() byte {
@@ -98,8 +114,9 @@ func (p *parser) block(closing byte) (*block, error) {
 		return nil, err
 	}
 	defer func() { p.depth-- }()
-	cur := p.cur
-	defer func() { p.cur = cur }()
+	if cur := p.cur; closing != 0 {
+		defer func() { p.cur = cur }()
+	}
 	b := &block{}
 	for {
 		p.space()

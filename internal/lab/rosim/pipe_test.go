@@ -54,7 +54,10 @@ func (s *stream) Close() {
 	s.cond.Broadcast()
 }
 
-type pipeConn struct{ in, out *stream }
+type pipeConn struct {
+	in, out *stream
+	addr    pipeAddr
+}
 
 func (c pipeConn) Read(b []byte) (int, error)  { return c.in.Read(b) }
 func (c pipeConn) Write(b []byte) (int, error) { return c.out.Write(b) }
@@ -64,33 +67,35 @@ func (c pipeConn) Close() error {
 	return nil
 }
 
-type pipeAddr struct{}
+type pipeAddr string
 
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe:22" }
+func (pipeAddr) Network() string  { return "pipe" }
+func (a pipeAddr) String() string { return string(a) }
 
-func (pipeConn) LocalAddr() net.Addr              { return pipeAddr{} }
-func (pipeConn) RemoteAddr() net.Addr             { return pipeAddr{} }
+func (c pipeConn) LocalAddr() net.Addr            { return c.addr }
+func (c pipeConn) RemoteAddr() net.Addr           { return c.addr }
 func (pipeConn) SetDeadline(time.Time) error      { return nil }
 func (pipeConn) SetReadDeadline(time.Time) error  { return nil }
 func (pipeConn) SetWriteDeadline(time.Time) error { return nil }
 
-// network is a listener and its dialler in memory; one address.
+// network is a listener and its dialler in memory; one address. from is where its connections seem to come from.
 type network struct {
-	mu sync.Mutex
-	ln *pipeListener
+	mu   sync.Mutex
+	ln   *pipeListener
+	from pipeAddr
 }
 
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	addr  net.Addr
 }
 
-func (n *network) Listen(net.Addr) (net.Listener, error) {
+func (n *network) Listen(a net.Addr) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.ln = &pipeListener{conns: make(chan net.Conn, 64), done: make(chan struct{})}
+	n.ln = &pipeListener{addr: a, conns: make(chan net.Conn, 64), done: make(chan struct{})}
 	return n.ln, nil
 }
 
@@ -103,8 +108,8 @@ func (n *network) Dial() (net.Conn, error) {
 	default:
 	}
 	up, down := newStream(), newStream()
-	n.ln.conns <- pipeConn{in: up, out: down}
-	return pipeConn{in: down, out: up}, nil
+	n.ln.conns <- pipeConn{in: up, out: down, addr: n.from}
+	return pipeConn{in: down, out: up, addr: n.from}, nil
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
@@ -126,4 +131,4 @@ func (l *pipeListener) Close() error {
 	return nil
 }
 
-func (*pipeListener) Addr() net.Addr { return pipeAddr{} }
+func (l *pipeListener) Addr() net.Addr { return l.addr }

@@ -1,6 +1,7 @@
 package rosim
 
 import (
+	"fmt"
 	"time"
 
 	"wanctl/internal/unit"
@@ -77,4 +78,15 @@ func DefaultOptions() Options {
 				"in-interface", "ether2", "new-packet-mark", "dl-att", "passthrough", "no"),
 		},
 	}
+}
+
+// BareOptions describe a router with nothing configured: the ports of an RB5009, and the same accounts as
+// [DefaultOptions] has. It is where an import begins.
+func BareOptions() Options {
+	o := Options{Users: []User{{Name: "admin", Group: "full"}, {Name: DefaultUser}}}
+	for i := range 8 {
+		o.Interfaces = append(o.Interfaces, Interface{Name: fmt.Sprintf("ether%d", i+1)})
+	}
+	o.Interfaces = append(o.Interfaces, Interface{Name: "sfp-sfpplus1"})
+	return o
 }

@@ -2,16 +2,37 @@ package rosim
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
+
+// refusedPrint are arguments of print that the schema has and the emulator does not carry out.
+var refusedPrint = []string{"append", "bytes", "file", "group-by", "oid", "on-event", "order-by", "packets", "rate", "value-list"}
+
+// chosenKind keeps the rules of the chain, and those made by the router or by people, that print was told to show.
+func chosenKind(c *call, items []*item) []*item {
+	return slices.DeleteFunc(items, func(it *item) bool {
+		a, named := c.args["chain"]
+		if named {
+			l, ok := a.expr.(*literalExpr)
+			named = !ok || it.text("chain") != l.val.spelling()
+		}
+		return named || c.has("dynamic") && !it.dynamic || c.has("static") && it.dynamic
+	})
+}
 
 // runPrint is print in all its forms. as-value has a result and prints nothing; every other form prints.
 func runPrint(r *run, c *call) (value, error) {
 	props, err := r.proplist(c)
 	if err != nil {
 		return value{}, err
+	}
+	for _, n := range append(refusedPrint, "follow", "follow-only", "follow-strict", "interval") {
+		if c.has(n) {
+			return value{}, problemf("failure: the emulator's print has no %s over SSH", n)
+		}
 	}
 	if c.menu.style == styleSingle {
 		return r.printSingle(c)
@@ -25,6 +46,7 @@ func runPrint(r *run, c *call) (value, error) {
 			return value{}, err
 		}
 	}
+	items = chosenKind(c, items)
 	switch {
 	case c.has("count-only"):
 		n := num(int64(len(items)))
@@ -159,6 +181,13 @@ func (r *run) printSingle(c *call) (value, error) {
 
 // shown is a stored value as the printers spell it.
 func (r *run) shown(p *prop, v value, group bool) string {
+	if group && p.stat && p.kind == propNumber {
+		return grouped(v.num)
+	}
+	return shownValue(p, v)
+}
+
+func shownValue(p *prop, v value) string {
 	switch p.kind {
 	case propRate:
 		return compactRate(v.num)
@@ -175,13 +204,11 @@ func (r *run) shown(p *prop, v value, group bool) string {
 		return strconv.FormatInt(v.num, 10) + "%"
 	case propSize:
 		return fmt.Sprintf("%.1fMiB", float64(v.num)/(1<<20))
-	case propNumber:
-		if group && p.stat {
-			return grouped(v.num)
-		}
 	case propList:
 		return strings.ReplaceAll(v.text(durationUnits), ";", ",")
-	case propString:
+	case propPolicy:
+		return strings.ReplaceAll(v.text(durationUnits), ";", ",")
+	case propString, propNumber, propFlag, propSecret, propPair, propDSCP, propPrefix, propSources:
 	}
 	return v.text(durationUnits)
 }
@@ -238,6 +265,9 @@ func (p *printer) pair(pr *prop, it *item, stats bool) (text string, ok bool) {
 	if !has || v.empty() && !pr.keep {
 		return "", false
 	}
+	if pr.kind == propFlag {
+		return pr.name, v.num != 0
+	}
 	s := p.run.shown(pr, v, stats && (p.menu.group || p.run.router.dialect.GroupDigits))
 	if pr.quoted || s == "" || pr.kind == propString && !plain(s) {
 		s = quote(s)
@@ -261,7 +291,10 @@ func quote(s string) string {
 
 // pairs is the form of print detail, and of print where a menu has no table: a number, flags, then key=value.
 func (p *printer) pairs(stats bool) []string {
-	lines := []string{p.menu.legend}
+	var lines []string
+	if p.menu.legend != legendNone {
+		lines = append(lines, p.menu.legend)
+	}
 	props := p.wanted(stats)
 	for i, it := range p.items {
 		head := p.head(i, it)
@@ -346,7 +379,10 @@ func (p *printer) table(stats bool) []string {
 	for j := range cols {
 		titles[j] = cols[j].title
 	}
-	lines := []string{p.menu.legend, "Columns: " + strings.Join(titles, ", ")}
+	lines := []string{"Columns: " + strings.Join(titles, ", ")}
+	if p.menu.legend != legendNone {
+		lines = slices.Insert(lines, 0, p.menu.legend)
+	}
 	digits := len(strconv.Itoa(max(len(p.items)-1, 0)))
 	row := func(head, flags string, cell func(int) string) string {
 		var b strings.Builder

@@ -4,10 +4,11 @@ package rosim
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,12 +35,12 @@ type Router struct {
 	mu       sync.Mutex
 	root     *menu
 	globals  map[string]value
-	users    map[string]*User
 	hostKeys []ssh.Signer
 	random   *rand.Rand
 
 	booted, advanced      unit.Time
 	sectors, sectorsTotal int64
+	fastBytes             unit.Bytes // what bypassed the queues
 
 	commands  []Command
 	seq       uint64
@@ -53,14 +54,15 @@ type Router struct {
 	burst     int
 	burstLast unit.Time
 
-	serving  bool
-	addr     net.Addr
-	listener net.Listener
-	closed   bool
-	life     context.Context //nolint:containedctx // the lifetime of Serve, which faults outlive no more than it does
-	wg       sync.WaitGroup
-	conns    map[*gate]struct{}
-	fault    faults
+	doors map[string]*door
+	life  context.Context //nolint:containedctx // the lifetime of the door served first, which faults do not outlive
+	wg    sync.WaitGroup  // what happens by itself: timed faults, reboots
+	fault faults
+
+	certificate tls.Certificate
+	restLogins  map[restLogin]restGrant
+	lanes       map[restLane]*lane
+	feeds       map[*feed]struct{}
 }
 
 // NewRouter builds a router from its options; it does not listen yet. It fails on options that no router could have:
@@ -70,10 +72,23 @@ func NewRouter(o Options) (*Router, error) {
 	if err := errors.Join(err, o.Dialect.fill()); err != nil {
 		return nil, err
 	}
+	root, err := newTree(v)
+	if err != nil {
+		return nil, err
+	}
 	r := &Router{
-		opt: o, dialect: o.Dialect, version: v, root: newTree(), globals: map[string]value{}, users: map[string]*User{},
+		opt: o, dialect: o.Dialect, version: v, root: root, globals: map[string]value{},
 		hostKeys: o.HostKeys, random: rand.New(rand.NewPCG(o.Seed, 0x726f73)), writes: map[string]int{},
-		changed: make(chan struct{}), conns: map[*gate]struct{}{}, ready: make(chan struct{}),
+		changed: make(chan struct{}), ready: make(chan struct{}),
+		restLogins: map[restLogin]restGrant{}, lanes: map[restLane]*lane{}, feeds: map[*feed]struct{}{}, certificate: o.Certificate,
+	}
+	r.doors = r.newDoors()
+	if len(r.certificate.Certificate) == 0 {
+		c, err := NewCertificate(o.Identity)
+		if err != nil {
+			return nil, err
+		}
+		r.certificate = c
 	}
 	if o.Tracking == TrackingAbsent {
 		firewall := r.root.at("/ip/firewall")
@@ -95,10 +110,10 @@ func NewRouter(o Options) (*Router, error) {
 	return r, nil
 }
 
-func (r *Router) queues() *menu     { return r.root.at("/queue/tree") }
-func (r *Router) interfaces() *menu { return r.root.at("/interface") }
-func (r *Router) mangle() *menu     { return r.root.at("/ip/firewall/mangle") }
-func (r *Router) resource() *item   { return r.root.at("/system/resource").items[0] }
+func (r *Router) queues() *menu     { return r.root.at(queueTreePath) }
+func (r *Router) interfaces() *menu { return r.root.at(interfacePath) }
+func (r *Router) mangle() *menu     { return r.root.at(manglePath) }
+func (r *Router) resource() *item   { return r.root.at(resourcePath).items[0] }
 
 // populate fills the store from the options.
 func (r *Router) populate() error {
@@ -123,12 +138,8 @@ func (r *Router) populate() error {
 		m.items = append(m.items, it)
 		return it
 	}
-	for i, f := range r.opt.Interfaces {
-		it := add(r.interfaces(), map[string]string{
-			"name": f.Name, "default-name": f.Name, "comment": f.Comment, "type": f.Type,
-			"mac-address": fmt.Sprintf("02:00:5E:10:00:%02X", i+1),
-		})
-		it.traffic = &traffic{}
+	for _, f := range r.opt.Interfaces {
+		r.addInterface(f)
 	}
 	for _, a := range r.opt.Addresses {
 		p, err := netip.ParsePrefix(a.Address)
@@ -136,10 +147,11 @@ func (r *Router) populate() error {
 			errs = append(errs, fmt.Errorf("rosim: address %q: %w", a.Address, err))
 			continue
 		}
-		add(r.root.at("/ip/address"), map[string]string{"address": a.Address, "network": p.Masked().Addr().String(), "interface": a.Interface})
+		add(r.root.at(addressPath), map[string]string{"address": a.Address, "network": p.Masked().Addr().String(), "interface": a.Interface})
 	}
-	types := r.root.at("/queue/type")
-	add(types, map[string]string{"name": "default-small", "kind": "pfifo", "default": "yes"})
+	types := r.root.at(queueTypePath)
+	small := add(types, map[string]string{"name": "default-small", "kind": "pfifo", "default": "yes"})
+	small.initial = maps.Clone(small.vals)
 	for _, t := range r.opt.QueueTypes {
 		vals := map[string]string{"name": t.Name, "kind": t.Kind}
 		for k, v := range t.Settings {
@@ -156,7 +168,7 @@ func (r *Router) populate() error {
 		it.traffic = &traffic{offered: q.Offered, iface: q.WAN, down: q.Down}
 	}
 	for _, q := range r.opt.SimpleQueues {
-		add(r.root.at("/queue/simple"), map[string]string{"name": q.Name, "target": q.Target, "max-limit": q.MaxLimit})
+		add(r.root.at(simplePath), map[string]string{"name": q.Name, "target": q.Target, "max-limit": q.MaxLimit})
 	}
 	if r.opt.DummyRule {
 		it := add(r.mangle(), map[string]string{
@@ -167,22 +179,40 @@ func (r *Router) populate() error {
 	for _, rule := range r.opt.Rules {
 		add(r.mangle(), ruleValues(rule)).vals["disabled"] = truth(rule.Disabled)
 	}
-	add(r.root.at("/system/identity"), map[string]string{"name": r.opt.Identity})
-	add(r.root.at("/system/resource"), map[string]string{
+	add(r.root.at("/system/identity"), map[string]string{"name": r.opt.Identity}).initial = map[string]value{"name": str("MikroTik")}
+	add(r.root.at(resourcePath), map[string]string{
 		"version": r.opt.Version + " (stable)", "board-name": r.opt.Board, "platform": "MikroTik",
 		"build-time": "2026-03-02 09:17:05", "cpu": "ARM64", "cpu-count": "4", "cpu-load": "7", "architecture-name": "arm64",
 		"free-memory": "731906048", "total-memory": "1073741824", "uptime": "0s",
 		"write-sect-since-reboot": "0", "write-sect-total": "0",
 	})
 	r.sectorsTotal = 41_000
-	for _, u := range r.opt.Users {
-		group := "write"
-		if u.ReadOnly {
-			group = "read"
+	r.fillMenus()
+	for _, g := range append(defaultGroups(), r.opt.Groups...) {
+		it := add(r.root.at(groupPath), map[string]string{"name": g.Name})
+		p := policySet(0).with(list())
+		for _, n := range g.Policy {
+			if !slices.Contains(policyNames, n) {
+				errs = append(errs, fmt.Errorf("rosim: group %q: no policy %q (want one of %s)", g.Name, n, strings.Join(policyNames, ", ")))
+			}
+			p = p.with(list(str(n)))
 		}
-		add(r.root.at("/user"), map[string]string{"name": u.Name, "group": group})
-		u.Keys = append([]ssh.PublicKey(nil), u.Keys...)
-		r.users[u.Name] = &u
+		it.vals["policy"] = p.words()
+		it.initial = maps.Clone(it.vals)
+	}
+	for _, u := range r.opt.Users {
+		switch {
+		case u.ReadOnly:
+			u.Group = "read"
+		case u.Group == "":
+			u.Group = "write"
+		}
+		if named(r.root.at(groupPath), u.Group) == nil {
+			errs = append(errs, fmt.Errorf("rosim: user %q: no group %q", u.Name, u.Group))
+		}
+		it := add(r.root.at(userPath), map[string]string{"name": u.Name, "group": u.Group, "address": u.Address})
+		u.Keys = slices.Clone(u.Keys)
+		it.user = &u
 	}
 	return errors.Join(errs...)
 }
@@ -203,11 +233,12 @@ func (r *Router) Exec(ctx context.Context, user, line string) (reply string, fai
 }
 
 func (r *Router) execute(ctx context.Context, user, line string) (reply string, failed, wrote bool) {
-	r.mu.Lock()
-	u := r.users[user]
-	write := u != nil && !u.ReadOnly
-	r.mu.Unlock()
-	run := &run{router: r, ctx: ctx, user: user, write: write}
+	return r.executeAs(ctx, user, r.rights(user), line)
+}
+
+// executeAs runs a command line for a user with given rights.
+func (r *Router) executeAs(ctx context.Context, user string, may policySet, line string) (reply string, failed, wrote bool) {
+	run := &run{router: r, ctx: ctx, user: user, may: may}
 	b, err := parse(r.root, strings.TrimRight(line, "\r\n"), r.version)
 	if err == nil {
 		_, err = run.line(b)
@@ -245,12 +276,15 @@ func (r *Router) notify() {
 func (r *Router) configWritten(it *item, by string) {
 	r.sectors += r.opt.SectorsPerWrite
 	r.sectorsTotal += r.opt.SectorsPerWrite
-	if _, user := r.users[by]; user {
+	if r.account(by) != nil {
 		key := it.text("name")
 		if it.menu == r.mangle() {
 			key = it.text("comment")
 		}
 		r.writes[key]++
+	}
+	if slices.Contains(it.menu.items, it) {
+		r.tell(it, false)
 	}
 	r.notify()
 }
@@ -280,14 +314,7 @@ func newest[T any](s []T) []T {
 	return append([]T(nil), s[max(len(s)-maxRecords, 0):]...)
 }
 
-// Addr returns the address Serve listens on; nil before Serve was called.
-func (r *Router) Addr() net.Addr {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.addr
-}
-
-// Ready is closed once Serve listens.
+// Ready is closed once the first door listens.
 func (r *Router) Ready() <-chan struct{} { return r.ready }
 
 // HostKey returns the first SSH host key.
@@ -313,13 +340,12 @@ func (r *Router) KnownHosts(addr string) string {
 func (r *Router) AuthorizeKey(user string, key ssh.PublicKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	u := r.users[user]
+	u := r.account(user)
 	if u == nil {
 		u = &User{Name: user}
-		r.users[user] = u
-		m := r.root.at("/user")
+		m := r.root.at(userPath)
 		it := newItem(m)
-		it.vals["name"], it.vals["group"] = str(user), str("write")
+		it.vals["name"], it.vals["group"], it.user = str(user), str("write"), u
 		m.items = append(m.items, it)
 	}
 	u.Keys = append(u.Keys, key)

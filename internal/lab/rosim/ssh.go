@@ -9,15 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-
-	"wanctl/internal/unit"
 )
 
 // loginGrace is how long a connection may take to log in.
@@ -41,166 +37,16 @@ func newHostKey(kind string) (ssh.Signer, error) {
 	return nil, fmt.Errorf("rosim: host key type %q (want ed25519 or rsa)", kind)
 }
 
-// gate is a connection that can be made silent: half-open, as after a lost route. A silent connection stays so.
-type gate struct {
-	net.Conn
-	silent atomic.Bool
-	cancel context.CancelFunc
-}
-
-func (g *gate) Read(b []byte) (int, error) {
-	for {
-		n, err := g.Conn.Read(b)
-		if err != nil || !g.silent.Load() {
-			return n, err
-		}
-	}
-}
-
-func (g *gate) Write(b []byte) (int, error) {
-	if g.silent.Load() {
-		return len(b), nil
-	}
-	return g.Conn.Write(b)
-}
-
-func (g *gate) Close() error {
-	g.cancel()
-	return g.Conn.Close()
-}
-
-// Serve answers SSH connections on ln until ctx ends, then closes every connection, waits for all its goroutines and
-// returns nil. It returns an error only when it cannot listen any more. A router serves once.
-func (r *Router) Serve(ctx context.Context, ln net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	r.mu.Lock()
-	if r.serving {
-		r.mu.Unlock()
-		return errors.New("rosim: the router serves already")
-	}
-	r.serving, r.addr, r.life = true, ln.Addr(), ctx
-	if r.fault.refused {
-		_ = ln.Close()
-	} else {
-		r.listener = ln
-	}
-	r.mu.Unlock()
-	close(r.ready)
-
-	stop := context.AfterFunc(ctx, r.shut)
-	defer stop()
-	for _, f := range r.opt.Faults {
-		r.wg.Go(func() {
-			if r.sleep(ctx, f.After) == nil {
-				_ = r.Inject(f.Fault)
-			}
-		})
-	}
-	err := r.accept(ctx)
-	cancel()
-	r.shut()
-	r.wg.Wait()
-	return err
-}
-
-// shut closes the listener and every connection for good.
-func (r *Router) shut() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	r.unlisten()
-	r.disconnect()
-	r.notify()
-}
-
-// unlisten closes the listener; the caller holds the lock.
-func (r *Router) unlisten() {
-	if r.listener != nil {
-		_ = r.listener.Close()
-		r.listener = nil
-	}
-}
-
-// disconnect closes every connection; the caller holds the lock.
-func (r *Router) disconnect() {
-	for g := range r.conns {
-		_ = g.Close()
-	}
-}
-
-func (r *Router) accept(ctx context.Context) error {
-	for {
-		r.mu.Lock()
-		ln, event := r.listener, r.changed
-		r.mu.Unlock()
-		if ln == nil {
-			select {
-			case <-event:
-				continue
-			case <-ctx.Done():
-				return nil
-			}
-		}
-		c, err := ln.Accept()
-		if err != nil {
-			if r.listens(ln) {
-				return fmt.Errorf("rosim: accept on %v: %w", r.Addr(), err)
-			}
-			continue // the listener was closed: by the end of ctx, or by a fault that may bring another
-		}
-		r.admit(ctx, c)
-	}
-}
-
-func (r *Router) listens(ln net.Listener) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.listener == ln && !r.closed
-}
-
-// admit takes a connection in, or closes it when the router is full or gone. How RouterOS turns away a connection
-// above max-sessions is not published; here it is closed before the banner.
-func (r *Router) admit(ctx context.Context, c net.Conn) {
-	ctx, cancel := context.WithCancel(ctx)
-	g := &gate{Conn: c, cancel: cancel}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed || r.listener == nil || r.fault.full || len(r.conns) >= r.opt.MaxSessions {
-		r.rejected++
-		r.notify()
-		_ = g.Close()
-		return
-	}
-	g.silent.Store(r.fault.halfOpen)
-	r.conns[g] = struct{}{}
-	r.notify()
-	r.wg.Go(func() {
-		r.session(ctx, g)
-		_ = g.Close()
-		r.mu.Lock()
-		delete(r.conns, g)
-		r.notify()
-		r.mu.Unlock()
-	})
-}
-
-// session serves one connection until it ends.
+// session serves one SSH connection until it ends.
 func (r *Router) session(ctx context.Context, g *gate) {
 	_ = g.SetDeadline(time.Now().Add(loginGrace))
-	conn, chans, reqs, err := ssh.NewServerConn(g, r.serverConfig())
+	conn, chans, reqs, err := ssh.NewServerConn(g, r.serverConfig(g))
 	if err != nil {
-		r.mu.Lock()
-		r.rejected++
-		r.notify()
-		r.mu.Unlock()
+		r.turnAway()
 		return
 	}
 	_ = g.SetDeadline(time.Time{})
-	r.mu.Lock()
-	r.logins++
-	r.notify()
-	r.mu.Unlock()
+	r.loggedIn(g, conn.User())
 	var wg sync.WaitGroup
 	wg.Go(func() { ssh.DiscardRequests(reqs) })
 	open := make(chan struct{}, r.opt.MaxChannels)
@@ -230,19 +76,13 @@ func (r *Router) session(ctx context.Context, g *gate) {
 }
 
 // serverConfig is made for each connection, so that a changed host key or account counts from the next one on.
-func (r *Router) serverConfig() *ssh.ServerConfig {
+func (r *Router) serverConfig(g *gate) *ssh.ServerConfig {
 	refuse := errors.New("login failure")
 	password := func(user string, given []byte) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		u := r.users[user]
-		if u == nil || u.Locked || len(u.Keys) > 0 && !r.dialect.AllowPasswordWithKey {
-			return refuse
-		}
-		if u.Open && len(given) == 0 {
-			return nil
-		}
-		if u.Password == "" || subtle.ConstantTimeCompare([]byte(u.Password), given) != 1 {
+		u := r.account(user)
+		if u == nil || len(u.Keys) > 0 && !r.dialect.AllowPasswordWithKey || !r.admits(u, user, g, policySSH) || !u.knows(given) {
 			return refuse
 		}
 		return nil
@@ -267,7 +107,7 @@ func (r *Router) serverConfig() *ssh.ServerConfig {
 		PublicKeyCallback: func(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			if u := r.users[m.User()]; u != nil && !u.Locked {
+			if u := r.account(m.User()); u != nil && r.admits(u, m.User(), g, policySSH) {
 				for _, k := range u.Keys {
 					if subtle.ConstantTimeCompare(k.Marshal(), key.Marshal()) == 1 {
 						return nil, nil
@@ -295,28 +135,28 @@ func (r *Router) channel(ctx context.Context, g *gate, user string, ch ssh.Chann
 		case "exec":
 			var p struct{ Line string }
 			if ssh.Unmarshal(req.Payload, &p) != nil {
-				reply(req, false)
+				answerRequest(req, false)
 				continue
 			}
-			reply(req, true)
+			answerRequest(req, true)
 			wg.Go(func() { ssh.DiscardRequests(reqs) })
 			r.exec(ctx, g, user, ch, p.Line)
 			ch.Close()
 			return
 		case "shell":
-			reply(req, true)
+			answerRequest(req, true)
 			_, _ = io.WriteString(ch.Stderr(), "the interactive console is not emulated: send one command line per exec request\r\n")
 			exitStatus(ch, 1)
 			wg.Go(func() { ssh.DiscardRequests(reqs) })
 			ch.Close()
 			return
 		default: // pty-req, env, subsystem, signal: an exec request gets no terminal here
-			reply(req, false)
+			answerRequest(req, false)
 		}
 	}
 }
 
-func reply(req *ssh.Request, ok bool) {
+func answerRequest(req *ssh.Request, ok bool) {
 	if req.WantReply {
 		_ = req.Reply(ok, nil)
 	}
@@ -326,101 +166,37 @@ func exitStatus(ch ssh.Channel, code uint32) {
 	_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{code}))
 }
 
-// arrive enters a request in the log and takes the faults that are meant for it.
-func (r *Router) arrive(user, line string) (seq uint64, p plan) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.opt.Now()
-	r.seq++
-	r.inFlight++
-	r.commands = trimmed(append(r.commands, Command{Seq: r.seq, At: now, User: user, Line: line, Outcome: OutcomePending}))
-	p = r.fault.take()
-	p.wait = r.fault.latency
-	if r.fault.jitter > 0 {
-		p.wait += time.Duration(r.random.Int64N(int64(r.fault.jitter) + 1))
-	}
-	p.wait += r.clamp(now)
-	r.notify()
-	return r.seq, p
+// sshVoice answers one exec request.
+type sshVoice struct {
+	router *Router
+	ch     ssh.Channel
 }
 
-// The slow-down of one measured virtual router: bursts beyond a certain number of commands cost 20 ms each until
-// 5 s have passed without one.
-const (
-	clampDelay = 20 * time.Millisecond
-	clampIdle  = 5 * time.Second
-)
-
-func (r *Router) clamp(now unit.Time) time.Duration {
-	if r.opt.ClampAfter <= 0 {
-		return 0
-	}
-	if now.Sub(r.burstLast) >= clampIdle {
-		r.burst = 0
-	}
-	r.burstLast = now
-	if r.burst++; r.burst > r.opt.ClampAfter {
-		return clampDelay
-	}
-	return 0
+func (v sshVoice) failure(text string) reply {
+	return reply{log: text + "\n", wire: []byte(v.router.wire(text + "\n")), failed: true}
 }
 
-// depart enters a request's end in the log.
-func (r *Router) depart(seq uint64, out string, how Outcome, wrote bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.inFlight--
-	if i := int64(len(r.commands)) - 1 - int64(r.seq-seq); i >= 0 {
-		c := &r.commands[i]
-		c.Reply, c.Outcome, c.Wrote = out, how, wrote
+func (v sshVoice) send(b []byte) error {
+	_, err := v.ch.Write(b)
+	return err
+}
+
+func (v sshVoice) spoil(how Garble, _ reply) []byte {
+	if how == GarbleHTML {
+		return []byte(htmlPage)
 	}
-	r.notify()
+	return []byte("\x00\xff\x1b[2J\r\n")
 }
 
 // exec serves one command: faults, latency, the command itself, its reply.
 func (r *Router) exec(ctx context.Context, g *gate, user string, ch ssh.Channel, line string) {
-	seq, p := r.arrive(user, line)
-	if p.cut == CutBefore {
-		_ = g.Close()
-		r.depart(seq, "", OutcomeCutBefore, false)
-		return
-	}
-	if r.awaitClear(ctx) != nil || r.sleep(ctx, p.wait) != nil || g.silent.Load() {
-		r.depart(seq, "", OutcomeLost, false)
-		return
-	}
-	var out string
-	var failed, wrote bool
-	how := OutcomeDone
-	if p.text != "" {
-		out, failed, how = p.text+"\n", true, OutcomeInjected
-	} else {
-		out, failed, wrote = r.execute(ctx, user, line)
-		if failed {
-			how = OutcomeFailed
-		}
-	}
-	switch p.cut {
-	case CutAfter:
-		_ = g.Close()
-		r.depart(seq, out, OutcomeCutAfter, wrote)
-		return
-	case CutReply:
-		half := r.wire(out)
-		_, _ = io.WriteString(ch, half[:len(half)/2])
-		_ = g.Close()
-		r.depart(seq, out, OutcomeCutReply, wrote)
-		return
-	case CutNone, CutBefore:
-	}
-	// The log is complete before the client can read the reply, so a test that has the reply has the entry.
-	r.depart(seq, out, how, wrote)
-	if _, err := io.WriteString(ch, r.wire(out)); err != nil {
-		return
-	}
+	a, sent := r.transact(ctx, g, user, line, sshVoice{r, ch}, func(ctx context.Context) reply {
+		out, failed, wrote := r.execute(ctx, user, line)
+		return reply{log: out, wire: []byte(r.wire(out)), failed: failed, wrote: wrote}
+	})
 	switch {
-	case r.dialect.ExitStatus == ExitMissing:
-	case r.dialect.ExitStatus == ExitReflect && failed:
+	case !sent || r.dialect.ExitStatus == ExitMissing:
+	case r.dialect.ExitStatus == ExitReflect && a.failed:
 		exitStatus(ch, 1)
 	default:
 		exitStatus(ch, 0)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,8 +21,9 @@ import (
 type bench struct {
 	*Router
 	t   *testing.T
-	net *network
+	net *network // the SSH door's
 	key ssh.Signer
+	all map[string]*network
 }
 
 func newKey(t *testing.T) ssh.Signer {
@@ -41,10 +43,10 @@ func newKey(t *testing.T) ssh.Signer {
 func served(t *testing.T, change func(*Options), story func(t *testing.T, b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, net: &network{}, key: newKey(t)}
+		b := &bench{t: t, key: newKey(t), all: map[string]*network{}}
 		o := DefaultOptions()
 		o.Users[1].Password = "secret"
-		o.Listen = b.net.Listen
+		o.Listen = func(a net.Addr) (net.Listener, error) { return b.all[a.String()].Listen(a) }
 		if change != nil {
 			change(&o)
 		}
@@ -53,15 +55,25 @@ func served(t *testing.T, change func(*Options), story func(t *testing.T, b *ben
 			t.Fatal(err)
 		}
 		b.Router = r
-		ln, _ := b.net.Listen(nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.Serve(ctx, ln) }()
-		<-r.Ready()
+		doors := map[string]func(context.Context, net.Listener) error{
+			doorSSH: r.Serve, doorAPI: r.ServeAPI, doorAPITLS: r.ServeAPITLS, doorREST: r.ServeREST, doorRESTTLS: r.ServeRESTTLS,
+		}
+		done := make(chan error, len(doors))
+		for name, serve := range doors {
+			n := &network{from: "192.0.2.7:40000"}
+			b.all[name+":0"] = n
+			ln, _ := n.Listen(pipeAddr(name + ":0"))
+			go func() { done <- serve(ctx, ln) }()
+		}
+		b.net = b.all["ssh:0"]
+		synctest.Wait()
 		story(t, b)
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
+		for range doors {
+			if err := <-done; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
 		}
 	})
 }
@@ -75,7 +87,7 @@ func (b *bench) dial(c *ssh.ClientConfig) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc, chans, reqs, err := ssh.NewClientConn(conn, "pipe:22", c)
+	sc, chans, reqs, err := ssh.NewClientConn(conn, "ssh:0", c)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -348,6 +360,7 @@ func TestOnlyExec(t *testing.T) {
 		if _, _, err := c.OpenChannel("direct-tcpip", nil); err == nil {
 			t.Error("a tunnel was opened")
 		}
+		synctest.Wait() // until the router has let go of the channels that were closed
 		var open []*ssh.Session
 		for range 2 {
 			s, err := c.NewSession()

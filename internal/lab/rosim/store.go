@@ -16,6 +16,9 @@ type item struct {
 	vals    map[string]value
 	dynamic bool
 	traffic *traffic // queues and interfaces only
+	user    *User    // users only: what logs in
+	// initial is what a new router has here; nil for what was added.
+	initial map[string]value
 }
 
 func (it *item) prop(name string) value {
@@ -69,7 +72,7 @@ func commented(m *menu, comment string) []*item {
 // read converts a value to what the property stores. The error is a runtime error's text.
 func (p *prop) read(v value) (value, error) {
 	bad := problemf("invalid value for argument %s", p.name)
-	if p.kind == propList {
+	if p.kind == propList || p.kind == propPolicy {
 		out := list()
 		if v.kind != kindArray {
 			for w := range strings.SplitSeq(v.spelling(), ",") {
@@ -93,9 +96,51 @@ func (p *prop) read(v value) (value, error) {
 	}
 	w := v.spelling()
 	switch p.kind {
-	case propString:
+	case propString, propSecret:
 		if p.enum != nil && !contains(p.enum, w) {
-			return value{}, problemf("input does not match any value of %s", p.name)
+			return value{}, p.mismatch()
+		}
+		return str(w), nil
+	case propFlag:
+		b, ok := v.boolean()
+		if !ok && w != "" {
+			return value{}, bad
+		}
+		return truth(b || w == ""), nil
+	case propPair:
+		up, down, ok := strings.Cut(w, "/")
+		if !ok {
+			return value{}, problemf("expected value of download-%s", p.name)
+		}
+		for _, s := range []string{up, down} {
+			n, ok := parseRate(s)
+			switch {
+			case !ok:
+				return value{}, bad
+			case p.name == "priority" && (n < 1 || n > 8):
+				return value{}, problemf("value of %s out of range (1..8)", p.name)
+			}
+		}
+		return str(w), nil
+	case propDSCP:
+		n, ok := parseNumber(strings.TrimPrefix(w, "!"))
+		switch {
+		case !ok:
+			return value{}, bad
+		case n < 0 || n > 63:
+			return value{}, problemf("value of %s out of range (0..63)", p.name)
+		}
+		return str(w), nil
+	case propPrefix:
+		if _, ok := parseSource(w); !ok {
+			return value{}, bad
+		}
+		return str(w), nil
+	case propSources:
+		for s := range strings.SplitSeq(w, ",") {
+			if _, ok := parseSource(s); !ok && w != "" {
+				return value{}, bad
+			}
 		}
 		return str(w), nil
 	case propNumber, propPercent, propSize:
@@ -143,9 +188,41 @@ func (p *prop) read(v value) (value, error) {
 			return value{}, bad
 		}
 		return num(n), nil
-	case propList:
+	case propList, propPolicy:
 	}
 	return value{}, bad
+}
+
+func (p *prop) mismatch() error { return problemf("input does not match any value of %s", p.name) }
+
+// refer checks that the values name what is there. The caller holds the lock.
+func (r *Router) refer(m *menu, vals map[string]value) error {
+	for i := range m.props {
+		p := &m.props[i]
+		v, given := vals[p.name]
+		if !given {
+			continue
+		}
+		if p.kind == propPolicy {
+			for _, e := range v.arr {
+				if e.val.str != "" && !contains(policyNames, strings.TrimPrefix(e.val.str, "!")) {
+					return p.mismatch()
+				}
+			}
+		}
+		name := strings.TrimPrefix(v.text(durationUnits), "!")
+		if p.refs == nil || name == "" || contains(p.also, name) {
+			continue
+		}
+		found := false
+		for _, path := range p.refs {
+			found = found || named(r.root.at(path), name) != nil
+		}
+		if !found {
+			return p.mismatch()
+		}
+	}
+	return nil
 }
 
 // maxRate is the largest rate the store takes, 1 Tbit/s.
@@ -226,7 +303,7 @@ func (r *Router) target(m *menu, w value) *item {
 			return it
 		}
 		// Item numbers live in a session that has printed; an exec request never has, so they name nothing.
-		if w.kind != kindID && m.prop("name") != nil && it.text("name") == w.spelling() {
+		if w.kind != kindID && m.prop(m.key()) != nil && it.text(m.key()) == w.spelling() {
 			return it
 		}
 	}

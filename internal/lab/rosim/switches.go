@@ -34,6 +34,12 @@ var dialectSwitches = []dialectSwitch{
 		name: "tracking", values: []string{string(TrackingOn), string(TrackingOff), string(TrackingAbsent), string(TrackingDenied)},
 		help: "what is shown of connection tracking", text: func(d *Dialect) *string { return (*string)(&d.Tracking) },
 	},
+	{
+		name: "rest-status", values: []string{string(RESTManual), string(RESTMeasured)},
+		help: "what REST says of an addition and a removal: 201 and 204, or 200", text: func(d *Dialect) *string { return (*string)(&d.RESTStatus) },
+	},
+	{name: "dead-yes", help: "the API marks a removed item .dead=yes instead of true", flag: func(d *Dialect) *bool { return &d.DeadYes }},
+	{name: "rest-needs-web", help: "REST refuses a user without the policy web", flag: func(d *Dialect) *bool { return &d.RESTNeedsWeb }},
 	{name: "error-codes", help: "errors end in their internal number", flag: func(d *Dialect) *bool { return &d.ErrorCodes }},
 	{name: "group-digits", help: "queue statistics group digits with blanks", flag: func(d *Dialect) *bool { return &d.GroupDigits }},
 	{name: "lf", help: "lines end in LF instead of CRLF", flag: func(d *Dialect) *bool { return &d.LF }},

@@ -68,11 +68,28 @@ func (r *Router) advance() {
 		it.vals["rx-byte"], it.vals["tx-byte"] = num(int64(t.rx)), num(int64(t.tx))
 		it.vals["rx-packet"], it.vals["tx-packet"] = num(int64(t.rx)/packetSize), num(int64(t.tx)/packetSize)
 	}
+	r.setClock()
+	set := r.root.at(settingsPath).items[0]
+	set.vals["ipv4-fasttrack-active"] = truth(r.fastTracked())
+	set.vals["ipv4-fasttrack-bytes"], set.vals["ipv4-fasttrack-packets"] = num(int64(r.fastBytes)), num(int64(r.fastBytes)/packetSize)
 	up := max(now.Sub(r.booted), 0).Truncate(time.Second)
 	res := r.resource()
 	res.vals["uptime"] = span(up)
 	res.vals["write-sect-since-reboot"] = num(r.sectors)
 	res.vals["write-sect-total"] = num(r.sectorsTotal)
+}
+
+// fastTracked says whether traffic bypasses the queues. The caller holds the lock.
+func (r *Router) fastTracked() bool {
+	if r.opt.FastTrack {
+		return true
+	}
+	for _, it := range r.root.at(filterPath).items {
+		if it.text("action") == "fasttrack-connection" && it.vals["disabled"].num == 0 && it.vals["connection-mark"].empty() {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Router) publish(it *item) {
@@ -91,6 +108,7 @@ func (r *Router) publish(it *item) {
 
 // read takes the counters from the network behind the router.
 func (r *Router) read() {
+	fast := r.fastTracked()
 	for _, it := range r.queues().items {
 		q, ok := r.opt.Applier.Queue(it.text("name"))
 		if !ok || it.traffic == nil {
@@ -102,7 +120,7 @@ func (r *Router) read() {
 		}
 		t.bytes, t.packets, t.dropped = q.Bytes-t.base.Bytes, q.Packets-t.base.Packets, q.Dropped-t.base.Dropped
 		t.queued = q.QueuedBytes
-		if r.opt.FastTrack {
+		if fast {
 			t.bytes, t.packets, t.queued = 0, 0, 0
 		}
 	}
@@ -122,13 +140,14 @@ func (r *Router) read() {
 // flow lets the fixed offered rates pass for dt: at most the limit goes through, the rest stands in the queue up to
 // standingQueue and is dropped beyond it.
 func (r *Router) flow(dt time.Duration) {
+	fast := r.fastTracked()
 	for _, it := range r.queues().items {
 		t := it.traffic
 		if t == nil {
 			continue
 		}
 		limit := unit.Rate(it.vals["max-limit"].num)
-		shaped := limit > 0 && it.vals["disabled"].num == 0 && !r.opt.FastTrack
+		shaped := limit > 0 && it.vals["disabled"].num == 0 && !fast
 		in := t.offered.Over(dt)
 		out := in
 		t.rate = t.offered
@@ -146,13 +165,16 @@ func (r *Router) flow(dt time.Duration) {
 			out += t.queued
 			t.queued = 0
 		}
-		if !r.opt.FastTrack && it.vals["disabled"].num == 0 {
+		if !fast && it.vals["disabled"].num == 0 {
 			t.bytes += out
 			t.fraction += out
 			t.packets += int64(t.fraction) / packetSize
 			t.fraction %= packetSize
 		} else {
 			t.rate = 0
+		}
+		if fast {
+			r.fastBytes += out
 		}
 		if f := named(r.interfaces(), t.iface); f != nil {
 			if t.down {

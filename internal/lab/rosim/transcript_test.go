@@ -131,17 +131,22 @@ func retell(t *testing.T, story string) string {
 // TestTree shows the whole surface that is emulated, so that a new path or argument is seen in review.
 func TestTree(t *testing.T) {
 	var b strings.Builder
-	newTree().walk(func(m *menu) {
+	root, err := newTree(version{7, 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.walk(func(m *menu) {
+		b.WriteString(m.path + ":")
 		for _, c := range m.cmds {
-			b.WriteString(m.path + "/" + c.name + ": " + strings.Join(sortedKeys(c.params), " ") + "\n")
+			b.WriteString(" " + c.name)
 		}
 		if len(m.props) > 0 {
-			b.WriteString(m.path + " has")
+			b.WriteString("\n ")
 			for i := range m.props {
 				b.WriteString(" " + m.props[i].name)
 			}
-			b.WriteString("\n\n")
 		}
+		b.WriteString("\n\n")
 	})
 	for _, n := range sortedKeys(verbTable) {
 		b.WriteString(":" + n + ": " + strings.Join(sortedKeys(verbTable[n].params), " ") + "\n")
