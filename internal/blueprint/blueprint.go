@@ -44,6 +44,7 @@ func Menus() map[string][]string {
 		".id", "chain", "action", "comment", "disabled", "dynamic", "invalid", "connection-state", "connection-mark", "packet-mark",
 		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address", "dst-address-list", "dscp",
 	}
+	nat := slices.DeleteFunc(slices.Clone(firewall), func(k string) bool { return k == "connection-state" }) // NAT sees new connections alone
 	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target")
 	return map[string][]string{
 		QueueType: {
@@ -58,7 +59,7 @@ func Menus() map[string][]string {
 		Interface:   {".id", "name", "type", "running", "disabled"},
 		Mangle:      mangle,
 		Filter:      firewall,
-		NAT:         firewall,
+		NAT:         nat,
 		Mangle6:     mangle,
 		Filter6:     firewall,
 		Address6:    {".id", "address", "interface", "disabled", "link-local"},

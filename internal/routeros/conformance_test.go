@@ -489,7 +489,7 @@ func TestRouterCertificates(t *testing.T) {
 			if _, err := b.client.Exchange(t.Context(), att, nil); err != nil || b.asked.Load() != 1 {
 				t.Fatalf("%v, asked %d times", err, b.asked.Load())
 			}
-			for says, change := range map[string]func() error{"unknown authority": menus(b.router).RotateCertificate, "expired": menus(b.router).ExpireCertificate} {
+			for says, change := range map[string]func() error{"unknown authority": b.router.RotateCertificate, "expired": b.router.ExpireCertificate} {
 				if err := change(); err != nil {
 					t.Fatal(err)
 				}

@@ -35,37 +35,17 @@ type way struct {
 	serve     func(*rosim.Router, context.Context, net.Listener) error
 }
 
-// menuDoors are the doors of an emulator that has more than the command line.
-type menuDoors interface {
-	ServeAPI(ctx context.Context, ln net.Listener) error
-	ServeAPITLS(ctx context.Context, ln net.Listener) error
-	ServeREST(ctx context.Context, ln net.Listener) error
-	ServeRESTTLS(ctx context.Context, ln net.Listener) error
-	Certificate() []byte
-	RotateCertificate() error
-	ExpireCertificate() error
-}
-
-// menus is the router's other doors.
-func menus(r *rosim.Router) menuDoors { return any(r).(menuDoors) }
-
 var overSSH = way{"ssh", routeros.SSH, false, (*rosim.Router).Serve}
 
 // ways are all doors the emulator has.
 func ways() []way {
-	all := []way{overSSH}
-	if _, ok := any(&rosim.Router{}).(menuDoors); !ok {
-		return all
+	return []way{
+		overSSH,
+		{"api-ssl", routeros.API, false, (*rosim.Router).ServeAPITLS},
+		{"api", routeros.API, true, (*rosim.Router).ServeAPI},
+		{"www-ssl", routeros.REST, false, (*rosim.Router).ServeRESTTLS},
+		{"www", routeros.REST, true, (*rosim.Router).ServeREST},
 	}
-	through := func(serve func(menuDoors, context.Context, net.Listener) error) func(*rosim.Router, context.Context, net.Listener) error {
-		return func(r *rosim.Router, ctx context.Context, ln net.Listener) error { return serve(menus(r), ctx, ln) }
-	}
-	return append(all,
-		way{"api-ssl", routeros.API, false, through(menuDoors.ServeAPITLS)},
-		way{"api", routeros.API, true, through(menuDoors.ServeAPI)},
-		way{"www-ssl", routeros.REST, false, through(menuDoors.ServeRESTTLS)},
-		way{"www", routeros.REST, true, through(menuDoors.ServeREST)},
-	)
 }
 
 // everyWay runs one case of the suite through every door. Meaning the same, the doors must do the same.
@@ -86,6 +66,8 @@ type bench struct {
 	way    way
 	asked  *atomic.Int64 // how often a password was asked for
 	known  string
+	// options are the client's.
+	options routeros.Options
 }
 
 // router starts an emulated router and connects a client to it; the client's timeout never strikes.
@@ -133,13 +115,14 @@ func (w way) routerWith(t *testing.T, o rosim.Options, timeout time.Duration, wi
 	}
 	if w.transport != routeros.SSH && !w.plain {
 		options.Roots = x509.NewCertPool()
-		options.Roots.AppendCertsFromPEM(menus(r).Certificate())
+		options.Roots.AppendCertsFromPEM(r.Certificate())
 	}
 	if withKey {
 		options.KeyFile = authorize(t, r)
 	} else {
 		options.Password = func() (string, error) { b.asked.Add(1); return sesame, nil }
 	}
+	b.options = options
 	if b.client, err = routeros.New(options); err != nil {
 		t.Fatal(err)
 	}
