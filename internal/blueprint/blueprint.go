@@ -265,15 +265,24 @@ func (p *planner) need(it item) (id string) {
 	}
 	r := p.inv[it.menu][i]
 	c := Change{Verb: Set, Menu: it.menu, ID: r[".id"], Item: it.name, Why: it.why, Privileged: it.privileged}
-	for _, a := range it.args {
-		if !same(a.Key, r[a.Key], a.Value) {
-			c.Args, c.Was = append(c.Args, a), append(c.Was, Arg{a.Key, r[a.Key]})
-		}
+	c.Args = Missing(r, it.args)
+	for _, a := range c.Args {
+		c.Was = append(c.Was, Arg{a.Key, r[a.Key]})
 	}
 	if len(c.Args) > 0 {
 		p.plan.Changes = append(p.plan.Changes, c)
 	}
 	return c.ID
+}
+
+// Missing are those of some properties that an item does not have.
+func Missing(r Row, args []Arg) (missing []Arg) {
+	for _, a := range args {
+		if !same(a.Key, r[a.Key], a.Value) {
+			missing = append(missing, a)
+		}
+	}
+	return missing
 }
 
 // ordered does the same for rules that must stand in this order, whatever else stands between them.

@@ -59,6 +59,9 @@ type App struct {
 	Width    int
 	// OpenQueues connects `wanctl qdisc` with the kernel; nil is the real one.
 	OpenQueues func() (Queues, error)
+	// Stdin is where questions are answered, nil where nobody is; AskSecret asks for a secret on the terminal, nil without one.
+	Stdin     io.Reader
+	AskSecret func(question string) (string, error)
 	// Notify delivers signals; the returned function stops that.
 	Notify func(chan<- os.Signal, ...os.Signal) (stop func())
 }
@@ -67,14 +70,23 @@ type App struct {
 func System() *App {
 	fd := int(os.Stdout.Fd())
 	w, _, err := term.GetSize(fd)
-	return &App{
-		Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, LookupEnv: os.LookupEnv, ReadFile: os.ReadFile,
+	app := &App{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, LookupEnv: os.LookupEnv, ReadFile: os.ReadFile,
 		UID: os.Getuid(), Terminal: err == nil && os.Getenv("TERM") != "dumb", Width: w,
 		Notify: func(c chan<- os.Signal, sig ...os.Signal) func() {
 			signal.Notify(c, sig...)
 			return func() { signal.Stop(c) }
 		},
 	}
+	if in := int(os.Stdin.Fd()); term.IsTerminal(in) {
+		app.AskSecret = func(question string) (string, error) {
+			fmt.Fprint(os.Stderr, question)
+			b, err := term.ReadPassword(in)
+			fmt.Fprintln(os.Stderr)
+			return string(b), err
+		}
+	}
+	return app
 }
 
 // grammar is the whole command line.
@@ -88,6 +100,7 @@ type grammar struct {
 	Replay   replayCmd   `cmd:"" help:"Run the controller again over a recording, and compare."`
 	Release  releaseCmd  `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
 	Qdisc    qdiscCmd    `cmd:"" help:"Set up and take away the CAKE queues of this host."`
+	Router   routerCmd   `cmd:"" help:"Set a MikroTik router up for wanctl, and take that away."`
 	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
 	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
 	Sim      simCmd      `cmd:"" help:"Run a scenario in virtual time and print its figures."`

@@ -136,6 +136,13 @@ var transports = map[string]routeros.Transport{
 	config.TransportSSH: routeros.SSH, config.TransportREST: routeros.REST, config.TransportAPI: routeros.API, config.TransportAuto: routeros.Auto,
 }
 
+// RouterOptions are how a router is reached by a person's command, which waits longer than a controller.
+func RouterOptions(r config.Router, t config.Timeouts) routeros.Options {
+	o := clientOptions(r, t, HostClock{}, nil)
+	o.Timeout = max(o.Timeout, 30*time.Second)
+	return o
+}
+
 func clientOptions(r config.Router, t config.Timeouts, clock Clock, log *Log) routeros.Options {
 	o := routeros.Options{
 		Transport: transports[r.Transport], Host: r.Host, Port: r.Port, User: r.User, KeyFile: r.KeyFile, KnownHosts: r.KnownHosts,

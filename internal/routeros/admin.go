@@ -153,13 +153,14 @@ func (e Edit) check() error {
 	return nil
 }
 
-// Command writes an edit as a line of the router's command line, for a person to read or paste. find selects the item of a
-// set, move or remove by a property, since ids do not last; secrets are left out.
-func (e Edit) Command(find Arg) string {
+// Command writes an edit as a line of the router's command line, for a person to read or paste. item selects the item of a
+// set, move or remove by a property, and before that in front of which it goes, since ids do not last; secrets are left out.
+func (e Edit) Command(item, before Arg) string {
+	find := func(a Arg) string { return "[find where " + a.Key + "=" + quote(a.Value) + "]" }
 	var b strings.Builder
 	b.WriteString(e.Menu + "/" + e.Verb)
 	if e.ID != "" {
-		b.WriteString(" [find where " + find.Key + "=" + quote(find.Value) + "]")
+		b.WriteString(" " + find(item))
 	}
 	for _, a := range e.Args {
 		v := quoteIfNeeded(a.Value)
@@ -167,6 +168,13 @@ func (e Edit) Command(find Arg) string {
 			v = `"…"`
 		}
 		b.WriteString(" " + a.Key + "=" + v)
+	}
+	if e.Before != "" {
+		key := "place-before"
+		if e.Verb == "move" {
+			key = "destination"
+		}
+		b.WriteString(" " + key + "=" + find(before))
 	}
 	return b.String()
 }

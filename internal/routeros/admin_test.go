@@ -200,13 +200,14 @@ func TestCommandsForPeople(t *testing.T) {
 		`/queue/tree/add name="WAN \$1" max-limit=10000000 comment="wanctl: up"`: {Verb: "add", Menu: "/queue/tree", Args: []routeros.Arg{
 			{Key: "name", Value: "WAN $1"}, {Key: "max-limit", Value: "10000000"}, {Key: "comment", Value: "wanctl: up"},
 		}},
-		`/queue/tree/set [find where name="a \"b\""] burst-time=0s`: {Verb: "set", Menu: "/queue/tree", ID: "*1", Args: []routeros.Arg{{Key: "burst-time", Value: "0s"}}},
-		`/ip/settings/set rp-filter=loose`:                          {Verb: "set", Menu: "/ip/settings", Args: []routeros.Arg{{Key: "rp-filter", Value: "loose"}}},
+		`/queue/tree/set [find where name="a \"b\""] burst-time=0s`:                              {Verb: "set", Menu: "/queue/tree", ID: "*1", Args: []routeros.Arg{{Key: "burst-time", Value: "0s"}}},
+		`/ip/settings/set rp-filter=loose`:                                                       {Verb: "set", Menu: "/ip/settings", Args: []routeros.Arg{{Key: "rp-filter", Value: "loose"}}},
+		`/ip/firewall/nat/move [find where name="a \"b\""] destination=[find where comment="x"]`: {Verb: "move", Menu: "/ip/firewall/nat", ID: "*1", Before: "*2"},
 		`/user/add name=wanctl password="…"`: {Verb: "add", Menu: "/user", Args: []routeros.Arg{
 			{Key: "name", Value: "wanctl"}, {Key: "password", Value: "hush", Secret: true},
 		}},
 	} {
-		if got := e.Command(routeros.Arg{Key: "name", Value: `a "b"`}); got != want {
+		if got := e.Command(routeros.Arg{Key: "name", Value: `a "b"`}, routeros.Arg{Key: "comment", Value: "x"}); got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}
 	}

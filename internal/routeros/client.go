@@ -368,3 +368,19 @@ func (c *Client) Fingerprint(ctx context.Context) (string, error) {
 	}
 	return seen, nil
 }
+
+// Trust records what [Client.Fingerprint] returned, after a person has compared it: it adds the host key to the known_hosts
+// file, whose name it returns, if the router still shows it. A key that is recorded already is never replaced.
+// Certificates are trusted by [Options].Pin.
+func (c *Client) Trust(ctx context.Context, seen string) (file string, err error) {
+	d, ok := c.door.(sshDoor)
+	if !ok {
+		return "", c.err(Certificate, "record certificate", errors.New("a certificate is trusted by its pin"), "put it into router.tls_pin")
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	if failed := d.record(ctx, seen); failed != nil {
+		return "", failed
+	}
+	return c.opt.KnownHosts, nil
+}

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
@@ -202,10 +206,19 @@ func (s *secrets) answer(_, _ string, questions []string, echoes []bool) ([]stri
 
 // fingerprint names the host key the router shows: "ssh-ed25519 SHA256:…".
 func (d sshDoor) fingerprint(ctx context.Context) (string, *Error) {
+	key, failed := d.hostKey(ctx)
+	if failed != nil {
+		return "", failed
+	}
+	return fingerprint(key), nil
+}
+
+// hostKey is the key that the router shows now.
+func (d sshDoor) hostKey(ctx context.Context) (ssh.PublicKey, *Error) {
 	const op = "read host key"
 	raw, finish, err := d.open(ctx)
 	if err != nil {
-		return "", d.err(Unreachable, op, because(ctx, err), "check address and port")
+		return nil, d.err(Unreachable, op, because(ctx, err), "check address and port")
 	}
 	defer func() { _ = raw.Close() }()
 	defer finish()
@@ -225,7 +238,55 @@ func (d sshDoor) fingerprint(ctx context.Context) (string, *Error) {
 		},
 	})
 	if seen == nil {
-		return "", d.err(Unreachable, op, because(ctx, err), "check that the port is the router's SSH service")
+		return nil, d.err(Unreachable, op, because(ctx, err), "check that the port is the router's SSH service")
 	}
-	return fingerprint(seen), nil
+	return seen, nil
+}
+
+// record adds the router's key to known_hosts, if it still is the one that was seen. A key that is recorded already is never
+// replaced.
+func (d sshDoor) record(ctx context.Context, seen string) *Error {
+	const op = "record host key"
+	key, failed := d.hostKey(ctx)
+	if failed != nil {
+		return failed
+	}
+	if now := fingerprint(key); now != seen {
+		return d.err(HostKey, op, fmt.Errorf("the router shows %s now, and showed %s before: nothing was recorded", now, seen), "somebody may be in between")
+	}
+	file := d.opt.KnownHosts
+	if db, err := knownhosts.NewDB(file); err == nil && len(db.HostKeys(d.addr)) > 0 {
+		for _, k := range db.HostKeys(d.addr) {
+			if fingerprint(k.PublicKey) == seen {
+				return nil
+			}
+		}
+		return d.err(HostKey, op, fmt.Errorf("%s records another key for it: nothing was recorded", file),
+			fmt.Sprintf("if the router was replaced or reset: ssh-keygen -f %s -R '%s', then again", file, knownhosts.Normalize(d.addr)))
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return d.err(HostKey, op, fmt.Errorf("cannot use the known_hosts file: %w", err), "mend that line")
+	}
+	if err := appendHost(file, d.addr, key); err != nil {
+		return d.err(HostKey, op, fmt.Errorf("cannot write the known_hosts file: %w", err), "make it writable, or name another in router.known_hosts")
+	}
+	return nil
+}
+
+func appendHost(file, addr string, key ssh.PublicKey) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	var last [1]byte
+	line := knownhosts.Line([]string{addr}, key) + "\n"
+	if end, serr := f.Seek(0, io.SeekEnd); serr == nil && end > 0 {
+		if _, rerr := f.ReadAt(last[:], end-1); rerr == nil && last[0] != '\n' {
+			line = "\n" + line
+		}
+	}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Sync(), f.Close())
 }

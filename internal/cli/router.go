@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"wanctl/internal/blueprint"
+	"wanctl/internal/config"
+	"wanctl/internal/daemon"
+	"wanctl/internal/routeros"
+)
+
+// routerCmd sets a MikroTik router up.
+type routerCmd struct {
+	Trust routerTrustCmd `cmd:"" help:"Show what the router is known by, ask, and record it."`
+	Show  routerShowCmd  `cmd:"" help:"Print what wanctl sees of the router."`
+	Plan  routerPlanCmd  `cmd:"" help:"Compare the router with what the files need, and print the commands."`
+	Apply routerApplyCmd `cmd:"" help:"Make those changes, each verified, all undone if one fails."`
+	Undo  routerUndoCmd  `cmd:"" help:"Take away what apply added, and put back what it set."`
+}
+
+// Help shows the way.
+func (routerCmd) Help() string {
+	return `From a factory-like configuration to queues that shape and connections that can be steered: trust, plan, apply, then
+"wanctl doctor". Nothing but apply and undo changes anything.
+
+Example:
+
+    wanctl router plan configs/spectrum_config.yaml configs/att_config.yaml configs/steering_config_v2.yaml`
+}
+
+type routerFiles struct {
+	Files []string `arg:"" name:"file" help:"WAN and steering configuration files of one router."`
+	User  string   `placeholder:"NAME" help:"Log in as this user instead of the files' one, with the password in WANCTL_ADMIN_PASSWORD or asked for."`
+}
+
+type routerTrustCmd struct {
+	File        string `arg:"" name:"file" help:"A configuration file that names the router."`
+	Fingerprint string `placeholder:"TEXT" help:"Record it without asking if it is this one, for scripts."`
+}
+
+// Help says what is written.
+func (routerTrustCmd) Help() string {
+	return `Connects without logging in and prints the host key's fingerprint, or the certificate's for REST and the API. After a yes
+the key is added to known_hosts (router.known_hosts); a certificate's pin is printed as the line to put into the file.
+Compare it with the router's own: /ip/ssh/print for the key, /certificate/print for the certificate.
+
+Example:
+
+    wanctl router trust /etc/wanctl/att_config.yaml`
+}
+
+// site are the files of one router.
+type site struct {
+	wans     []*config.WAN
+	steering *config.Steering
+	router   config.Router
+	timeouts config.Timeouts
+}
+
+// site reads files, which must be of one router.
+func (a *App) site(paths []string) (*site, error) {
+	s := &site{}
+	var files []*config.File
+	bad := false
+	complain := func(path, text string) {
+		bad = true
+		fmt.Fprintf(a.Stderr, "%s: error: %s\n", path, text)
+	}
+	for _, path := range paths {
+		f, ds := a.parse(path, "")
+		fmt.Fprint(a.Stderr, ds.Errors())
+		if f == nil {
+			bad = true
+			continue
+		}
+		files = append(files, f)
+		var r config.Router
+		var t config.Timeouts
+		switch {
+		case f.WAN != nil:
+			r, t = f.WAN.Router, f.WAN.Timeouts
+			s.wans = append(s.wans, f.WAN)
+		case s.steering != nil:
+			complain(path, "is a second steering configuration; a router is set up for one")
+			continue
+		default:
+			r, t = f.Steering.Router, f.Steering.Timeouts
+			s.steering = f.Steering
+		}
+		switch {
+		case r.Transport == config.TransportLinux:
+			complain(path, "this host is the router there (router.transport: linux); see wanctl qdisc")
+		case s.router.Host == "":
+			s.router, s.timeouts = r, t
+		case s.router.Host != r.Host:
+			complain(path, fmt.Sprintf("is of the router %s, and the one before of %s: give those of one router", r.Host, s.router.Host))
+		}
+	}
+	cross := config.CrossCheck(files...)
+	fmt.Fprint(a.Stderr, cross.Errors())
+	if bad || cross.HasErrors() {
+		return nil, exitCode(exitFailed)
+	}
+	return s, nil
+}
+
+// options are how the site's router is reached, as another user where one is named.
+func (a *App) options(s *site, user string) (routeros.Options, error) {
+	o := daemon.RouterOptions(s.router, s.timeouts)
+	if user == "" {
+		return o, nil
+	}
+	o.User, o.KeyFile = user, ""
+	o.Password = func() (string, error) {
+		if p, ok := a.LookupEnv("WANCTL_ADMIN_PASSWORD"); ok {
+			return p, nil
+		}
+		if a.AskSecret == nil {
+			return "", errors.New("no terminal to ask for it: put it into WANCTL_ADMIN_PASSWORD")
+		}
+		return a.AskSecret(fmt.Sprintf("Password of %s on %s: ", user, s.router.Host))
+	}
+	return o, nil
+}
+
+// Run asks whether to trust.
+func (c routerTrustCmd) Run(app *App) error {
+	s, err := app.site([]string{c.File})
+	if err != nil {
+		return err
+	}
+	o := daemon.RouterOptions(s.router, s.timeouts)
+	if o.Transport == routeros.Auto {
+		return errors.New("router.transport is auto: name ssh, rest or api, to trust one service at a time")
+	}
+	cl, err := routeros.New(o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cl.Close() }()
+	ctx, cancel := app.context()
+	defer cancel()
+	seen, err := cl.Fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(app.Stdout, "%s shows %s\n", cl, seen)
+	switch {
+	case c.Fingerprint != "" && !strings.HasSuffix(seen, c.Fingerprint):
+		return fmt.Errorf("that is not %s: nothing was recorded, and somebody may be in between", c.Fingerprint)
+	case c.Fingerprint == "":
+		yes, err := app.ask("Is this the router's own? It shows it with " + ownPlace(o.Transport) + " [y/N] ")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return errors.New("nothing was recorded")
+		}
+	}
+	if o.Transport != routeros.SSH {
+		fmt.Fprintf(app.Stdout, "Put this line under router: in %s\n\n  tls_pin: %s\n", c.File, seen)
+		return nil
+	}
+	file, err := cl.Trust(ctx, seen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(app.Stdout, "recorded in %s\n", file)
+	return nil
+}
+
+func ownPlace(t routeros.Transport) string {
+	if t == routeros.SSH {
+		return "/ip/ssh/print and ssh-keygen -lf on its exported key."
+	}
+	return "/certificate/print detail."
+}
+
+// ask puts a yes-or-no question; without anybody to answer that is an error.
+func (a *App) ask(question string) (bool, error) {
+	fmt.Fprint(a.Stdout, question)
+	if a.Stdin == nil {
+		return false, errors.New("nobody answers: use the flag for scripts")
+	}
+	line, err := bufio.NewReader(io.LimitReader(a.Stdin, 64)).ReadString('\n')
+	if err != nil && line == "" {
+		return false, errors.New("nobody answers: use the flag for scripts")
+	}
+	line = strings.ToLower(strings.TrimSpace(line))
+	return line == "y" || line == "yes", nil
+}
+
+type routerShowCmd struct {
+	routerFiles
+	JSON bool `help:"Print the menus as JSON."`
+}
+
+// Help says what is read.
+func (routerShowCmd) Help() string {
+	return `Reads the menus that a plan compares and prints them. It needs the right to read.
+
+Example:
+
+    wanctl router show /etc/wanctl/att_config.yaml --json`
+}
+
+// Run prints what is seen.
+func (c routerShowCmd) Run(app *App) error {
+	ctx, cancel := app.context()
+	defer cancel()
+	v, err := app.survey(ctx, c.routerFiles)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	if c.JSON {
+		return app.printJSON(v.inventory)
+	}
+	fmt.Fprintf(app.Stdout, "%s: RouterOS %s on %s\n", v.admin, v.version, v.model)
+	for _, m := range []struct{ menu, key string }{{blueprint.Interface, "name"}, {blueprint.QueueType, "name"}, {blueprint.QueueTree, "name"}, {blueprint.Mangle, "comment"}, {blueprint.Table, "name"}, {blueprint.User, "name"}} {
+		fmt.Fprintf(app.Stdout, "\n%s\n", m.menu)
+		for _, r := range v.inventory[m.menu] {
+			if m.menu == blueprint.QueueType && r["kind"] != "cake" {
+				continue
+			}
+			fmt.Fprintf(app.Stdout, "  %s\n", summary(r, m.key))
+		}
+	}
+	return nil
+}
+
+// summary is a row in one line: what it is called, then the rest in the order of their names.
+func summary(r blueprint.Row, first string) string {
+	var rest []string
+	for k, v := range r {
+		if k != first && k != ".id" && v != "" {
+			rest = append(rest, k+"="+v)
+		}
+	}
+	slices.Sort(rest)
+	return r[first] + "  " + strings.Join(rest, " ")
+}
+
+// routerView is a router as it is now.
+type routerView struct {
+	site      *site
+	admin     *routeros.Admin
+	inventory blueprint.Inventory
+	version   string
+	model     string
+	load      int
+}
+
+func (v *routerView) close() { _ = v.admin.Close() }
+
+// survey reads what a plan needs.
+func (a *App) survey(ctx context.Context, f routerFiles) (*routerView, error) {
+	s, err := a.site(f.Files)
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.options(s, f.User)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := routeros.NewAdmin(o)
+	if err != nil {
+		return nil, err
+	}
+	v := &routerView{site: s, admin: admin, load: -1}
+	if err := v.read(ctx, blueprint.Menus()); err != nil {
+		v.close()
+		return nil, err
+	}
+	return v, nil
+}
+
+// read reads menus into the inventory, and what the router is.
+func (v *routerView) read(ctx context.Context, menus map[string][]string) error {
+	v.inventory = blueprint.Inventory{}
+	rows, err := v.admin.List(ctx, "/system/resource", []string{"version", "board-name", "cpu-load"})
+	if err != nil {
+		return err
+	}
+	if len(rows) == 1 {
+		v.version, v.model = rows[0]["version"], rows[0]["board-name"]
+		if _, err := fmt.Sscanf(rows[0]["cpu-load"], "%d", &v.load); err != nil {
+			v.load = -1
+		}
+	}
+	for menu, properties := range menus {
+		rows, err := v.admin.List(ctx, menu, properties)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			v.inventory[menu] = append(v.inventory[menu], r)
+		}
+	}
+	return nil
+}
+
+// printJSON prints a value.
+func (a *App) printJSON(v any) error {
+	e := json.NewEncoder(a.Stdout)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print JSON: %w", err)
+	}
+	return nil
+}
+
+// changesFile is where the changes that were made on a router are remembered, for an undo.
+func (a *App) changesFile(s *site) string {
+	return filepath.Join(a.dirs("").State, "router_"+strings.Map(plainName, s.router.Host)+"_changes.json")
+}
+
+// plainName keeps what a file's name may hold.
+func plainName(r rune) rune {
+	if strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-", r) {
+		return r
+	}
+	return '_'
+}
+
+// remembered reads those changes; none is no error.
+func remembered(path string) ([]blueprint.Change, error) {
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	var made []blueprint.Change
+	if err := json.Unmarshal(b, &made); err != nil {
+		return nil, fmt.Errorf("%s: %w (it remembers what apply changed; put it aside, and undo takes away what carries wanctl's marks alone)", path, err)
+	}
+	return made, nil
+}
