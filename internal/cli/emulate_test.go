@@ -126,7 +126,7 @@ func TestEmulateOpensEveryDoor(t *testing.T) {
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if resp.StatusCode != 200 || string(body) != `{"version":"7.24 (stable)"}` {
+		if resp.StatusCode != http.StatusOK || string(body) != `{"version":"7.24 (stable)"}` {
 			t.Errorf("%s: %d %s", base, resp.StatusCode, body)
 		}
 	}

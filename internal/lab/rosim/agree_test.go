@@ -214,11 +214,25 @@ func TestSchemaMistakesAreNamed(t *testing.T) {
 // Required arguments, as they were measured: the console says so in one way, the other doors in theirs.
 func TestRequiredArguments(t *testing.T) {
 	for _, tc := range []struct{ path, missing string }{
-		{"/queue/tree", "parent"}, {"/queue/simple", "target"}, {"/queue/type", "name kind"}, {"/ip/firewall/mangle", "chain"},
-		{"/ip/firewall/filter", "chain"}, {"/ip/firewall/nat", "chain"}, {"/ip/firewall/raw", "chain"}, {"/ipv6/firewall/mangle", "chain"},
-		{"/tool/netwatch", "host"}, {"/interface/list", "name"}, {"/interface/list/member", "list interface"}, {"/ip/address", "address interface"},
-		{"/system/scheduler", "name"}, {"/user", "name group password"}, {"/ip/firewall/address-list", "list"},
-		{"/ip/route", ""}, {"/routing/table", ""}, {"/routing/rule", ""}, {"/system/script", ""},
+		{"/queue/tree", "parent"},
+		{"/queue/simple", "target"},
+		{"/queue/type", "name kind"},
+		{"/ip/firewall/mangle", "chain"},
+		{"/ip/firewall/filter", "chain"},
+		{"/ip/firewall/nat", "chain"},
+		{"/ip/firewall/raw", "chain"},
+		{"/ipv6/firewall/mangle", "chain"},
+		{"/tool/netwatch", "host"},
+		{"/interface/list", "name"},
+		{"/interface/list/member", "list interface"},
+		{"/ip/address", "address interface"},
+		{"/system/scheduler", "name"},
+		{"/user", "name group password"},
+		{"/ip/firewall/address-list", "list"},
+		{"/ip/route", ""},
+		{"/routing/table", ""},
+		{"/routing/rule", ""},
+		{"/system/script", ""},
 	} {
 		for _, version := range []string{"7.20.8", "7.22.1"} {
 			r, _ := steady(t, func(o *Options) { o.Version, o.Users = version, append(o.Users, User{Name: "root", Group: "full"}) })

@@ -215,10 +215,20 @@ func plainText(err error) string {
 // category is the number that goes with an error's text; "" where the router gives none.
 func category(text string) string {
 	for _, c := range []struct{ prefix, number string }{
-		{"no such", "0"}, {"missing =", "0"},
-		{"input does not match", "1"}, {"invalid value", "1"}, {"ambiguous value", "1"}, {"value of", "1"}, {"expected value", "1"},
-		{"interrupted", "2"}, {"action timed out", "2"},
-		{"Script Error", "3"}, {"failure:", "4"}, {"action failed", "4"}, {"invalid query", "5"}, {"query is too", "5"},
+		{"no such", "0"},
+		{"missing =", "0"},
+		{"input does not match", "1"},
+		{"invalid value", "1"},
+		{"ambiguous value", "1"},
+		{"value of", "1"},
+		{"expected value", "1"},
+		{"interrupted", "2"},
+		{"action timed out", "2"},
+		{"Script Error", "3"},
+		{"failure:", "4"},
+		{"action failed", "4"},
+		{"invalid query", "5"},
+		{"query is too", "5"},
 	} {
 		if strings.HasPrefix(text, c.prefix) {
 			return c.number
@@ -440,6 +450,7 @@ func (v apiVoice) spoil(how Garble, _ reply) []byte {
 		return []byte(htmlPage)
 	case GarbleShape:
 		return v.command.say(nil, "!what", "=message=nobody asked")
+	case GarbleBytes:
 	}
 	return []byte{0xff, 0xff, 0xff}
 }

@@ -176,6 +176,9 @@ func (r *run) settings(c *call) (map[string]value, error) {
 			return nil, err
 		}
 		if out[p.name], err = p.read(v); err != nil {
+			if p.kind == propPair && !strings.Contains(v.spelling(), "/") {
+				err = at(err.Error(), c.args[p.name].col+len(v.spelling()))
+			}
 			return nil, err
 		}
 	}
@@ -322,17 +325,18 @@ func runAdd(r *run, c *call) (value, error) {
 			place = slices.Index(c.menu.items, ref[0])
 		}
 	}
-	it := newItem(c.menu)
+	var from []*item
 	if a, ok := c.args["copy-from"]; ok {
-		from, err := rt.targets(c.menu, copied, a.col)
-		if err != nil {
+		if from, err = rt.targets(c.menu, copied, a.col); err != nil {
 			return value{}, err
 		}
-		if len(from) == 1 {
-			it.copyFrom(from[0])
-		}
+	}
+	it := newItem(c.menu)
+	if len(from) == 1 {
+		it.copyFrom(from[0])
 	}
 	if err := rt.prepare(it, vals); err != nil {
+		c.menu.lastID-- // the number was not seen by anybody
 		return value{}, err
 	}
 	for k, v := range vals {

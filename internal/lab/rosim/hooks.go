@@ -175,8 +175,14 @@ func (r *Router) fillMenus() {
 		return it
 	}
 	for _, t := range [][2]string{
-		{"default", "pfifo"}, {"ethernet-default", "pfifo"}, {"only-hardware-queue", "none"}, {"multi-queue-ethernet-default", "mq-pfifo"},
-		{"pcq-upload-default", "pcq"}, {"pcq-download-default", "pcq"}, {"synchronous-default", "red"}, {"wireless-default", "sfq"},
+		{"default", "pfifo"},
+		{"ethernet-default", "pfifo"},
+		{"only-hardware-queue", "none"},
+		{"multi-queue-ethernet-default", "mq-pfifo"},
+		{"pcq-upload-default", "pcq"},
+		{"pcq-download-default", "pcq"},
+		{"synchronous-default", "red"},
+		{"wireless-default", "sfq"},
 	} {
 		put(queueTypePath, "name", t[0], "kind", t[1], "default", "yes")
 	}
@@ -185,17 +191,18 @@ func (r *Router) fillMenus() {
 	}
 	main := put(routingTablePath, "name", "main", "fib", "yes")
 	main.vals["dynamic"], main.dynamic = truth(true), true
-	for _, rule := range r.mangle().items {
-		if t := rule.text("new-routing-mark"); t != "" && named(r.root.at(routingTablePath), t) == nil {
-			put(routingTablePath, "name", t, "fib", "yes")
-		}
-	}
 	for _, s := range []struct {
 		name, port string
 		off, tls   bool
 	}{
-		{"ftp", "21", true, false}, {doorSSH, "22", false, false}, {"telnet", "23", true, false}, {doorREST, "80", false, false},
-		{doorRESTTLS, "443", false, true}, {"winbox", "8291", true, false}, {doorAPI, "8728", false, false}, {doorAPITLS, "8729", false, true},
+		{"ftp", "21", true, false},
+		{doorSSH, "22", false, false},
+		{"telnet", "23", true, false},
+		{doorREST, "80", false, false},
+		{doorRESTTLS, "443", false, true},
+		{"winbox", "8291", true, false},
+		{doorAPI, "8728", false, false},
+		{doorAPITLS, "8729", false, true},
 	} {
 		it := put(servicePath, "name", s.name, "port", s.port, "disabled", map[bool]string{true: "yes", false: "no"}[s.off])
 		if s.tls {
@@ -210,6 +217,11 @@ func (r *Router) fillMenus() {
 	}
 	for _, it := range fresh {
 		it.initial = maps.Clone(it.vals)
+	}
+	for _, rule := range r.mangle().items {
+		if t := rule.text("new-routing-mark"); t != "" && named(r.root.at(routingTablePath), t) == nil {
+			put(routingTablePath, "name", t, "fib", "yes")
+		}
 	}
 }
 

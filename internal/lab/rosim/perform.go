@@ -409,7 +409,7 @@ func (it *item) apiValue(name string) (s string, set bool) {
 	}
 	p := it.menu.prop(name)
 	v, ok := it.vals[name]
-	if p == nil || !ok || v.empty() && !p.keep {
+	if p == nil || !ok || v.empty() && !p.keep || p.kind == propFlag && v.num == 0 {
 		return "", false
 	}
 	return apiText(p, v), true

@@ -289,6 +289,16 @@ func quote(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`).Replace(s) + `"`
 }
 
+// figure says that the property's values stand to the right of their column.
+func (p *prop) figure() bool {
+	switch p.kind {
+	case propNumber, propRate, propTime, propDecimal, propPercent, propSize:
+		return true
+	case propString, propBool, propList, propFlag, propSecret, propPolicy, propPair, propDSCP, propPrefix, propSources:
+	}
+	return false
+}
+
 // pairs is the form of print detail, and of print where a menu has no table: a number, flags, then key=value.
 func (p *printer) pairs(stats bool) []string {
 	var lines []string
@@ -390,7 +400,7 @@ func (p *printer) table(stats bool) []string {
 		for j := range cols {
 			s := cell(j)
 			pad := strings.Repeat(" ", cols[j].width-utf8.RuneCountInString(s))
-			if cols[j].prop.kind == propString {
+			if !cols[j].prop.figure() {
 				b.WriteString("  " + s + pad)
 			} else {
 				b.WriteString("  " + pad + s)

@@ -35,7 +35,7 @@ type restRequest struct {
 	script string
 }
 
-var errBadJSON = errors.New("Failed to parse json") //nolint:revive,staticcheck // the router's own words
+var errBadJSON = errors.New("Failed to parse json") //nolint:staticcheck // the router's own words
 
 // readREST finds out what a request asks for; the second result is the answer when that cannot be done.
 func (r *Router) readREST(req *http.Request, body []byte) (restRequest, *response) {

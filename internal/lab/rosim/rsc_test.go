@@ -226,3 +226,23 @@ func FuzzImport(f *testing.F) {
 		}
 	})
 }
+
+// What the example's router prints makes the same router of a bare one.
+func TestExampleRoundTrip(t *testing.T) {
+	r, _ := steady(t, func(o *Options) { o.HostKeys = fuzzKeys(t) })
+	again := unconfigured(t)
+	if _, err := again.Import("example.rsc", strings.NewReader(r.Export())); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(r.Export(), again.Export()); d != "" {
+		t.Errorf("(-before +after):\n%s", d)
+	}
+}
+
+func TestUnquoted(t *testing.T) {
+	for in, want := range map[string]string{`x`: "x", `"a b"`: "a b", `"a\"b"`: `a"b`, `"a`: "", `"$x"`: ""} {
+		if got := unquoted(in); got != want {
+			t.Errorf("%s became %q, want %q", in, got, want)
+		}
+	}
+}

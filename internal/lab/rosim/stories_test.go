@@ -204,7 +204,7 @@ func splitWords(t *testing.T, s string) []string {
 	t.Helper()
 	var out []string
 	for s != "" {
-		w := s
+		var w string
 		if s[0] == '"' {
 			q, err := strconv.QuotedPrefix(s)
 			if err != nil {
