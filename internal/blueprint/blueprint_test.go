@@ -425,7 +425,7 @@ func TestSame(t *testing.T) {
 		{"disabled", "true", "yes", true},
 		{"disabled", "", "no", true},
 		{"disabled", "false", "yes", false},
-		{"connection-state", "related,established", "established,related", true},
+		{"connection-state", "related;established", "established,related", true},
 		{"policy", "read,write,ssh,!ftp,!web", "ssh,read,write", true},
 		{"policy", "read,write,ssh,web", "ssh,read,write", false},
 		{"address", "192.0.2.1/32", "192.0.2.1", true},

@@ -39,7 +39,7 @@ func same(key, is, want string) bool {
 	case "connection-state":
 		return slices.Equal(set(is), set(want))
 	case "policy":
-		return slices.Equal(rights(is), rights(want))
+		return slices.Equal(Rights(is), Rights(want))
 	case "disabled", "passthrough", "cake-nat", "cake-wash", "cake-autorate-ingress", "fib":
 		return truth(is) == truth(want)
 	case "address", "dst-address": // one host is itself with /32
@@ -50,15 +50,15 @@ func same(key, is, want string) bool {
 
 func truth(s string) bool { return s == "yes" || s == "true" }
 
-// set are the words of a list, in order.
+// set are the words of a list, in order; the command line joins a list's words by semicolons, the API by commas.
 func set(s string) []string {
-	words := strings.Split(s, ",")
+	words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ';' })
 	slices.Sort(words)
 	return slices.Compact(words)
 }
 
-// rights are the policies that a group has; RouterOS prints those it lacks, too, as "!ftp".
-func rights(s string) []string {
+// Rights are the policies that a group has; RouterOS prints those it lacks, too, as "!ftp".
+func Rights(s string) []string {
 	return slices.DeleteFunc(set(s), func(w string) bool { return w == "" || strings.HasPrefix(w, "!") })
 }
 

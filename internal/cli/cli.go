@@ -100,6 +100,7 @@ type grammar struct {
 	Replay   replayCmd   `cmd:"" help:"Run the controller again over a recording, and compare."`
 	Release  releaseCmd  `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
 	Qdisc    qdiscCmd    `cmd:"" help:"Set up and take away the CAKE queues of this host."`
+	Doctor   doctorCmd   `cmd:"" help:"Check everything a set-up rests on, and say what puts right what is not so."`
 	Router   routerCmd   `cmd:"" help:"Set a MikroTik router up for wanctl, and take that away."`
 	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
 	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`

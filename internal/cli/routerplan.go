@@ -37,7 +37,7 @@ steering file with them. The exit code is 1 when something stands in the way.
 Example:
 
     wanctl router plan /etc/wanctl/cable.yaml /etc/wanctl/dsl.yaml /etc/wanctl/steering.yaml
-    wanctl router plan /etc/wanctl/cable.yaml --rsc > wanctl.rsc`
+    wanctl router plan /etc/wanctl/cable.yaml --rsc`
 }
 
 type routerApplyCmd struct {

@@ -11,6 +11,7 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/health"
+	"wanctl/internal/probe"
 	"wanctl/internal/routeros"
 )
 
@@ -127,3 +128,22 @@ func pathOf(f health.PathFacts, p routeros.Path) health.PathFacts {
 	}
 	return f
 }
+
+// ProvePath asks a router once by which line probes leave that were sent just now.
+func ProvePath(ctx context.Context, router Shaper, facts health.PathFacts) (health.PathVerdict, string) {
+	reader, ok := router.(pathReader)
+	switch {
+	case !facts.Source.Is4():
+		return health.PathUnproved, "probes have no source address of their own (ping_source_ip)"
+	case !ok:
+		return health.PathUnproved, "this router cannot be asked"
+	}
+	path, err := reader.Path(ctx, facts.Source)
+	if err != nil {
+		return health.PathUnproved, err.Error()
+	}
+	return health.JudgePath(pathOf(facts, path))
+}
+
+// ProbeOptions are how a configuration's reflectors are probed by a person's command.
+func ProbeOptions(c *config.WAN) probe.Options { return probeOptions(c, HostClock{}, nil) }

@@ -167,7 +167,10 @@ func (e Edit) Command(item, before Arg) string {
 		if a.Secret {
 			v = `"…"`
 		}
-		b.WriteString(" " + a.Key + "=" + v)
+		b.WriteString(" " + a.Key)
+		if !slices.Contains(valueless, a.Key) {
+			b.WriteString("=" + v)
+		}
 	}
 	if e.Before != "" {
 		key := "place-before"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -23,7 +24,27 @@ func (l *apiLine) list(ctx context.Context, op, menu string, properties []string
 	if failed != nil {
 		return nil, failed
 	}
-	return p.rows, nil
+	return spelled(p.rows), nil
+}
+
+// spelled gives what has no value one.
+func spelled(rows []row) []row {
+	for _, r := range rows {
+		for _, k := range valueless {
+			if v, has := r[k]; has && v == "" {
+				r[k] = "yes"
+			}
+		}
+	}
+	return rows
+}
+
+// data is the value as it is sent where nothing needs quoting.
+func (a Arg) data() string {
+	if slices.Contains(valueless, a.Key) {
+		return ""
+	}
+	return a.Value
 }
 
 func (l *apiLine) edit(ctx context.Context, op string, e Edit) (string, *Error) {
@@ -35,7 +56,7 @@ func (l *apiLine) edit(ctx context.Context, op string, e Edit) (string, *Error) 
 		w = append(w, "=.id="+e.ID)
 	}
 	for _, a := range e.Args {
-		w = append(w, "="+a.Key+"="+a.Value)
+		w = append(w, "="+a.Key+"="+a.data())
 	}
 	if e.Before != "" {
 		key := "place-before"
@@ -74,13 +95,14 @@ func (l *restLine) list(ctx context.Context, op, menu string, properties []strin
 	if desks[menu].single {
 		return l.told(ctx, op, "GET", "/rest"+menu, nil)
 	}
-	return l.told(ctx, op, "POST", "/rest"+menu+"/print", map[string]any{".proplist": properties})
+	rows, failed := l.told(ctx, op, "POST", "/rest"+menu+"/print", map[string]any{".proplist": properties})
+	return spelled(rows), failed
 }
 
 func (l *restLine) edit(ctx context.Context, op string, e Edit) (string, *Error) {
 	fields := map[string]any{}
 	for _, a := range e.Args {
-		fields[a.Key] = a.Value
+		fields[a.Key] = a.data()
 	}
 	switch {
 	case e.Verb == "move":

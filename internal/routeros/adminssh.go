@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -113,7 +114,10 @@ func editLine(e Edit) string {
 		b.WriteString(" " + e.ID)
 	}
 	for _, a := range e.Args {
-		b.WriteString(" " + a.Key + "=" + quote(a.Value))
+		b.WriteString(" " + a.Key)
+		if !slices.Contains(valueless, a.Key) {
+			b.WriteString("=" + quote(a.Value))
+		}
 	}
 	if e.Before != "" {
 		key := "place-before"

@@ -68,6 +68,9 @@ var desks = map[string]desk{
 // firewallNATKeys are the same without what NAT rules cannot match.
 var firewallNATKeys = slices.DeleteFunc(slices.Clone(firewallKeys), func(k string) bool { return k == "connection-state" })
 
+// valueless are properties that are set by naming them: they have no value to write.
+var valueless = []string{"fib"}
+
 // checkDesk refuses what is not on a desk.
 func checkDesk(menu string, properties []string) error {
 	d, ok := desks[menu]

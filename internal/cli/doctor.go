@@ -1,0 +1,503 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"wanctl/internal/blueprint"
+	"wanctl/internal/cake"
+	"wanctl/internal/checkup"
+	"wanctl/internal/config"
+	"wanctl/internal/daemon"
+	"wanctl/internal/health"
+	"wanctl/internal/link"
+	"wanctl/internal/probe"
+	"wanctl/internal/routeros"
+	"wanctl/internal/unit"
+)
+
+type doctorCmd struct {
+	Files       []string      `arg:"" name:"file" help:"WAN and steering configuration files of one router, or of this host."`
+	User        string        `placeholder:"NAME" help:"Log in as this user instead of the files' one, with the password in WANCTL_ADMIN_PASSWORD or asked for."`
+	Watch       time.Duration `default:"5s" help:"How long the byte counters are watched."`
+	ProbeRouter bool          `help:"Also write rates: the same rate eight times to one queue, to see how many sectors of the router's flash a change writes."`
+	JSON        bool          `help:"Print the findings as JSON."`
+}
+
+// Help teaches the output.
+func (doctorCmd) Help() string {
+	return `Checks everything a set-up rests on, and says for each thing that is not so why it matters and what puts it right. A failed
+check explains those that rest on it, which are then not looked at. Nothing is changed, but by --probe-router. What could
+not be looked at is said, too. The exit code is 0 when all is well (hints are no fault), 1 with a warning, 2 with a failure.
+
+Example:
+
+    wanctl doctor /etc/wanctl/cable.yaml /etc/wanctl/dsl.yaml /etc/wanctl/steering.yaml`
+}
+
+// exitBroken is a doctor that found something that does not work.
+const exitBroken = 2
+
+// Run examines and reports.
+func (c doctorCmd) Run(app *App) error {
+	ctx, cancel := app.context()
+	defer cancel()
+	facts, err := c.gather(ctx, app)
+	if err != nil {
+		return err
+	}
+	found := checkup.Run(facts)
+	if c.JSON {
+		err = app.printJSON(struct {
+			Worst    checkup.Status    `json:"worst"`
+			Findings []checkup.Finding `json:"findings"`
+		}{checkup.Worst(found), found})
+	} else {
+		app.showFindings(found)
+	}
+	switch worst := checkup.Worst(found); {
+	case err != nil:
+		return err
+	case worst == checkup.Failed:
+		return exitCode(exitBroken)
+	case worst == checkup.Warned:
+		return exitCode(exitFailed)
+	}
+	return nil
+}
+
+// showFindings prints findings for people: what is wrong first, with its way out; then what was not looked at; then how much
+// is well.
+func (a *App) showFindings(found []checkup.Finding) {
+	well := 0
+	for _, f := range found {
+		if f.Status == checkup.Passed {
+			well++
+			continue
+		}
+		if f.Status == checkup.Skipped {
+			continue
+		}
+		fmt.Fprintf(a.Stdout, "%-8s %s: %s\n", f.Status, f.ID, f.Text)
+		fmt.Fprintf(a.Stdout, "           why: %s\n           fix: %s\n", f.Why, f.Fix)
+	}
+	for _, f := range found {
+		switch {
+		case f.Status != checkup.Skipped:
+		case f.Because != "":
+			fmt.Fprintf(a.Stdout, "%-8s %s: not looked at, because of %s\n", f.Status, f.ID, f.Because)
+		default:
+			fmt.Fprintf(a.Stdout, "%-8s %s: %s\n", "unknown", f.ID, f.Text)
+		}
+	}
+	fmt.Fprintf(a.Stdout, "%d of %d checks passed\n", well, len(found))
+}
+
+// gather collects the facts.
+func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error) {
+	wans, steering, err := app.doctored(c.Files)
+	if err != nil {
+		return nil, err
+	}
+	f := &checkup.Facts{}
+	var v *routerView
+	if i := slices.IndexFunc(wans, func(w *config.WAN) bool { return w.Router.Transport == config.TransportLinux }); i >= 0 {
+		f.Linux = linuxFacts()
+	} else {
+		if v, err = c.router(ctx, app, f); err != nil {
+			return nil, err
+		}
+		if v != nil {
+			defer v.close()
+		}
+	}
+	running, _, _ := daemon.ReadStatus(app.dirs("").Run)
+	f.Lines = make([]checkup.Line, len(wans))
+	var all sync.WaitGroup
+	for i, w := range wans {
+		all.Go(func() { f.Lines[i] = c.line(ctx, app, w, v, running) })
+	}
+	if steering != nil {
+		f.Steering = c.steering(ctx, steering, v)
+	}
+	all.Wait()
+	if c.ProbeRouter && v != nil && f.Router.Stage == checkup.Open {
+		f.Router.Sectors, f.Router.HasSectors = sectors(ctx, v)
+	}
+	return f, ctx.Err()
+}
+
+// doctored reads the files: all of one router, or all of this host.
+func (a *App) doctored(paths []string) (wans []*config.WAN, steering *config.Steering, err error) {
+	bad := false
+	for _, path := range paths {
+		f, ds := a.parse(path, "")
+		fmt.Fprint(a.Stderr, ds.Errors())
+		switch {
+		case f == nil:
+			bad = true
+		case f.WAN != nil:
+			wans = append(wans, f.WAN)
+			if (f.WAN.Router.Transport == config.TransportLinux) != (wans[0].Router.Transport == config.TransportLinux) {
+				return nil, nil, fmt.Errorf("%s: is of another kind of router than the files before it: examine them apart", path)
+			}
+		default:
+			steering = f.Steering
+		}
+	}
+	if bad {
+		return nil, nil, exitCode(exitFailed)
+	}
+	return wans, steering, nil
+}
+
+// router logs in and reads. How far it got is a fact, not an error.
+func (c doctorCmd) router(ctx context.Context, app *App, f *checkup.Facts) (*routerView, error) {
+	s, err := app.site(c.Files)
+	if err != nil {
+		return nil, err
+	}
+	r := &checkup.Router{Door: s.router.Transport, Needs: policies(s.router.Transport), Load: -1}
+	f.Router = r
+	o, err := app.options(s, c.User)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := routeros.NewAdmin(o)
+	if err != nil {
+		r.Name, r.Stage, r.Err, r.Way = s.router.User+"@"+s.router.Host, checkup.NotAdmitted, err.Error(), "mend the router section of the file"
+		return nil, nil //nolint:nilerr // how far we got is the finding
+	}
+	v := &routerView{site: s, admin: admin, load: -1}
+	r.Name = admin.String()
+	menus := blueprint.Menus()
+	for menu, properties := range checkup.Menus() {
+		menus[menu] = properties
+	}
+	if err := v.read(ctx, menus); err != nil {
+		v.close()
+		var e *routeros.Error
+		if !errors.As(err, &e) {
+			return nil, err
+		}
+		r.Stage, r.Err, r.Way = stageOf(e.Kind), e.Error(), e.Hint
+		return nil, nil
+	}
+	r.Name, r.Stage, r.Version, r.Model, r.Load = admin.String(), checkup.Open, v.version, v.model, v.load
+	r.Inventory = v.inventory
+	r.Plan = blueprint.New(v.inventory, v.wanted())
+	r.Rights = v.rights(o.User)
+	r.Skew, r.HasSkew = v.skew(ctx)
+	return v, nil
+}
+
+// stageOf is how far a login got that failed so.
+func stageOf(k routeros.Kind) checkup.Stage {
+	switch k {
+	case routeros.Unreachable, routeros.Timeout, routeros.Lost:
+		return checkup.NotReached
+	case routeros.HostKey, routeros.Certificate:
+		return checkup.NotTrusted
+	case routeros.Auth:
+		return checkup.NotAdmitted
+	case routeros.NoSuchItem, routeros.Ambiguous, routeros.Permission, routeros.Syntax, routeros.Mismatch, routeros.Reply:
+	}
+	return checkup.NotReadable
+}
+
+// rights are those of a user's group; nil when they cannot be told.
+func (v *routerView) rights(user string) []string {
+	for _, u := range v.inventory[blueprint.User] {
+		if u["name"] != user {
+			continue
+		}
+		for _, g := range v.inventory[blueprint.Group] {
+			if g["name"] == u["group"] && g["policy"] != "" {
+				return blueprint.Rights(g["policy"])
+			}
+		}
+	}
+	return nil
+}
+
+// skew is how far the router's clock is ahead of ours, to the second.
+func (v *routerView) skew(ctx context.Context) (time.Duration, bool) {
+	rows, err := v.admin.List(ctx, "/system/clock", []string{"date", "time", "gmt-offset"})
+	if err != nil || len(rows) != 1 {
+		return 0, false
+	}
+	at, ok := clock(rows[0]["date"], rows[0]["time"], rows[0]["gmt-offset"])
+	return time.Until(at), ok
+}
+
+// clock reads the router's time: the date as "2026-11-26" or "nov/26/2026", the offset as "+01:00" or in seconds.
+func clock(date, of, offset string) (time.Time, bool) {
+	shift := 0
+	if n, err := strconv.Atoi(offset); err == nil {
+		shift = n
+	} else if t, err := time.Parse("-07:00", offset); err == nil {
+		_, shift = t.Zone()
+	} else if offset != "" {
+		return time.Time{}, false
+	}
+	for _, layout := range []string{"2006-01-02 15:04:05", "Jan/02/2006 15:04:05"} {
+		if t, err := time.ParseInLocation(layout, date+" "+of, time.FixedZone("", shift)); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// line gathers what there is of a line.
+func (c doctorCmd) line(ctx context.Context, app *App, w *config.WAN, v *routerView, running []daemon.Status) checkup.Line {
+	l := checkup.Line{
+		Name: w.Name, Interface: w.Interfaces.WAN, Baseline: w.Shaper.BaselineInitial, BaselineMin: w.Shaper.BaselineMin, BaselineMax: w.Shaper.BaselineMax,
+		Target: w.Shaper.Down.Target, Warn: w.Shaper.Down.Warn, Ceiling: w.Base,
+	}
+	for _, s := range running {
+		if s.Name == w.Name && s.WAN != nil {
+			l.Running, l.Findings = true, s.WAN.Findings
+		}
+	}
+	onLinux := w.Router.Transport == config.TransportLinux
+	if onLinux {
+		l.Interface = w.Interfaces.Upload
+		app.linuxQueues(w, &l)
+	} else {
+		v.queues(w, &l)
+	}
+	if !onLinux && v == nil {
+		l.Reflectors = reflectors(ctx, w)
+		return l
+	}
+	hand, err := daemon.DialShaper(w, daemon.HostClock{})
+	if err != nil {
+		l.Reflectors = reflectors(ctx, w)
+		return l
+	}
+	defer func() { _ = hand.Close() }()
+	before, err1 := hand.Exchange(ctx, nil)
+	began := time.Now()
+	l.Reflectors = reflectors(ctx, w)
+	l.Path, l.PathText = path(ctx, hand, w, l)
+	pause(ctx, c.Watch-time.Since(began))
+	after, err2 := hand.Exchange(ctx, nil)
+	if err1 == nil && err2 == nil {
+		l.Watched = (after.At - before.At).Sub(0)
+		for _, d := range []link.Direction{link.Down, link.Up} {
+			q := l.Queues.Get(d)
+			q.Limit, q.Passed = after.Get(d).MaxLimit, max(after.Get(d).Bytes-before.Get(d).Bytes, 0)
+			l.Queues.Set(d, q)
+		}
+		if l.HasCrossed = before.HasWAN && after.HasWAN; l.HasCrossed {
+			l.Crossed = link.Pair[unit.Bytes]{Down: max(after.WANRx-before.WANRx, 0), Up: max(after.WANTx-before.WANTx, 0)}
+		}
+		if l.Interface == "" {
+			l.Interface = after.Up.Parent
+		}
+	}
+	return l
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// queues looks a line's queues up in the router's menus.
+func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
+	for d, name := range map[link.Direction]string{link.Down: w.Queues.Download, link.Up: w.Queues.Upload} {
+		q := checkup.Queue{Name: name}
+		if v != nil {
+			for _, r := range v.inventory[blueprint.QueueTree] {
+				if r["name"] == name {
+					q.Found, q.Cake = true, v.isCake(r["queue"])
+				}
+			}
+		}
+		l.Queues.Set(d, q)
+	}
+}
+
+func (v *routerView) isCake(typ string) bool {
+	return slices.ContainsFunc(v.inventory[blueprint.QueueType], func(r blueprint.Row) bool { return r["name"] == typ && r["kind"] == "cake" })
+}
+
+// linuxQueues looks a line's queues up in the kernel.
+func (a *App) linuxQueues(w *config.WAN, l *checkup.Line) {
+	l.Queues = link.Pair[checkup.Queue]{Down: checkup.Queue{Name: w.Interfaces.Download}, Up: checkup.Queue{Name: w.Interfaces.Upload}}
+	k, err := a.queues()
+	if err != nil {
+		return
+	}
+	defer func() { _ = k.Close() }()
+	s := setupOf(w)
+	found, err := k.Look(s.Upload, s.Download)
+	if err != nil {
+		return
+	}
+	if p := cake.PlanApply(s, found); len(p.Steps) == 0 && len(p.Problems) == 0 {
+		l.Queues.Down.Found, l.Queues.Down.Cake, l.Queues.Up.Found, l.Queues.Up.Cake = true, true, true, true
+	}
+}
+
+// perReflector is how many echoes the doctor sends to each.
+const perReflector = 3
+
+// reflectors probes a line's reflectors, a few times each.
+func reflectors(ctx context.Context, w *config.WAN) []checkup.Reflector {
+	o := daemon.ProbeOptions(w)
+	o.Timeout = 2 * time.Second
+	return probed(ctx, o)
+}
+
+func probed(ctx context.Context, o probe.Options) []checkup.Reflector {
+	p, err := probe.Open(o)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = p.Close() }()
+	replies, err := p.Once(ctx, perReflector)
+	if err != nil {
+		return nil
+	}
+	out := make([]checkup.Reflector, len(o.Targets))
+	for i, s := range p.Stats() {
+		out[i] = checkup.Reflector{Host: o.Targets[i], Addr: s.Addr, Sent: int(s.Sent)}
+	}
+	for _, r := range replies {
+		h := &out[r.Host]
+		h.Answered++
+		if h.Least == 0 || r.RTT < h.Least {
+			h.Least = r.RTT
+		}
+	}
+	return out
+}
+
+// path asks the router by which line the probes left.
+func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line) (verdict, text string) {
+	facts := health.PathFacts{Source: w.Probe.Source, WAN: l.Interface}
+	for _, r := range l.Reflectors {
+		if r.Addr.IsValid() {
+			facts.Targets = append(facts.Targets, r.Addr)
+		}
+	}
+	v, text := daemon.ProvePath(ctx, hand, facts)
+	switch v {
+	case health.PathProved:
+		return "proved", text
+	case health.PathElsewhere:
+		return "wrong", text
+	case health.PathUnproved:
+	}
+	return "", text
+}
+
+// steering gathers what there is of the dual-WAN set-up.
+func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
+	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Steer.Alternate, Sixth: -1}
+	if v != nil {
+		out.Rule = v.ruleOf(s)
+	}
+	if s.Alternate.Source.IsValid() {
+		out.Sent = perReflector // one that cannot leave is not answered either
+		for _, r := range probed(ctx, probe.Options{
+			Targets: []string{s.Alternate.PingHost}, Source: s.Alternate.Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
+		}) {
+			out.Answered, out.Least = r.Answered, r.Least
+		}
+	}
+	return out
+}
+
+// ruleOf says what is wrong with the rule that is switched.
+func (v *routerView) ruleOf(s *config.Steering) string {
+	var found []blueprint.Row
+	for _, r := range v.inventory[blueprint.Mangle] {
+		if r["comment"] == s.RuleComment && r["dynamic"] != "true" {
+			found = append(found, r)
+		}
+	}
+	if len(found) != 1 {
+		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.RuleComment)
+	}
+	r := found[0]
+	rule := routeros.Rule{
+		Comment: s.RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
+		NewRoutingMark: r["new-routing-mark"], Invalid: r["invalid"] == "true",
+	}
+	if err := rule.Steerable(); err != nil && !s.AllowLegacyRule {
+		return err.Error()
+	}
+	return ""
+}
+
+// sectors measures how many flash sectors a change of a rate writes: the rate that is there already, eight times.
+func sectors(ctx context.Context, v *routerView) (float64, bool) {
+	const times = 8
+	read := func() (int64, bool) {
+		rows, err := v.admin.List(ctx, "/system/resource", []string{"write-sect-total"})
+		if err != nil || len(rows) != 1 {
+			return 0, false
+		}
+		n, err := strconv.ParseInt(strings.ReplaceAll(rows[0]["write-sect-total"], " ", ""), 10, 64)
+		return n, err == nil
+	}
+	if len(v.site.wans) == 0 {
+		return 0, false
+	}
+	name := v.site.wans[0].Queues.Upload
+	for _, q := range v.inventory[blueprint.QueueTree] {
+		if q["name"] != name || q["max-limit"] == "" {
+			continue
+		}
+		before, ok1 := read()
+		for range times {
+			if _, err := v.admin.Do(ctx, routeros.Edit{
+				Verb: "set", Menu: blueprint.QueueTree, ID: q[".id"], Args: []routeros.Arg{{Key: "max-limit", Value: q["max-limit"]}},
+			}); err != nil {
+				return 0, false
+			}
+		}
+		after, ok2 := read()
+		return float64(after-before) / times, ok1 && ok2 && after >= before
+	}
+	return 0, false
+}
+
+// linuxFacts are those of this host.
+func linuxFacts() *checkup.Linux {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	return &checkup.Linux{NetAdmin: mayChangeQueues(), Forwarding: err == nil && strings.TrimSpace(string(b)) == "1"}
+}
+
+// capNetAdmin is CAP_NET_ADMIN's bit in the capability sets of /proc (linux/capability.h).
+const capNetAdmin = 12
+
+// mayChangeQueues says whether this process has CAP_NET_ADMIN.
+func mayChangeQueues() bool {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for l := range strings.Lines(string(b)) {
+		if hex, ok := strings.CutPrefix(l, "CapEff:"); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			return err == nil && n>>capNetAdmin&1 == 1
+		}
+	}
+	return false
+}
