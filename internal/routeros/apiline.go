@@ -248,9 +248,7 @@ func (l *apiLine) broken(ctx context.Context, op string, sent bool) *Error {
 	why := l.why
 	l.pending = nil
 	l.mu.Unlock()
-	kind, err, hint := brokenBy(ctx, why, sent, l.opt.Transport)
-	e := l.err(kind, op, err, hint)
-	e.Sent = sent
+	e := l.brokenBy(ctx, op, why, sent)
 	var fatal errFatal
 	if errors.As(why, &fatal) {
 		e.Reply = fatal.reason
@@ -259,20 +257,21 @@ func (l *apiLine) broken(ctx context.Context, op string, sent bool) *Error {
 }
 
 // brokenBy says what it means that a connection ended under a command, for API and REST.
-func brokenBy(ctx context.Context, why error, sent bool, t Transport) (Kind, error, string) {
+func (s site) brokenBy(ctx context.Context, op string, why error, sent bool) *Error {
+	e := s.err(Unreachable, op, why, "the kept connection had ended; the next command makes a new one")
+	e.Sent = sent
 	switch {
-	case errors.Is(why, errWire), errors.Is(why, errLong):
-		return Reply, why, "is this port really the router's " + t.String() + " service?"
+	case errors.Is(why, errWire), errors.Is(why, errLong), errors.Is(why, errShape):
+		e.Kind, e.Hint = Reply, "is this port really the router's "+s.opt.Transport.service(s.opt.Plain)+" service?"
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), errClosed):
-		if sent {
-			return Lost, errClosed, ""
+		if e.Err, e.Hint = errClosed, ""; sent {
+			e.Kind = Lost
 		}
-		return Unreachable, errClosed, ""
 	case ctx.Err() != nil:
-		return Timeout, context.Cause(ctx), "the router is overloaded, the way to it is broken, or another program of the same user keeps it busy; " +
-			"the connection was closed"
+		e.Kind, e.Err = Timeout, context.Cause(ctx)
+		e.Hint = "the router is overloaded, the way to it is broken, or another program of the same user keeps it busy; the connection was closed"
 	case sent:
-		return Lost, why, "whether the router carried the command out is not known; the next command makes a new connection"
+		e.Kind, e.Hint = Lost, "whether the router carried the command out is not known; the next command makes a new connection"
 	}
-	return Unreachable, why, "the kept connection had ended; the next command makes a new one"
+	return e
 }

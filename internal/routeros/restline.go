@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -120,8 +119,7 @@ func (l *restLine) connect(ctx context.Context, op string) *Error {
 	defer l.mu.Unlock()
 	if l.why != nil { // closed meanwhile
 		_ = conn.Close()
-		kind, err, hint := brokenBy(ctx, l.why, false, l.opt.Transport)
-		return l.err(kind, op, err, hint)
+		return l.brokenBy(ctx, op, l.why, false)
 	}
 	l.conn = conn
 	go l.listen(conn)
@@ -208,10 +206,7 @@ func (l *restLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 		return fail(failed)
 	}
 	if !got.ok() {
-		kind, err, hint := got.refusal(l.opt, a.id != "")
-		e := l.err(kind, op, err, hint)
-		e.Reply, e.Sent = clip(got.text()), true
-		return fail(e)
+		return fail(l.refusal(op, got, a.id != ""))
 	}
 	rows, err := parseRows(got.body)
 	if err != nil {
@@ -294,11 +289,5 @@ func (l *restLine) broken(ctx context.Context, op string, sent bool) *Error {
 	if why != nil && strings.Contains(why.Error(), "malformed HTTP") {
 		why = fmt.Errorf("%w: %w", errShape, why)
 	}
-	kind, err, hint := brokenBy(ctx, why, sent, l.opt.Transport)
-	if errors.Is(why, errShape) && kind != Timeout {
-		kind, hint = Reply, "is this port really the router's "+l.opt.Transport.service(l.opt.Plain)+" service?"
-	}
-	e := l.err(kind, op, err, hint)
-	e.Sent = sent
-	return e
+	return l.brokenBy(ctx, op, why, sent)
 }
