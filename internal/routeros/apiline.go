@@ -59,7 +59,7 @@ func (l *apiLine) end(why error) {
 	defer l.mu.Unlock()
 	if l.why == nil {
 		l.why = why
-		_ = l.conn.Close()
+		hangUp(l.conn)
 		close(l.gone)
 	}
 }
@@ -125,7 +125,9 @@ func (l *apiLine) take(words []string, size int) error {
 	}
 	switch s.kind {
 	case "!re":
-		p.row(s.item)
+		if p.row(s.item); len(p.rows) > maxRows {
+			return errLong
+		}
 	case "!trap":
 		if !p.trap {
 			p.trap = true
@@ -159,7 +161,7 @@ func (p *pending) row(r row) {
 }
 
 // errLong ends an answer without end.
-var errLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+var errLong = fmt.Errorf("the answer is longer than %d bytes or %d items", maxAnswer, maxRows)
 
 // ask sends one command and waits for its answer. When ctx ends, the connection does.
 func (l *apiLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
@@ -171,8 +173,11 @@ func (l *apiLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 		return nil, e
 	}
 	p, failed := l.send(ctx, op, words, a.keep, a.most)
-	if failed == nil && p.trap && (!p.full || p.kind != Lost) { // a trap "interrupted" is how what we cancelled ends
+	if failed == nil && p.trap {
 		failed = refused(l.site, op, p.text, p.kind)
+		if p.full && failed.Kind == Lost { // "interrupted" is how what we cancelled ends
+			failed = nil
+		}
 	}
 	if failed != nil {
 		failed.Command = text

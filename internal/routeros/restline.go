@@ -90,7 +90,7 @@ func (l *restLine) endLocked(why error) {
 	}
 	l.why = why
 	if l.conn != nil {
-		_ = l.conn.Close()
+		hangUp(l.conn)
 	}
 	close(l.gone)
 }
@@ -182,7 +182,7 @@ func (l *restLine) deliver(conn net.Conn, a answered, err error) (last bool) {
 	if a.last {
 		// An announced end is no loss: the next request makes a new connection, and nobody else could log in as us meanwhile
 		// who could not before.
-		_ = conn.Close()
+		hangUp(conn)
 		l.conn = nil
 	}
 	l.waiting <- a // has room for it

@@ -10,9 +10,6 @@ import (
 	"strings"
 )
 
-// maxRows bounds the items of one REST answer.
-const maxRows = 20_000
-
 // errShape is an answer that is not what RouterOS's REST sends.
 var errShape = errors.New("the answer is not RouterOS's")
 

@@ -75,6 +75,8 @@ type sitting struct {
 	asker asker
 	task  task
 	reply reply
+	// sent says that a command of this turn has left.
+	sent bool
 }
 
 // sit carries a task by asks.
@@ -95,8 +97,15 @@ func sit(ctx context.Context, s site, a asker, t task) (reply, *Error) {
 	return p.reply, err
 }
 
+// ask asks one command. Of a turn whose earlier commands had left, something was sent, whatever became of this one.
 func (p *sitting) ask(ctx context.Context, a ask) ([]row, *Error) {
-	return p.asker.ask(ctx, p.task.op, a)
+	rows, failed := p.asker.ask(ctx, p.task.op, a)
+	if failed != nil {
+		failed.Sent = failed.Sent || p.sent
+		return nil, failed
+	}
+	p.sent = true
+	return rows, nil
 }
 
 // unusable is an answer that cannot be what was asked for.
