@@ -149,7 +149,7 @@ func loopback(host string) bool {
 func parsePin(s string) (pin [32]byte, err error) {
 	body, ok := strings.CutPrefix(s, "sha256:")
 	if !ok {
-		return pin, errors.New("does not begin with sha256:")
+		return pin, errors.New("does not begin with sha256 and a colon")
 	}
 	sum, err := hex.DecodeString(strings.ReplaceAll(body, ":", ""))
 	if err != nil {

@@ -28,30 +28,36 @@ func TestTransports(t *testing.T) {
 		"another port": {"host: 192.168.88.1, " + login + "transport: rest, port: 8080", Router{Transport: "rest", Port: 8080, VerifySSL: true}, nil},
 		"pinned": {
 			"host: 192.168.88.1, " + login + "transport: api, verify_ssl: false, tls_pin: '" + pinHex + "'",
-			Router{Transport: "api", Port: 8729, TLSPin: somePin}, nil,
+			Router{Transport: "api", Port: 8729, TLSPin: somePin},
+			nil,
 		},
 		"auto": {
 			"host: 192.168.88.1, " + login + "transport: auto, ssh_key: /k", Router{Transport: "auto", VerifySSL: true, KeyFile: "/k"}, nil,
 		},
 		"auto with a key alone": {
-			"host: 192.168.88.1, user: wanctl, ssh_key: /k, transport: auto", Router{Transport: "auto", VerifySSL: true, KeyFile: "/k"},
+			"host: 192.168.88.1, user: wanctl, ssh_key: /k, transport: auto",
+			Router{Transport: "auto", VerifySSL: true, KeyFile: "/k"},
 			[]string{"auto without a password can use ssh alone"},
 		},
 		"plain here": {"host: 127.0.0.1, " + login + "transport: api, port: 8728", Router{Host: "127.0.0.1", Transport: "api", Port: 8728, VerifySSL: true, Plain: true}, nil},
 		"plain there": {
 			"host: 192.168.88.1, " + login + "transport: rest, port: 80, insecure: true",
-			Router{Transport: "rest", Port: 80, VerifySSL: true, Plain: true, Insecure: true}, []string{"80 is rest without TLS"},
+			Router{Transport: "rest", Port: 80, VerifySSL: true, Plain: true, Insecure: true},
+			[]string{"80 is rest without TLS"},
 		},
 		"unverified": {
-			"host: 192.168.88.1, " + login + "transport: rest, verify_ssl: false, insecure: true", Router{Transport: "rest", Port: 443, Insecure: true},
+			"host: 192.168.88.1, " + login + "transport: rest, verify_ssl: false, insecure: true",
+			Router{Transport: "rest", Port: 443, Insecure: true},
 			[]string{"the password goes to whoever answers"},
 		},
 		"insecure for nothing": {
-			"host: 192.168.88.1, " + login + "transport: api, insecure: true", Router{Transport: "api", Port: 8729, VerifySSL: true, Insecure: true},
+			"host: 192.168.88.1, " + login + "transport: api, insecure: true",
+			Router{Transport: "api", Port: 8729, VerifySSL: true, Insecure: true},
 			[]string{"router.insecure: has no effect: the certificate is verified or pinned all the same"},
 		},
 		"rest on api's port": {
-			"host: 192.168.88.1, " + login + "transport: rest, port: 8728", Router{Transport: "rest", Port: 8728, VerifySSL: true},
+			"host: 192.168.88.1, " + login + "transport: rest, port: 8728",
+			Router{Transport: "rest", Port: 8728, VerifySSL: true},
 			[]string{"8728 is the port of another service of the router, rest usually has 443"},
 		},
 		"api on ssh's port, with ssh's keys": {
@@ -102,7 +108,7 @@ func TestTransportsRefused(t *testing.T) {
 		"auto unverified":      {"host: h, " + login + "transport: auto, verify_ssl: false", "false takes any certificate"},
 		"pin of a plain port":  {"host: h, " + login + "transport: rest, port: 80, insecure: true, tls_pin: '" + pin + "'", "pins a certificate, and port 80 has none"},
 		"colon":                {`host: h, user: "a:b", password: "${P}", transport: rest`, "router.user: holds a colon"},
-		"pin without a prefix": {"host: h, " + login + "transport: rest, tls_pin: '" + pin[7:] + "'", "router.tls_pin: does not begin with sha256:"},
+		"pin without a prefix": {"host: h, " + login + "transport: rest, tls_pin: '" + pin[7:] + "'", "router.tls_pin: does not begin with sha256 and a colon"},
 		"short pin":            {"host: h, " + login + "transport: rest, tls_pin: 'sha256:abcd'", "is not a SHA-256 in hexadecimal or base64"},
 	} {
 		f, ds := Parse("line.yaml", strings.NewReader(routed(c.section)), Options{})

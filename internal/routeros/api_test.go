@@ -176,6 +176,14 @@ func TestAPIAnswers(t *testing.T) {
 				}
 			}
 		}, Reply, "longer than", false},
+		"small rows without end": {func(k *talk, tag string) {
+			rows := bytes.Repeat(appendSentence(nil, "!re", tag), 100)
+			for {
+				if _, err := k.Write(rows); err != nil {
+					return
+				}
+			}
+		}, Reply, "longer than", false},
 		"empty sentences without end": {func(k *talk, tag string) {
 			for {
 				if _, err := k.Write(make([]byte, 4096)); err != nil {
@@ -286,6 +294,11 @@ func TestAPICancel(t *testing.T) {
 			k.tell(tag, "!trap", "=category=2", "=message=interrupted")
 			k.tell(cancel, "!done")
 			k.tell(tag, "!done")
+		},
+		"without a category": func(k *talk, tag, cancel string) {
+			k.tell(tag, "!trap", "=message=interrupted")
+			k.tell(tag, "!done")
+			k.tell(cancel, "!done")
 		},
 		"the other way round": func(k *talk, tag, cancel string) {
 			rows(k, tag, 3)

@@ -59,7 +59,7 @@ func (l *apiLine) end(why error) {
 	defer l.mu.Unlock()
 	if l.why == nil {
 		l.why = why
-		_ = l.conn.Close()
+		hangUp(l.conn)
 		close(l.gone)
 	}
 }
@@ -125,7 +125,9 @@ func (l *apiLine) take(words []string, size int) error {
 	}
 	switch s.kind {
 	case "!re":
-		p.row(s.item)
+		if p.row(s.item); len(p.rows) > maxRows {
+			return errLong
+		}
 	case "!trap":
 		if !p.trap {
 			p.trap = true
@@ -159,7 +161,7 @@ func (p *pending) row(r row) {
 }
 
 // errLong ends an answer without end.
-var errLong = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+var errLong = fmt.Errorf("the answer is longer than %d bytes or %d items", maxAnswer, maxRows)
 
 // ask sends one command and waits for its answer. When ctx ends, the connection does.
 func (l *apiLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
@@ -171,8 +173,11 @@ func (l *apiLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 		return nil, e
 	}
 	p, failed := l.send(ctx, op, words, a.keep, a.most)
-	if failed == nil && p.trap && (!p.full || p.kind != Lost) { // a trap "interrupted" is how what we cancelled ends
+	if failed == nil && p.trap {
 		failed = refused(l.site, op, p.text, p.kind)
+		if p.full && failed.Kind == Lost { // "interrupted" is how what we cancelled ends
+			failed = nil
+		}
 	}
 	if failed != nil {
 		failed.Command = text
@@ -248,9 +253,7 @@ func (l *apiLine) broken(ctx context.Context, op string, sent bool) *Error {
 	why := l.why
 	l.pending = nil
 	l.mu.Unlock()
-	kind, err, hint := brokenBy(ctx, why, sent, l.opt.Transport)
-	e := l.err(kind, op, err, hint)
-	e.Sent = sent
+	e := l.brokenBy(ctx, op, why, sent)
 	var fatal errFatal
 	if errors.As(why, &fatal) {
 		e.Reply = fatal.reason
@@ -259,20 +262,21 @@ func (l *apiLine) broken(ctx context.Context, op string, sent bool) *Error {
 }
 
 // brokenBy says what it means that a connection ended under a command, for API and REST.
-func brokenBy(ctx context.Context, why error, sent bool, t Transport) (Kind, error, string) {
+func (s site) brokenBy(ctx context.Context, op string, why error, sent bool) *Error {
+	e := s.err(Unreachable, op, why, "the kept connection had ended; the next command makes a new one")
+	e.Sent = sent
 	switch {
-	case errors.Is(why, errWire), errors.Is(why, errLong):
-		return Reply, why, "is this port really the router's " + t.String() + " service?"
+	case errors.Is(why, errWire), errors.Is(why, errLong), errors.Is(why, errShape):
+		e.Kind, e.Hint = Reply, "is this port really the router's "+s.opt.Transport.service(s.opt.Plain)+" service?"
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), errClosed):
-		if sent {
-			return Lost, errClosed, ""
+		if e.Err, e.Hint = errClosed, ""; sent {
+			e.Kind = Lost
 		}
-		return Unreachable, errClosed, ""
 	case ctx.Err() != nil:
-		return Timeout, context.Cause(ctx), "the router is overloaded, the way to it is broken, or another program of the same user keeps it busy; " +
-			"the connection was closed"
+		e.Kind, e.Err = Timeout, context.Cause(ctx)
+		e.Hint = "the router is overloaded, the way to it is broken, or another program of the same user keeps it busy; the connection was closed"
 	case sent:
-		return Lost, why, "whether the router carried the command out is not known; the next command makes a new connection"
+		e.Kind, e.Hint = Lost, "whether the router carried the command out is not known; the next command makes a new connection"
 	}
-	return Unreachable, why, "the kept connection had ended; the next command makes a new one"
+	return e
 }

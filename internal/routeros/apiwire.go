@@ -14,8 +14,10 @@ import (
 const (
 	maxWord     = 64 << 10 // bytes of one word
 	maxSentence = 256      // words of one sentence
-	// maxAnswer bounds one whole answer of the binary API or REST, in bytes: a few thousand tracked connections.
+	// maxAnswer bounds one whole answer of the binary API or REST, in bytes, and maxRows in items: a few thousand tracked
+	// connections.
 	maxAnswer = 1 << 20
+	maxRows   = 20_000
 )
 
 // maxFirst bounds the first word of a reply: "!empty" is the longest.

@@ -98,24 +98,51 @@ func TestAsks(t *testing.T) {
 // TestGuardsRefuse: what is near to an allowed command and is none.
 func TestGuardsRefuse(t *testing.T) {
 	for _, words := range [][]string{
-		nil, {""}, {"/system/reboot"}, {"/queue/tree/set", "=.id=*1", "=max-limit=0"}, {"/queue/tree/set", "=.id=*1", "=max-limit=-5"},
-		{"/queue/tree/set", "=.id=*1", "=max-limit=1000000000000"}, {"/queue/tree/set", "=.id=*1", "=queue=default"}, {"/queue/tree/set", "=.id=1", "=max-limit=5"},
-		{"/queue/tree/set", "=.id=*1,*2", "=max-limit=5"}, {"/queue/tree/set", "=.id=*1", "=max-limit=5", "=disabled=yes"}, {"/queue/tree/set", "=max-limit=5"},
-		{"/queue/tree/remove", "=.id=*1"}, {"/queue/tree/print"}, {"/queue/tree/print", "=.proplist=.id,name", "?name=a"},
-		{"/queue/tree/print", "=.proplist=.id,name", "?name=a", "?name=", "?#|"}, {"/queue/tree/print", "=.proplist=.id,name", "?name=a\n?name=b", "?#|"},
-		{"/ip/firewall/mangle/enable"}, {"/ip/firewall/mangle/set", "=.id=*1"}, {"/ip/firewall/mangle/enable", "=.id=*1\n"}, {"/ip/firewall/filter/disable", "=.id=*1"},
-		{"/cancel"}, {"/cancel", "=tag=x"}, {"/system/resource/print", "=file=x"}, {"/system/resource/print", ""}, {"/login", "=name=a", "=password=b"},
-		{"/user/print"}, {"/queue/tree/print\n=.proplist=.id,name\n?name=a\n?name=b\n?#|"},
+		nil,
+		{""},
+		{"/system/reboot"},
+		{"/queue/tree/set", "=.id=*1", "=max-limit=0"},
+		{"/queue/tree/set", "=.id=*1", "=max-limit=-5"},
+		{"/queue/tree/set", "=.id=*1", "=max-limit=1000000000000"},
+		{"/queue/tree/set", "=.id=*1", "=queue=default"},
+		{"/queue/tree/set", "=.id=1", "=max-limit=5"},
+		{"/queue/tree/set", "=.id=*1,*2", "=max-limit=5"},
+		{"/queue/tree/set", "=.id=*1", "=max-limit=5", "=disabled=yes"},
+		{"/queue/tree/set", "=max-limit=5"},
+		{"/queue/tree/remove", "=.id=*1"},
+		{"/queue/tree/print"},
+		{"/queue/tree/print", "=.proplist=.id,name", "?name=a"},
+		{"/queue/tree/print", "=.proplist=.id,name", "?name=a", "?name=", "?#|"},
+		{"/queue/tree/print", "=.proplist=.id,name", "?name=a\n?name=b", "?#|"},
+		{"/ip/firewall/mangle/enable"},
+		{"/ip/firewall/mangle/set", "=.id=*1"},
+		{"/ip/firewall/mangle/enable", "=.id=*1\n"},
+		{"/ip/firewall/filter/disable", "=.id=*1"},
+		{"/cancel"},
+		{"/cancel", "=tag=x"},
+		{"/system/resource/print", "=file=x"},
+		{"/system/resource/print", ""},
+		{"/login", "=name=a", "=password=b"},
+		{"/user/print"},
+		{"/queue/tree/print\n=.proplist=.id,name\n?name=a\n?name=b\n?#|"},
 	} {
 		if guardWords(words) == nil {
 			t.Errorf("%q passed", words)
 		}
 	}
 	for _, r := range [][3]string{
-		{"GET", "/rest/system/identity", ""}, {"GET", "/rest/system/resource", "{}"}, {"DELETE", "/rest/queue/tree/*1", ""}, {"POST", "/rest/system/reboot", "{}"},
-		{"PATCH", "/rest/queue/tree/*1", `{"max-limit":"0"}`}, {"PATCH", "/rest/queue/tree/*1", `{"max-limit":5}`}, {"PATCH", "/rest/queue/tree/*1", `{"max-limit":"5","queue":"x"}`},
-		{"PATCH", "/rest/queue/tree/../user/*1", `{"max-limit":"5"}`}, {"PATCH", "/rest/queue/tree/", `{"max-limit":"5"}`}, {"PATCH", "/rest/queue/tree/*1?x", `{"max-limit":"5"}`},
-		{"POST", "/rest/ip/firewall/mangle/enable", `{".id":"*1","comment":"x"}`}, {"POST", "/rest/execute", `{"script":":put 1"}`},
+		{"GET", "/rest/system/identity", ""},
+		{"GET", "/rest/system/resource", "{}"},
+		{"DELETE", "/rest/queue/tree/*1", ""},
+		{"POST", "/rest/system/reboot", "{}"},
+		{"PATCH", "/rest/queue/tree/*1", `{"max-limit":"0"}`},
+		{"PATCH", "/rest/queue/tree/*1", `{"max-limit":5}`},
+		{"PATCH", "/rest/queue/tree/*1", `{"max-limit":"5","queue":"x"}`},
+		{"PATCH", "/rest/queue/tree/../user/*1", `{"max-limit":"5"}`},
+		{"PATCH", "/rest/queue/tree/", `{"max-limit":"5"}`},
+		{"PATCH", "/rest/queue/tree/*1?x", `{"max-limit":"5"}`},
+		{"POST", "/rest/ip/firewall/mangle/enable", `{".id":"*1","comment":"x"}`},
+		{"POST", "/rest/execute", `{"script":":put 1"}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a"x","name=b","#|"]}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a\u0022","name=b","#|"]}`},
 		{"POST", "/rest/interface/print", `{".proplist":[".id","name","rx-byte","tx-byte"],".query":["name="]}`},
@@ -136,8 +163,10 @@ func TestHostileNames(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		down, up, wan, comment := name.Draw(t, "down"), name.Draw(t, "up"), name.Draw(t, "wan"), name.Draw(t, "comment")
 		for _, k := range []task{
-			{queues: Queues{down, up, wan}}, {queues: Queues{down, up, ""}, want: &link.Rates{Down: 1, Up: 2}, order: downFirst},
-			{purpose: oneQueue, queue: down}, {purpose: oneRule, comment: comment, verb: "enable"},
+			{queues: Queues{down, up, wan}},
+			{queues: Queues{down, up, ""}, want: &link.Rates{Down: 1, Up: 2}, order: downFirst},
+			{purpose: oneQueue, queue: down},
+			{purpose: oneRule, comment: comment, verb: "enable"},
 		} {
 			if k.check() != nil {
 				for _, d := range []door{sshDoor{}, apiDoor{}, restDoor{}} {

@@ -128,8 +128,10 @@ func (d *autoDoor) keeps(failed *Error) bool {
 // search tries the doors and chooses the first that opens.
 func (d *autoDoor) search(ctx context.Context, op string) (line, *Error) {
 	if d.spent() {
-		return nil, &Error{Kind: Auth, Op: op, Router: d.String(), Err: fmt.Errorf("%w before, and it is not shown again", errPassword),
-			Hint: "correct router.password or the router's user, then restart or reload wanctl"}
+		return nil, &Error{
+			Kind: Auth, Op: op, Router: d.String(), Err: fmt.Errorf("%w before, and it is not shown again", errPassword),
+			Hint: "correct router.password or the router's user, then restart or reload wanctl",
+		}
 	}
 	var why []string
 	var failed *Error

@@ -133,6 +133,14 @@ func (s site) handshake(ctx context.Context, op string, raw net.Conn, check *cer
 		"the router hangs up on hosts that are not in the address list of /ip/service "+service+"; and that service needs a certificate")
 }
 
+// hangUp closes a connection at once: TLS would first write a farewell, and wait for room for it when the router reads no more.
+func hangUp(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	_ = conn.Close()
+}
+
 // makeCertificate are the router's commands for a certificate of its own.
 func (s site) makeCertificate(service string) string {
 	kind := "DNS:"

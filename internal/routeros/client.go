@@ -146,16 +146,18 @@ func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Err
 	if !l.alive() {
 		c.drop()
 	}
-	if failed == nil {
+	carried := failed == nil
+	if carried {
 		failed = c.matches(t, r.found)
 	}
-	if failed = judge(r, failed, unwritten); failed != nil {
-		if failed.Command == "" {
-			failed.Command, failed.Sent = said, true
-		}
-		return failed
+	if failed = judge(r, failed, unwritten); failed == nil {
+		return nil
 	}
-	return nil
+	failed.Sent = failed.Sent || carried
+	if failed.Command == "" {
+		failed.Command = said
+	}
+	return failed
 }
 
 // enter bounds a call and waits for its turn, which done gives back.

@@ -245,13 +245,17 @@ func TestRESTWire(t *testing.T) {
 
 // An end that the server announces costs neither a login in the count nor a write: nothing was lost.
 func TestRESTAnnouncedEnd(t *testing.T) {
-	limit := "95000000"
-	p, c := rawREST(t, func(_ int, r *http.Request) string {
+	limit, stop := "95000000", false
+	var p *peer
+	var c *Client
+	p, c = rawREST(t, func(_ int, r *http.Request) string {
 		switch {
 		case strings.Contains(r.URL.Path, "resource"):
 			return httpOK("Connection: close\r\n", upOK)
 		case r.Method == http.MethodPatch:
-			limit = "50000000"
+			if limit = "50000000"; stop {
+				_ = p.listener.Close()
+			}
 			return httpOK("Connection: close\r\n", "{}")
 		case strings.Contains(r.URL.Path, "interface"):
 			return httpOK("Connection: close\r\n", "[]")
@@ -268,7 +272,19 @@ func TestRESTAnnouncedEnd(t *testing.T) {
 	if c.Logins() != 1 || p.conns.Load() != 11 {
 		t.Errorf("%d logins over %d connections", c.Logins(), p.conns.Load())
 	}
-	// The next connection cannot be made.
+	// The next connection cannot be made, after the rate was set: nobody read it back, so what the router has is not known.
+	stop = true
+	_, err := c.Exchange(t.Context(), att, &link.Rates{Down: 40 * unit.Mbps})
+	if e := failure(t, err, Unreachable); !e.Sent || c.Connected() || !contains(e.Command, "print") {
+		t.Errorf("%#v", e)
+	}
+}
+
+func TestRESTNobodyListensAgain(t *testing.T) {
+	p, c := rawREST(t, func(int, *http.Request) string { return httpOK("Connection: close\r\n", upOK) })
+	if err := c.warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	_ = p.listener.Close()
 	_, err := c.Queue(t.Context(), "q")
 	if e := failure(t, err, Unreachable); e.Sent || c.Connected() {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -91,7 +90,7 @@ func (l *restLine) endLocked(why error) {
 	}
 	l.why = why
 	if l.conn != nil {
-		_ = l.conn.Close()
+		hangUp(l.conn)
 	}
 	close(l.gone)
 }
@@ -120,8 +119,7 @@ func (l *restLine) connect(ctx context.Context, op string) *Error {
 	defer l.mu.Unlock()
 	if l.why != nil { // closed meanwhile
 		_ = conn.Close()
-		kind, err, hint := brokenBy(ctx, l.why, false, l.opt.Transport)
-		return l.err(kind, op, err, hint)
+		return l.brokenBy(ctx, op, l.why, false)
 	}
 	l.conn = conn
 	go l.listen(conn)
@@ -184,7 +182,7 @@ func (l *restLine) deliver(conn net.Conn, a answered, err error) (last bool) {
 	if a.last {
 		// An announced end is no loss: the next request makes a new connection, and nobody else could log in as us meanwhile
 		// who could not before.
-		_ = conn.Close()
+		hangUp(conn)
 		l.conn = nil
 	}
 	l.waiting <- a // has room for it
@@ -208,10 +206,7 @@ func (l *restLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 		return fail(failed)
 	}
 	if !got.ok() {
-		kind, err, hint := got.refusal(l.opt, a.id != "")
-		e := l.err(kind, op, err, hint)
-		e.Reply, e.Sent = clip(got.text()), true
-		return fail(e)
+		return fail(l.refusal(op, got, a.id != ""))
 	}
 	rows, err := parseRows(got.body)
 	if err != nil {
@@ -294,11 +289,5 @@ func (l *restLine) broken(ctx context.Context, op string, sent bool) *Error {
 	if why != nil && strings.Contains(why.Error(), "malformed HTTP") {
 		why = fmt.Errorf("%w: %w", errShape, why)
 	}
-	kind, err, hint := brokenBy(ctx, why, sent, l.opt.Transport)
-	if errors.Is(why, errShape) && kind != Timeout {
-		kind, hint = Reply, "is this port really the router's "+l.opt.Transport.service(l.opt.Plain)+" service?"
-	}
-	e := l.err(kind, op, err, hint)
-	e.Sent = sent
-	return e
+	return l.brokenBy(ctx, op, why, sent)
 }

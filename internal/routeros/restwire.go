@@ -10,9 +10,6 @@ import (
 	"strings"
 )
 
-// maxRows bounds the items of one REST answer.
-const maxRows = 20_000
-
 // errShape is an answer that is not what RouterOS's REST sends.
 var errShape = errors.New("the answer is not RouterOS's")
 
@@ -132,35 +129,35 @@ func (a answered) text() string {
 
 // refusal says what a status other than success means, and the way out. changed says that the command was to change an
 // item that had been read a moment before.
-func (a answered) refusal(o Options, changed bool) (Kind, error, string) {
-	cause := fmt.Errorf("the router answered with HTTP status %d", a.status)
+func (s site) refusal(op string, a answered, changed bool) *Error {
 	text := a.text()
 	kind, known := classify(text)
+	if !known {
+		kind = Reply
+	}
+	e := s.err(kind, op, fmt.Errorf("the router answered with HTTP status %d", a.status), hintFor(kind, s.opt))
+	e.Reply, e.Sent = clip(text), true
 	low := strings.ToLower(text)
 	switch {
 	case a.status/100 == 3:
-		return Syntax, fmt.Errorf("%w, a redirect to %s, which wanctl does not follow", cause, clip(a.to)), "name the router's www-ssl service itself in router.host and router.port"
+		e.Kind, e.Err = Syntax, fmt.Errorf("%w, a redirect to %s, which wanctl does not follow", e.Err, clip(a.to))
+		e.Hint = "name the router's www-ssl service itself in router.host and router.port"
 	case a.status == http.StatusUnauthorized:
-		return Auth, fmt.Errorf("%w: %w", cause, errPassword), restAuthHint(o)
+		e.Kind, e.Err = Auth, fmt.Errorf("%w: %w", e.Err, errPassword)
+		e.Hint = s.authHint() + "; REST remembers a login for about 10 minutes, so a change may take that long"
 	case a.status == http.StatusForbidden:
-		return Permission, cause, "REST may be switched off: /ip/service/webserver/set rest-secure=yes (rest-plain for www)"
+		e.Kind, e.Hint = Permission, "REST may be switched off: /ip/service/webserver/set rest-secure=yes (rest-plain for www)"
 	case strings.Contains(low, "session closed"):
-		return Lost, cause, "RouterOS ends every REST command after 60 s; look at the router's load"
+		e.Kind, e.Hint = Lost, "RouterOS ends every REST command after 60 s; look at the router's load"
 	case changed && (a.status == http.StatusNotFound || strings.Contains(low, "missing or invalid resource identifier")):
 		// The item was there a moment ago. A user without the right to write is answered like this.
-		return Permission, cause, hintFor(Permission, o) + "; or the item vanished while the command ran"
+		e.Kind, e.Hint = Permission, hintFor(Permission, s.opt)+"; or the item vanished while the command ran"
 	case a.status == http.StatusNotFound:
-		return Syntax, cause, "there is no REST here: wanctl needs RouterOS 7.12 or newer"
+		e.Kind, e.Hint = Syntax, "there is no REST here: wanctl needs RouterOS 7.12 or newer"
 	case a.status == http.StatusNotAcceptable, a.status == http.StatusUnsupportedMediaType:
-		return Syntax, cause, hintFor(Syntax, o)
+		e.Kind, e.Hint = Syntax, hintFor(Syntax, s.opt)
 	case strings.Contains(low, "not allowed"):
-		return Permission, cause, hintFor(Permission, o) + "; some versions want the policy web too"
-	case known:
-		return kind, cause, hintFor(kind, o)
+		e.Kind, e.Hint = Permission, hintFor(Permission, s.opt)+"; some versions want the policy web too"
 	}
-	return Reply, cause, hintFor(Reply, o)
-}
-
-func restAuthHint(o Options) string {
-	return site{opt: o}.authHint() + "; REST remembers a login for about 10 minutes, so a change may take that long"
+	return e
 }

@@ -75,6 +75,8 @@ type sitting struct {
 	asker asker
 	task  task
 	reply reply
+	// sent says that a command of this turn has left.
+	sent bool
 }
 
 // sit carries a task by asks.
@@ -95,8 +97,15 @@ func sit(ctx context.Context, s site, a asker, t task) (reply, *Error) {
 	return p.reply, err
 }
 
+// ask asks one command. Of a turn whose earlier commands had left, something was sent, whatever became of this one.
 func (p *sitting) ask(ctx context.Context, a ask) ([]row, *Error) {
-	return p.asker.ask(ctx, p.task.op, a)
+	rows, failed := p.asker.ask(ctx, p.task.op, a)
+	if failed != nil {
+		failed.Sent = failed.Sent || p.sent
+		return nil, failed
+	}
+	p.sent = true
+	return rows, nil
 }
 
 // unusable is an answer that cannot be what was asked for.
@@ -181,8 +190,8 @@ func (p *sitting) wan(ctx context.Context) *Error {
 	if name == "" && p.reply.queues.Up != nil {
 		name = p.reply.queues.Up.Parent
 	}
-	if checkName("parent", name) != nil {
-		return nil // there is none, or none we could ask for
+	if bad := checkName("parent", name); bad != nil { // there is none, or none we could ask for
+		return nil //nolint:nilerr // a missing interface is no error
 	}
 	rows, failed := p.ask(ctx, named(interfaceMenu, []string{".id", "name", "rx-byte", "tx-byte"}, name))
 	if failed != nil {
