@@ -125,7 +125,7 @@ func (r *Router) apiSession(ctx context.Context, g *gate) {
 			break
 		}
 	}
-	g.cancel()
+	_ = g.Close() // who waits for a client that does not read waits no longer
 	close(queue)
 	s.wg.Wait()
 }

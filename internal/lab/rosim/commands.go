@@ -1,6 +1,7 @@
 package rosim
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -458,6 +459,7 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 	if it.vals["builtin"].num != 0 {
 		return &problem{text: "failure: can not change builtin item"}
 	}
+	vals = maps.Clone(vals) // each item makes of them what it needs
 	if err := r.prepare(it, vals); err != nil {
 		return err
 	}

@@ -192,6 +192,7 @@ func TestTLSDoors(t *testing.T) {
 		if _, err := dial(); err == nil {
 			t.Error("a handshake without a certificate")
 		}
+		synctest.Wait()
 		if b.Rejected() < 3 {
 			t.Errorf("%d rejected", b.Rejected())
 		}

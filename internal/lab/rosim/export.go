@@ -86,6 +86,9 @@ func (it *item) exportLine(verbose bool) (section, line string) {
 	for i := range it.menu.props {
 		base[it.menu.props[i].name] = it.menu.props[i].def
 	}
+	if it.menu.path == queueTypePath && it.text("kind") == "cake" {
+		maps.Copy(base, cakeDefaults)
+	}
 	head := "add"
 	switch {
 	case it.dynamic, it.vals["builtin"].num != 0:

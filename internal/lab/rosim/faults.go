@@ -378,6 +378,9 @@ func (r *Router) Return() error {
 		ln, err := r.opt.Listen(d.addr)
 		if err != nil {
 			r.fault.refused = true
+			for _, other := range r.doors {
+				other.unlisten()
+			}
 			return fmt.Errorf("rosim: listen on %v again: %w", d.addr, err)
 		}
 		d.listener = ln

@@ -35,6 +35,12 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 		if it.traffic == nil {
 			it.traffic = &traffic{}
 		}
+	case queueTypePath:
+		kind, given := vals["kind"]
+		if !given {
+			kind = it.vals["kind"]
+		}
+		fillKind(kind.str, it.vals, vals)
 	case userPath:
 		if it.user == nil {
 			it.user = &User{}
@@ -71,6 +77,25 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 		}
 	}
 	return nil
+}
+
+// cakeDefaults are the settings that a queue type of the kind cake has when nobody says otherwise.
+var cakeDefaults = map[string]value{
+	"cake-ack-filter": str("none"), "cake-atm": str("none"), "cake-diffserv": str("diffserv3"), "cake-flowmode": str("triple-isolate"),
+	"cake-rtt": span(100 * time.Millisecond), "cake-rtt-scheme": str("none"),
+}
+
+// fillKind puts the defaults of a queue type's kind into vals, as far as neither of the two has them.
+func fillKind(kind string, have, vals map[string]value) {
+	if kind != "cake" {
+		return
+	}
+	for n, v := range cakeDefaults {
+		_, old := have[n]
+		if _, given := vals[n]; !old && !given {
+			vals[n] = v
+		}
+	}
 }
 
 // renamed lets everything that refers to an item of a menu follow its new name. The caller holds the lock.

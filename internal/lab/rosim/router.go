@@ -157,7 +157,8 @@ func (r *Router) populate() error {
 		for k, v := range t.Settings {
 			vals[k] = v
 		}
-		add(types, vals)
+		it := add(types, vals)
+		fillKind(t.Kind, nil, it.vals)
 	}
 	for _, q := range r.opt.Queues {
 		it := add(r.queues(), map[string]string{

@@ -210,6 +210,9 @@ func (in *importing) absorb(text string) error {
 			vals[n] = unquoted(v)
 		}
 	}
+	if kind == "ethernet" && vals["default-name"] == "" {
+		return nil // ports are there or are not
+	}
 	r := in.router
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -377,3 +377,5 @@ func TestOnlyExec(t *testing.T) {
 		}
 	})
 }
+
+func sshKey(b *bench) ssh.AuthMethod { return ssh.PublicKeys(b.key) }

@@ -12,7 +12,7 @@
 > !empty
 > !done
 < /queue/type/print ?name=cake-upload
-> !re =.id=*3 =name=cake-upload =kind=cake =cake-diffserv=diffserv4 =cake-flowmode=dual-srchost =cake-nat=true =cake-rtt=50ms =default=false =cake-memlimit=32M =cake-overhead-scheme=ethernet
+> !re =.id=*3 =name=cake-upload =kind=cake =cake-diffserv=diffserv4 =cake-flowmode=dual-srchost =cake-nat=true =cake-ack-filter=none =cake-rtt=50ms =cake-rtt-scheme=none =default=false =cake-atm=none =cake-memlimit=32M =cake-overhead-scheme=ethernet
 > !done
 < /queue/type/set =.id=cake-upload =cake-nat=perhaps
 > !trap =category=1 =message=invalid value for argument cake-nat
