@@ -138,25 +138,9 @@ func (l *restLine) told(ctx context.Context, op, method, path string, fields map
 		_ = enc.Encode(fields) // texts and lists of texts: it cannot fail
 		body = strings.TrimSuffix(b.String(), "\n")
 	}
-	fail := func(e *Error) ([]row, *Error) {
-		e.Command = method + " " + path
-		return nil, e
-	}
-	got, failed := l.send(ctx, op, method, path, body)
+	rows, failed := l.rows(ctx, op, method, path, body, fields[".id"] != nil)
 	if failed != nil {
-		return fail(failed)
+		failed.Command = method + " " + path
 	}
-	if !got.ok() {
-		kind, err, hint := got.refusal(l.opt, fields[".id"] != nil)
-		e := l.err(kind, op, err, hint)
-		e.Reply, e.Sent = clip(got.text()), true
-		return fail(e)
-	}
-	rows, err := parseRows(got.body)
-	if err != nil {
-		e := l.err(Reply, op, err, "is this port really the router's "+l.opt.Transport.service(l.opt.Plain)+" service?")
-		e.Sent = true
-		return fail(e)
-	}
-	return rows, nil
+	return rows, failed
 }

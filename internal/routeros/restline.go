@@ -201,18 +201,9 @@ func (l *restLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 	if err := guardRequest(method, path, body); err != nil {
 		return fail(l.err(Syntax, op, err, "this is a fault of wanctl's: please report it"))
 	}
-	got, failed := l.send(ctx, op, method, path, body)
+	rows, failed := l.rows(ctx, op, method, path, body, a.id != "")
 	if failed != nil {
 		return fail(failed)
-	}
-	if !got.ok() {
-		return fail(l.refusal(op, got, a.id != ""))
-	}
-	rows, err := parseRows(got.body)
-	if err != nil {
-		e := l.err(Reply, op, err, "is this port really the router's "+l.opt.Transport.service(l.opt.Plain)+" service?")
-		e.Reply, e.Sent = clip(string(got.body[:min(len(got.body), 2*maxQuoted)])), true
-		return fail(e)
 	}
 	if a.keep != nil {
 		kept := rows[:0]
@@ -222,6 +213,24 @@ func (l *restLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 			}
 		}
 		rows = kept
+	}
+	return rows, nil
+}
+
+// rows sends one request and reads the items of its response. changed says that it changes an item.
+func (l *restLine) rows(ctx context.Context, op, method, path, body string, changed bool) ([]row, *Error) {
+	got, failed := l.send(ctx, op, method, path, body)
+	if failed != nil {
+		return nil, failed
+	}
+	if !got.ok() {
+		return nil, l.refusal(op, got, changed)
+	}
+	rows, err := parseRows(got.body)
+	if err != nil {
+		e := l.err(Reply, op, err, "is this port really the router's "+l.opt.Transport.service(l.opt.Plain)+" service?")
+		e.Reply, e.Sent = clip(string(got.body[:min(len(got.body), 2*maxQuoted)])), true
+		return nil, e
 	}
 	return rows, nil
 }
