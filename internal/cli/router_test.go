@@ -1,0 +1,347 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"wanctl/configs"
+	"wanctl/internal/lab/rosim"
+)
+
+// factory is a router as it comes from its box, with two lines plugged in.
+const factory = `/interface list
+add comment=defconf name=WAN
+/interface list member
+add comment=defconf interface=ether1 list=WAN
+/ip address
+add address=192.168.88.1/24 comment=defconf interface=bridge network=192.168.88.0
+add address=10.10.110.2/24 interface=ether1
+add address=10.10.111.2/24 interface=ether2
+/ip firewall filter
+add action=accept chain=input comment="defconf: accept established,related,untracked" connection-state=established,related,untracked
+add action=fasttrack-connection chain=forward comment="defconf: fasttrack" connection-state=established,related
+add action=accept chain=forward comment="defconf: accept established,related, untracked" connection-state=established,related,untracked
+/ip firewall nat
+add action=masquerade chain=srcnat comment="defconf: masquerade" out-interface-list=WAN
+/ip route
+add dst-address=0.0.0.0/0 gateway=10.10.110.1%ether1
+add dst-address=0.0.0.0/0 distance=2 gateway=10.10.111.1%ether2
+`
+
+// bench is an emulated router with a person in front of it.
+type routerBench struct {
+	t         *testing.T
+	router    *rosim.Router
+	dir       string
+	transport string
+	port      int
+	pin       string
+	answer    string // what the person types
+}
+
+// newRouterBench serves a router of a version through one door.
+func newRouterBench(t *testing.T, version, transport string) *routerBench {
+	t.Helper()
+	o := rosim.DefaultOptions()
+	o.Version = version
+	o.Queues, o.Rules = nil, nil
+	o.Users = []rosim.User{{Name: "wanctl", Password: "sesame"}, {Name: "admin", Password: "boss", Group: "full"}}
+	r, err := rosim.NewRouter(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if notes, err := r.Import("factory.rsc", strings.NewReader(factory)); err != nil || len(notes) > 0 {
+		t.Fatal(err, notes)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	serve := map[string]func(context.Context, net.Listener) error{"ssh": r.Serve, "api": r.ServeAPITLS, "rest": r.ServeRESTTLS}[transport]
+	go func() { served <- serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	<-r.Ready()
+	b := &routerBench{t: t, router: r, dir: t.TempDir(), transport: transport, port: ln.Addr().(*net.TCPAddr).Port}
+	b.files()
+	return b
+}
+
+// files writes the configuration of both lines and of steering.
+func (b *routerBench) files() {
+	b.t.Helper()
+	section := fmt.Sprintf("router: {host: 127.0.0.1, port: %d, user: wanctl, password: \"${ROUTER_PASSWORD}\", transport: %s", b.port, b.transport)
+	if b.transport == "ssh" {
+		section += ", known_hosts: " + filepath.Join(b.dir, "known_hosts")
+	}
+	if b.pin != "" {
+		section += ", tls_pin: \"" + b.pin + "\""
+	}
+	section += "}\n"
+	line := func(name, iface, access string, down, up int) string {
+		return fmt.Sprintf("wan_name: %s\n%squeues: {download: WAN-Download-%[1]s, upload: WAN-Upload-%[1]s}\ninterfaces: {wan: %[3]s}\nqdisc: {access: %[4]s}\n"+
+			"continuous_monitoring:\n  policy: tracking\n  download: {max_mbps: %[5]d}\n  upload: {max_mbps: %[6]d}\n  ping_hosts: [127.0.0.1, 127.0.0.2, 127.0.0.3]\n",
+			name, section, iface, access, down, up)
+	}
+	b.put("Spectrum.yaml", line("Spectrum", "ether1", "docsis", 940, 38))
+	b.put("ATT.yaml", line("ATT", "ether2", "vdsl-ptm", 95, 18))
+	shipped, err := configs.Files.ReadFile("steering_config_v2.yaml")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	head, rest, ok := strings.Cut(string(shipped), "\nrouter:\n")
+	_, rest, ok2 := strings.Cut(rest, "\n\n")
+	if !ok || !ok2 {
+		b.t.Fatal("the shipped steering file has no router section")
+	}
+	text := strings.Replace(head+"\n"+section+"\n"+rest, "/etc/wanctl/spectrum_config.yaml", filepath.Join(b.dir, "Spectrum.yaml"), 1)
+	b.put("steering.yaml", text)
+}
+
+func (b *routerBench) put(name, text string) {
+	b.t.Helper()
+	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// all are the three files.
+func (b *routerBench) all() []string {
+	return []string{filepath.Join(b.dir, "Spectrum.yaml"), filepath.Join(b.dir, "ATT.yaml"), filepath.Join(b.dir, "steering.yaml")}
+}
+
+// run runs a command to its end.
+func (b *routerBench) run(args ...string) (code int, out, errs string) {
+	b.t.Helper()
+	var o, e bytes.Buffer
+	env := map[string]string{
+		"STATE_DIRECTORY": filepath.Join(b.dir, "state"), "RUNTIME_DIRECTORY": filepath.Join(b.dir, "run"), "ROUTER_PASSWORD": "sesame",
+		"WANCTL_ADMIN_PASSWORD": "boss",
+	}
+	look := func(n string) (string, bool) { v, ok := env[n]; return v, ok }
+	app := &App{
+		Stdin: strings.NewReader(b.answer), Stdout: &o, Stderr: &e, LookupEnv: look, ReadFile: os.ReadFile, Getenv: func(n string) string { return env[n] },
+		Notify: func(chan<- os.Signal, ...os.Signal) func() { return func() {} },
+	}
+	code = Main(args, app)
+	for _, secret := range []string{"sesame", "boss"} {
+		if strings.Contains(o.String()+e.String(), secret) {
+			b.t.Errorf("%v tells a secret:\n%s%s", args, &o, &e)
+		}
+	}
+	return code, o.String(), e.String()
+}
+
+func (b *routerBench) must(want int, args ...string) string {
+	b.t.Helper()
+	code, out, errs := b.run(args...)
+	if code != want {
+		b.t.Fatalf("wanctl %s: %d, want %d\n%s%s", strings.Join(args, " "), code, want, out, errs)
+	}
+	return out + errs
+}
+
+// config is the router's, without what only says when and by whom.
+func (b *routerBench) config() string {
+	var kept []string
+	for l := range strings.Lines(b.router.Export()) {
+		if !strings.HasPrefix(l, "#") {
+			kept = append(kept, l)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+// trust goes through the question, with whatever the door has to be known by.
+func (b *routerBench) trust() {
+	b.t.Helper()
+	file := b.all()[0]
+	b.answer = "n\n"
+	if out := b.must(exitFailed, "router", "trust", file); !strings.Contains(out, "nothing was recorded") {
+		b.t.Errorf("a no: %s", out)
+	}
+	if out := b.must(exitFailed, "router", "trust", file, "--fingerprint", "SHA256:other"); !strings.Contains(out, "somebody may be in between") {
+		b.t.Errorf("another fingerprint: %s", out)
+	}
+	b.answer = "yes\n"
+	out := b.must(exitOK, "router", "trust", file)
+	if b.transport != "ssh" {
+		_, pin, ok := strings.Cut(out, "tls_pin: ")
+		if !ok {
+			b.t.Fatalf("no line for the file:\n%s", out)
+		}
+		b.pin = strings.TrimSpace(pin)
+		b.files()
+	}
+	b.answer = ""
+}
+
+// From its box to two lines with steering and back, through each door and with each version: trust, plan, apply, doctor, undo.
+func TestRouterFromItsBox(t *testing.T) {
+	for _, version := range []string{"7.14", "7.18", "7.22.3", "7.24"} {
+		for _, transport := range []string{"ssh", "api", "rest"} {
+			t.Run(version+"/"+transport, func(t *testing.T) {
+				t.Parallel()
+				b := newRouterBench(t, version, transport)
+				b.trust()
+				before := b.config()
+				plan := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...)
+				for _, want := range []string{
+					"+ queue WAN-Download-Spectrum: ", "parent=ether2 packet-mark=no-mark max-limit=18000000", "cake-overhead=22", "cake-atm=ptm",
+					`new-connection-mark=wanctl-ATT passthrough=yes disabled=yes comment="ADAPTIVE: Steer latency-sensitive to ATT"`,
+					`place-before=[find where comment="defconf: fasttrack"]`,
+				} {
+					if !strings.Contains(plan, want) {
+						t.Errorf("the plan lacks %q:\n%s", want, plan)
+					}
+				}
+				if b.config() != before {
+					t.Error("a plan changed the router")
+				}
+				if out := b.must(exitFailed, append([]string{"router", "apply"}, b.all()...)...); !strings.Contains(out, "nobody answers") || b.config() != before {
+					t.Errorf("without a word: %s", out)
+				}
+				if out := b.must(exitOK, append([]string{"router", "apply", "--yes"}, b.all()...)...); !strings.Contains(out, "and verified") {
+					t.Errorf("apply prints %s", out)
+				}
+				if out := b.must(exitOK, append([]string{"router", "apply", "--yes"}, b.all()...)...); !strings.Contains(out, "nothing to do") {
+					t.Errorf("the second time: %s", out)
+				}
+				if out := b.must(exitOK, append([]string{"router", "show"}, b.all()...)...); !strings.Contains(out, "wanctl-ATT-upload") {
+					t.Errorf("show prints %s", out)
+				}
+				_, out, _ := b.run(append([]string{"doctor", "--watch", "10ms"}, b.all()...)...)
+				for _, bad := range []string{"router.plan", "router.fasttrack", "router.shapers", "ATT.queues", "ATT.cake", "steering.rule", "router.read"} {
+					if strings.Contains(out, bad) {
+						t.Errorf("after apply the doctor says\n%s", out)
+					}
+				}
+				if out := b.must(exitOK, append([]string{"router", "undo", "--yes"}, b.all()...)...); !strings.Contains(out, "are undone") {
+					t.Errorf("undo prints %s", out)
+				}
+				if after := b.config(); after != before {
+					t.Errorf("after the undo (-before +after):\n%s", cmp.Diff(before, after))
+				}
+			})
+		}
+	}
+}
+
+// The user and its group need another login; without it they are left out, with it they are there and work.
+func TestRouterAccount(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	for i := range b.all() {
+		text, err := os.ReadFile(b.all()[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.put(filepath.Base(b.all()[i]), strings.Replace(string(text), "user: wanctl", "user: newcomer", 1))
+	}
+	args := append([]string{"router", "apply", "--yes", "--user", "admin"}, b.all()...)
+	if out := b.must(exitOK, args...); !strings.Contains(out, "user newcomer") || !strings.Contains(out, `password="…"`) {
+		t.Errorf("apply prints %s", out)
+	}
+	if out := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...); !strings.Contains(out, "nothing to do") {
+		t.Errorf("as the new user: %s", out)
+	}
+	_, out, _ := b.run(append([]string{"doctor", "--watch", "10ms"}, b.all()...)...)
+	if strings.Contains(out, "router.rights") {
+		t.Errorf("the new user's rights: %s", out)
+	}
+	b.must(exitOK, append([]string{"router", "undo", "--yes", "--user", "admin"}, b.all()...)...)
+	if strings.Contains(b.config(), "newcomer") {
+		t.Errorf("the user is left:\n%s", b.config())
+	}
+}
+
+// A change that fails takes those before it back, and the router is as it was.
+func TestRouterApplyFails(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "ssh")
+	b.trust()
+	before := b.config()
+	for range 80 { // the menus, and some thirty of the changes, go through
+		b.router.CutNext(0)
+	}
+	b.router.FailNext("failure: the flash is full")
+	code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, "were undone") || !strings.Contains(errs, "the flash is full") || !strings.Contains(out, "\n20/38 ") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if after := b.config(); after != before {
+		t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
+	}
+}
+
+// What keeps a plan from being carried out is an error, and nothing is changed.
+func TestRouterBlocked(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "rest")
+	b.trust()
+	before := b.config()
+	for _, cmd := range []string{"plan", "apply"} {
+		code, _, errs := b.run("router", cmd, b.all()[0], b.all()[2])
+		if code != exitFailed || !strings.Contains(errs, "error: steering from Spectrum to ATT: the plan needs the files of both lines") {
+			t.Errorf("%s: %d %s", cmd, code, errs)
+		}
+	}
+	if b.config() != before {
+		t.Error("it changed something")
+	}
+	if out := b.must(exitOK, append([]string{"router", "plan", "--rsc"}, b.all()...)...); !strings.Contains(out, "\n/queue/tree/add name=WAN-Download-ATT ") {
+		t.Errorf("--rsc prints %s", out)
+	}
+	if out := b.must(exitOK, append([]string{"router", "plan", "--json"}, b.all()...)...); !strings.Contains(out, `"Menu": "/queue/tree"`) {
+		t.Errorf("--json prints %s", out)
+	}
+}
+
+// The doctor says how far it got, and what that hides.
+func TestDoctorAtTheDoor(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "rest")
+	examine := func(want string) {
+		t.Helper()
+		code, out, errs := b.run(append([]string{"doctor", "--watch", "1ms"}, b.all()...)...)
+		if code != exitBroken || !strings.Contains(out, want) || !strings.Contains(out, "skipped  ATT.cake: not looked at, because of router.") {
+			t.Errorf("want %q: %d\n%s%s", want, code, out, errs)
+		}
+	}
+	examine("failed   router.trust: ")
+	b.trust()
+	if err := b.router.SetPassword("wanctl", "another"); err != nil {
+		t.Fatal(err)
+	}
+	examine("failed   router.login: ")
+	b.router.Refuse()
+	examine("failed   router.reach: ")
+}
+
+func TestRouterClock(t *testing.T) {
+	want := time.Date(2026, 11, 26, 10, 0, 1, 0, time.UTC)
+	for _, c := range [][3]string{
+		{"2026-11-26", "11:00:01", "+01:00"}, {"nov/26/2026", "10:00:01", "0"}, {"2026-11-26", "12:00:01", "7200"}, {"2026-11-26", "10:00:01", ""},
+	} {
+		if at, ok := clock(c[0], c[1], c[2]); !ok || !at.Equal(want) {
+			t.Errorf("%v is %v, %t", c, at, ok)
+		}
+	}
+	for _, c := range [][3]string{{"today", "11:00:01", ""}, {"2026-11-26", "noon", ""}, {"2026-11-26", "11:00:01", "CET"}} {
+		if at, ok := clock(c[0], c[1], c[2]); ok {
+			t.Errorf("%v is %v", c, at)
+		}
+	}
+}
