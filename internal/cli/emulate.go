@@ -163,6 +163,7 @@ func (c emulateCmd) Run(app *App) error {
 		return errors.Join(err, ln.Close())
 	}
 	defer closeDoors(doors)
+	warnClosed(app, r, doors)
 	ctx, cancel := app.context()
 	defer cancel()
 	known := filepath.Join(dir, "known_hosts")

@@ -193,12 +193,13 @@ func TestEmulatorKeepsWhatItMade(t *testing.T) {
 
 func TestEmulateImports(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "house.rsc")
-	if err := os.WriteFile(config, []byte("/ip dhcp-server\nadd name=x\n/queue tree\nadd name=Up parent=ether1 max-limit=20M\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("/ip dhcp-server\nadd name=x\n/queue tree\nadd name=Up parent=ether1 max-limit=20M\n/ip service set ssh disabled=yes\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, _ := emulated(t, map[string]string{passwordVariable: "of the environment"}, "--import", config, "--rest", "127.0.0.1:0", "--measured-times")
 	rest := out.await(`http://(\S+)/rest/`)
-	if said := out.await(`(?s)(.*)`); strings.Contains(said, "of the environment") || !strings.Contains(said, "house.rsc:1:1: /ip/dhcp-server is not emulated: left out") {
+	if said := out.await(`(?s)(.*)`); strings.Contains(said, "of the environment") || !strings.Contains(said, "house.rsc:1:1: /ip/dhcp-server is not emulated: left out") ||
+		!strings.Contains(said, "service ssh disabled: connections to --listen are closed") {
 		t.Errorf("it says\n%s", said)
 	}
 	req, err := http.NewRequest(http.MethodGet, "http://"+rest+"/rest/queue/tree?.proplist=name,max-limit", nil)

@@ -30,6 +30,7 @@ type emulatorDoors struct {
 // openDoor is a door with its listener.
 type openDoor struct {
 	name, say string
+	service   string // in /ip/service
 	tls       bool
 	ln        net.Listener
 	serve     func(context.Context, net.Listener) error
@@ -42,10 +43,10 @@ func (d emulatorDoors) open(r *rosim.Router) ([]openDoor, error) {
 		openDoor
 		addr, usual string
 	}{
-		{openDoor{"--api", "API", false, nil, r.ServeAPI}, d.API, "127.0.0.1:8728"},
-		{openDoor{"--api-tls", "API over TLS", true, nil, r.ServeAPITLS}, d.APITLS, "127.0.0.1:8729"},
-		{openDoor{"--rest", "REST", false, nil, r.ServeREST}, d.REST, "127.0.0.1:8080"},
-		{openDoor{"--rest-tls", "REST over TLS", true, nil, r.ServeRESTTLS}, d.RESTTLS, "127.0.0.1:8443"},
+		{openDoor{"--api", "API", "api", false, nil, r.ServeAPI}, d.API, "127.0.0.1:8728"},
+		{openDoor{"--api-tls", "API over TLS", "api-ssl", true, nil, r.ServeAPITLS}, d.APITLS, "127.0.0.1:8729"},
+		{openDoor{"--rest", "REST", "www", false, nil, r.ServeREST}, d.REST, "127.0.0.1:8080"},
+		{openDoor{"--rest-tls", "REST over TLS", "www-ssl", true, nil, r.ServeRESTTLS}, d.RESTTLS, "127.0.0.1:8443"},
 	} {
 		if door.addr == "" && d.Doors {
 			door.addr = door.usual
@@ -67,6 +68,15 @@ func (d emulatorDoors) open(r *rosim.Router) ([]openDoor, error) {
 func closeDoors(doors []openDoor) {
 	for _, d := range doors {
 		_ = d.ln.Close()
+	}
+}
+
+// warnClosed names the doors that an imported configuration has switched off.
+func warnClosed(app *App, r *rosim.Router, doors []openDoor) {
+	for _, d := range append(doors, openDoor{name: "--listen", service: "ssh"}) {
+		if r.Disabled(d.service) {
+			fmt.Fprintf(app.Stderr, "wanctl: the configuration has the service %s disabled: connections to %s are closed as they come\n", d.service, d.name)
+		}
 	}
 }
 

@@ -148,6 +148,14 @@ func (r *Router) doorAddr(name string) net.Addr {
 	return r.doors[name].addr
 }
 
+// Disabled says whether /ip/service has switched a service off, named as there: ssh, api, api-ssl, www or www-ssl. Its
+// connections are then closed as they come.
+func (r *Router) Disabled(service string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.service(service).disabled
+}
+
 // newDoors makes the doors; none is served yet.
 func (r *Router) newDoors() map[string]*door {
 	doors := map[string]*door{}

@@ -180,6 +180,9 @@ type service struct {
 // service reads a door's row. The caller holds the lock.
 func (r *Router) service(name string) service {
 	it := named(r.root.at(servicePath), name)
+	if it == nil {
+		return service{disabled: true}
+	}
 	s := service{
 		address: it.text("address"), availableFrom: it.text("available-from"), disabled: it.vals["disabled"].num != 0,
 		only12: it.text("tls-version") == "only-1.2", maxSessions: r.opt.MaxSessions,

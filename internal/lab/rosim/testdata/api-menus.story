@@ -258,9 +258,7 @@
 > !trap =category=4 =message=failure: already have such entry
 > !done
 < /interface/print =follow-only= =.proplist=name .tag=f
-< /interface/disable =.id=lan3
-> !empty
-> !done
+@run /interface/disable lan3
 > !re =name=lan3 .tag=f
 < /cancel =tag=f
 > !trap =category=2 =message=interrupted .tag=f
