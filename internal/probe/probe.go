@@ -55,6 +55,8 @@ type Options struct {
 	// and one that is set by less than a round trip is not noticed: as no way can grow by more than its round trip does,
 	// whoever follows Delay bounds its growth by that of RTT.
 	Timestamps bool
+	// IRTT is a server that stamps probes with its own clock, beside the targets.
+	IRTT IRTT
 	// OnSend is called after each probe that left, on the goroutine that sends, so that counters can be read at that
 	// instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it. No lock is held.
 	OnSend func(link.Probe)
@@ -81,11 +83,15 @@ func (o *Options) complete() error {
 	bad := func(thing, hint, format string, args ...any) {
 		errs = append(errs, &Error{Kind: KindOptions, Op: "probe options:", Thing: thing, Err: fmt.Errorf(format, args...), Hint: hint})
 	}
+	most := MaxTargets
+	if o.IRTT.Host != "" {
+		most--
+	}
 	switch n := len(o.Targets); {
 	case n == 0:
 		bad("targets", "name at least one reflector", "there is none")
-	case n > MaxTargets:
-		bad("targets", fmt.Sprintf("at most %d", MaxTargets), "%d are too many", n)
+	case n > most:
+		bad("targets", fmt.Sprintf("at most %d", most), "%d are too many", n)
 	}
 	if o.Source.IsValid() {
 		if o.Source = o.Source.Unmap(); !usable(o.Source) {
@@ -137,6 +143,7 @@ func bootTime() unit.Time {
 // target is one reflector and its account.
 type target struct {
 	name    string
+	port    int // of the IRTT server, 0 for what has none
 	literal bool
 	addr    netip.Addr // invalid until the name is resolved
 	to      unix.Sockaddr
@@ -199,6 +206,7 @@ type Pinger struct {
 
 	mu      sync.Mutex
 	targets []target
+	server  *server // nil where none is configured
 	table   table
 	buffer  buffer
 	totals  Totals
@@ -235,7 +243,7 @@ func Open(o Options) (*Pinger, error) {
 		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	p.quiet.log = p.o.Log
-	p.targets = make([]target, len(o.Targets))
+	p.targets = make([]target, len(o.Targets), len(o.Targets)+1)
 	for i, name := range o.Targets {
 		t := &p.targets[i]
 		t.name = name
@@ -257,8 +265,17 @@ func Open(o Options) (*Pinger, error) {
 			p.point(t, a)
 		}
 	}
-	if err != nil {
+	s, serr := newServer(&p.o)
+	if err = errors.Join(err, serr); err != nil {
 		return nil, err
+	}
+	if p.server = s; s != nil {
+		p.targets = append(p.targets, target{name: o.IRTT.Host, port: o.IRTT.port()})
+		if a, err := netip.ParseAddr(o.IRTT.Host); err == nil {
+			t := &p.targets[s.host]
+			t.literal = true
+			p.point(t, a.Unmap())
+		}
 	}
 	if err := p.openAll(); err != nil {
 		return nil, err
@@ -316,7 +333,7 @@ func (p *Pinger) timeOfDay(t time.Time) time.Duration { return p.ofDay + t.Sub(p
 // families returns the families of the known addresses; before any name is resolved, that of the source, or IPv4.
 func (p *Pinger) families() []family {
 	var used [families]bool
-	for i := range p.targets {
+	for i := range p.o.Targets { // the IRTT server has a socket of its own
 		if a := p.targets[i].addr; a.IsValid() {
 			used[familyOf(a)] = true
 		}
@@ -339,14 +356,19 @@ func (p *Pinger) families() []family {
 
 // point sets a target's address. The caller holds the lock once the pinger is shared.
 func (p *Pinger) point(t *target, a netip.Addr) {
-	t.to = sockaddr(a, p.o.Interface, 0)
+	t.to = sockaddr(a, p.o.Interface, t.port)
 	t.addr = a.WithZone("")
 }
 
-// Interval returns the time between two echoes to one host after the bounds were applied.
+// Interval returns the time between two echoes to one host after the bounds were applied. While an IRTT server answers it is
+// twice as long, as every second turn is the server's.
 func (p *Pinger) Interval() time.Duration {
 	asked := p.plan()
-	return legalInterval(len(asked.hosts), asked.interval)
+	d := asked.legal()
+	if asked.pause > 0 {
+		d *= 2
+	}
+	return d
 }
 
 // plan returns what was asked for.
@@ -376,7 +398,7 @@ func (p *Pinger) SetInterval(d time.Duration) {
 // the same bounds. The others keep their accounts and are not waited for. It fails when there is none, when one does not
 // exist or is named twice.
 func (p *Pinger) Use(hosts []int) error {
-	used := make([]bool, len(p.targets))
+	used := make([]bool, len(p.o.Targets))
 	for _, h := range hosts {
 		if h < 0 || h >= len(used) || used[h] {
 			return &Error{
@@ -392,7 +414,7 @@ func (p *Pinger) Use(hosts []int) error {
 	p.mu.Lock()
 	same := slices.Equal(p.asked.hosts, hosts)
 	p.asked.hosts = slices.Clone(hosts)
-	for i := range p.targets {
+	for i := range used {
 		if t := &p.targets[i]; t.idle == used[i] {
 			t.idle, t.unanswered = !used[i], 0
 		}
@@ -428,6 +450,9 @@ func (p *Pinger) Run(ctx context.Context) error {
 		if !p.targets[i].literal {
 			p.wg.Go(func() { p.resolveLoop(ctx, i) })
 		}
+	}
+	if p.server != nil {
+		p.wg.Go(func() { p.keepServer(ctx) })
 	}
 	pace(ctx, newGait(p.plan(), time.Now()), 0, p.changed, p.plan, p.probe)
 	return nil
