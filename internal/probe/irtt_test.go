@@ -38,6 +38,7 @@ type stampServer struct {
 	up, down      time.Duration
 	opens, closes int
 	gone          chan struct{} // a session was given back
+	caught        chan struct{} // an empty packet came
 }
 
 func newStampServer(t testing.TB, addr, key string) *stampServer {
@@ -57,6 +58,7 @@ func listenUDP(addr string) (*net.UDPConn, error) {
 func serveStamps(t testing.TB, c *net.UDPConn, key string) *stampServer {
 	s := &stampServer{
 		t: t, conn: c, key: keyed(t, key), sessions: map[uint64]irttParams{}, begun: time.Now().Add(-time.Hour), gone: make(chan struct{}, 16),
+		caught: make(chan struct{}),
 	}
 	s.wg.Go(s.serve)
 	t.Cleanup(func() { _ = c.Close(); s.wg.Wait() })
@@ -76,12 +78,25 @@ func (s *stampServer) restart() {
 	s.set(func() { s.sessions, s.begun = map[uint64]irttParams{}, time.Now() })
 }
 
+// catchUp returns when all has been handled that was sent to the server before.
+func (s *stampServer) catchUp() {
+	s.t.Helper()
+	if _, err := s.conn.WriteTo(nil, s.conn.LocalAddr()); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.caught
+}
+
 func (s *stampServer) serve() {
 	b := make([]byte, 2048)
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(b)
 		if err != nil {
 			return
+		}
+		if n == 0 {
+			s.caught <- struct{}{}
+			continue
 		}
 		s.mu.Lock()
 		up := s.up
@@ -493,6 +508,7 @@ func TestIRTTOutage(t *testing.T) {
 	if h.alive() || h.account().Sent != proofs+1+deafProbes+1 {
 		t.Fatalf("account %+v", h.account())
 	}
+	h.srv.catchUp()
 	h.srv.set(func() { h.srv.mute = false })
 	h.tendServer() // the probe is answered, and then the request
 	h.until(func(s *server) bool { return s.alive })
