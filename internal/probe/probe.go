@@ -1,5 +1,5 @@
-// Package probe measures delay and loss to a line's reflectors with ICMP echoes and timestamp requests that leave
-// through that line.
+// Package probe measures delay and loss to a line's reflectors with ICMP echoes and timestamp requests, to an IRTT server with
+// its own protocol, and with TCP handshakes, all of which leave through that line.
 package probe
 
 import (
@@ -57,8 +57,11 @@ type Options struct {
 	Timestamps bool
 	// IRTT is a server that stamps probes with its own clock, beside the targets.
 	IRTT IRTT
-	// OnSend is called after each probe that left, on the goroutine that sends, so that counters can be read at that
-	// instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it. No lock is held.
+	// TCPPort is where [Pinger.ProbeTCP] connects to; 0 is [DefaultTCPPort].
+	TCPPort int
+	// OnSend is called after each probe that left, on the goroutine that sends, of which TCP has its own, so that counters
+	// can be read at that instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it.
+	// No lock is held.
 	OnSend func(link.Probe)
 	// Timeout is how long a reply counts; a later one is only counted as late. At most [MaxTimeout]; 0 is [DefaultTimeout].
 	Timeout time.Duration
@@ -100,6 +103,9 @@ func (o *Options) complete() error {
 	}
 	if len(o.Interface) >= unix.IFNAMSIZ || strings.ContainsAny(o.Interface, "/ \x00") {
 		bad("interface "+fmt.Sprintf("%q", o.Interface), "at most 15 characters, no slash, no space", "not an interface name")
+	}
+	if o.TCPPort < 0 || o.TCPPort > 65535 {
+		bad("TCP port", "1 to 65535", "%d is no port", o.TCPPort)
 	}
 	if o.Interval < 0 {
 		bad("interval", "", "%v is negative", o.Interval)
@@ -152,6 +158,7 @@ type target struct {
 	clock   remoteClock
 
 	sent, received, late, forged, wrongSource, duplicates, sendErrors uint64
+	tcpSent, tcpReceived                                              uint64
 
 	lastReply      unit.Time
 	answered       unit.Time // when the newest answered probe was sent
@@ -174,6 +181,8 @@ type TargetStats struct {
 	Forged, WrongSource uint64
 	// SendErrors counts probes that were due but could not leave, for want of an address or a socket too.
 	SendErrors uint64
+	// TCPSent counts handshakes that were begun, TCPReceived those answered in time. Nothing else here counts them.
+	TCPSent, TCPReceived uint64
 	// LastReply is when the newest valid reply reached the kernel; 0 is never.
 	LastReply unit.Time
 	// Unanswered is when the oldest probe left that is younger than the newest answered one; 0 when there is none, and
@@ -207,6 +216,7 @@ type Pinger struct {
 	mu      sync.Mutex
 	targets []target
 	server  *server // nil where none is configured
+	tcp     tcpPlan
 	table   table
 	buffer  buffer
 	totals  Totals
@@ -227,6 +237,8 @@ type Pinger struct {
 	echo    [echoLen]byte // of the sending goroutine
 	arrived chan struct{} // a reply was accepted
 	changed chan struct{} // asked has changed
+	// tcp has changed.
+	tcpChanged chan struct{}
 }
 
 // Open checks the options and opens the sockets. It fails when the options are wrong, when neither sort of ICMP socket
@@ -240,7 +252,7 @@ func Open(o Options) (*Pinger, error) {
 	p := &Pinger{
 		opened: now, ofDay: time.Duration(now.UnixNano()) % day,
 		o: o, id: binary.BigEndian.Uint16(id[:]), asked: plan{hosts: everyone(len(o.Targets)), interval: o.Interval},
-		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1), tcpChanged: make(chan struct{}, 1),
 	}
 	p.quiet.log = p.o.Log
 	p.targets = make([]target, len(o.Targets), len(o.Targets)+1)
@@ -454,6 +466,7 @@ func (p *Pinger) Run(ctx context.Context) error {
 	if p.server != nil {
 		p.wg.Go(func() { p.keepServer(ctx) })
 	}
+	p.wg.Go(func() { p.paceTCP(ctx) })
 	pace(ctx, newGait(p.plan(), time.Now()), 0, p.changed, p.plan, p.probe)
 	return nil
 }
@@ -536,7 +549,7 @@ func (p *Pinger) Stats() []TargetStats {
 		t := &p.targets[i]
 		out[i] = TargetStats{
 			Target: t.name, Addr: t.addr, OneWay: t.clock.proven, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
-			Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
+			TCPSent: t.tcpSent, TCPReceived: t.tcpReceived, Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
 			LastReply: t.lastReply, Unanswered: t.unanswered, Err: errors.Join(t.lastErr, t.dnsEr),
 		}
 		if t.idle {
