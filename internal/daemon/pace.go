@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,8 +14,11 @@ import (
 type Probing struct {
 	// Hosts are the targets in use, by their index.
 	Hosts []int
-	// Interval is the time between two probes to one of them.
+	// Interval is the time between two probes to one of them; an IRTT server has every second turn.
 	Interval time.Duration
+	// TCP are those of the targets with which there are TCP handshakes, in turn, and TCPEvery the time between two; 0 is none.
+	TCP      []int
+	TCPEvery time.Duration
 }
 
 // pace decides how often a line that tracks its capacity is probed. While anything happens there, each probe shortens the
@@ -65,20 +69,27 @@ func (p *pace) step(now unit.Time, s signs) bool {
 	return active
 }
 
-// every is the time between two probes to one of so many hosts.
-func (p *pace) every(hosts int) time.Duration {
-	if p.active || !p.begun {
-		return max(hostStep, time.Duration(hosts)*activeStep)
+// every is the time between two probes to one of so many hosts, or between two turns of the half of them that an IRTT server
+// leaves them.
+func (p *pace) every(hosts int, server bool) time.Duration {
+	switch least := hostStep; {
+	case !p.active && p.begun:
+		return time.Duration(hosts) * idleStep
+	case server:
+		least /= 2
+		fallthrough
+	default:
+		return max(least, time.Duration(hosts)*activeStep)
 	}
-	return time.Duration(hosts) * idleStep
 }
 
-// age is how old a reply may be to count, where it is so old that on an active line.
-func (p *pace) age(now unit.Time, hosts int, active time.Duration) time.Duration {
+// age is how old a reply may be to count, where it is so old that on an active line. turns are what all have in all until one
+// has its next.
+func (p *pace) age(now unit.Time, turns int, active time.Duration) time.Duration {
 	if p.active && now.Sub(p.woke) >= afterWaking {
 		return active
 	}
-	return max(active, agesOfIdle*time.Duration(hosts)*idleStep)
+	return max(active, agesOfIdle*time.Duration(turns)*idleStep)
 }
 
 // raised says that a sample's delay is none of an idle line.
@@ -89,9 +100,18 @@ func newPool(opt WANOptions) *reflector.Pool {
 	return reflector.NewPool(reflector.PoolConfig{Candidates: opt.Candidates, Use: reflector.DefaultUse})
 }
 
-// probes says whether a target is in use.
+// newSensors returns what hears a line's probes.
+func newSensors(opt WANOptions) *reflector.Sensors {
+	reflectors := opt.Reflector.Hosts
+	if opt.IRTT {
+		reflectors--
+	}
+	return reflector.NewSensors(reflector.SensorsConfig{Reflectors: reflectors, IRTT: opt.IRTT, TCP: opt.TCPCheck})
+}
+
+// probes says whether a target is in use. An IRTT server always is.
 func (w *WAN) probes(host int) bool {
-	return w.track == nil || slices.Contains(w.track.pool.InUse(), host)
+	return w.track == nil || slices.Contains(w.track.pool.InUse(), host) || w.opt.IRTT && host == w.opt.Reflector.Hosts-1
 }
 
 // Probing returns whom the line wants probed and how often, valid until its next step. ok is false under the policy of
@@ -101,5 +121,31 @@ func (w *WAN) Probing() (p Probing, ok bool) {
 		return p, false
 	}
 	hosts := w.track.pool.InUse()
-	return Probing{Hosts: hosts, Interval: w.track.pace.every(len(hosts))}, true
+	p = Probing{Hosts: hosts, Interval: w.track.pace.every(len(hosts), w.opt.IRTT)}
+	p.TCP, p.TCPEvery = w.track.sensor.TCP()
+	return p, true
+}
+
+// pace tells the pinger whom the line wants probed and how often, when that has changed.
+func (a *Autorate) pace() {
+	p, ok := a.wan.Probing()
+	if !ok {
+		return
+	}
+	if !slices.Equal(p.Hosts, a.probing.Hosts) {
+		if err := a.pinger.Use(p.Hosts); err != nil {
+			a.log.Error(fmt.Sprintf("choose reflectors: %v; all are probed", err))
+		}
+		a.probing.Hosts = slices.Clone(p.Hosts)
+	}
+	if p.Interval != a.probing.Interval {
+		a.pinger.SetInterval(p.Interval)
+		a.probing.Interval = p.Interval
+	}
+	if p.TCPEvery != a.probing.TCPEvery || !slices.Equal(p.TCP, a.probing.TCP) {
+		if err := a.pinger.ProbeTCP(p.TCP, p.TCPEvery); err != nil {
+			a.log.Error(fmt.Sprintf("choose reflectors for TCP: %v; they stay as they were", err))
+		}
+		a.probing.TCP, a.probing.TCPEvery = slices.Clone(p.TCP), p.TCPEvery
+	}
 }

@@ -51,16 +51,20 @@ func TestPace(t *testing.T) {
 func TestPaceIntervals(t *testing.T) {
 	for _, tt := range []struct {
 		hosts        int
+		server       bool
 		active, idle time.Duration
-	}{{1, hostStep, 500 * time.Millisecond}, {3, hostStep, 1500 * time.Millisecond}, {5, 250 * time.Millisecond, 2500 * time.Millisecond}} {
+	}{
+		{1, false, hostStep, 500 * time.Millisecond}, {3, false, hostStep, 1500 * time.Millisecond}, {5, false, 250 * time.Millisecond, 2500 * time.Millisecond},
+		{1, true, hostStep / 2, 500 * time.Millisecond}, {3, true, 150 * time.Millisecond, 1500 * time.Millisecond}, {5, true, 250 * time.Millisecond, 2500 * time.Millisecond},
+	} {
 		var p pace
-		if got := p.every(tt.hosts); got != tt.active {
+		if got := p.every(tt.hosts, tt.server); got != tt.active {
 			t.Errorf("%d at first: %v", tt.hosts, got)
 		}
 		now := unit.Time(time.Hour)
 		p.step(now, signs{Counted: true})
 		p.step(now.Add(idleAfter), signs{Counted: true})
-		if got := p.every(tt.hosts); got != tt.idle {
+		if got := p.every(tt.hosts, tt.server); got != tt.idle {
 			t.Errorf("%d idle: %v", tt.hosts, got)
 		}
 		// An idle line's replies may be three turns old, and still so right after it woke.
@@ -74,7 +78,7 @@ func TestPaceIntervals(t *testing.T) {
 				t.Errorf("%d, %v after it woke: replies count for %v, want %v", tt.hosts, after, got, want)
 			}
 		}
-		if got := p.every(tt.hosts); got != tt.active {
+		if got := p.every(tt.hosts, tt.server); got != tt.active {
 			t.Errorf("%d active: %v", tt.hosts, got)
 		}
 	}

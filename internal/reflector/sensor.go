@@ -318,25 +318,22 @@ type Level struct {
 // Level returns the line's delay at now, from each reflector's newest reply that is no older than age. With three
 // reflectors or more, one liar cannot move it beyond what the others say; with five, two cannot.
 func (s *Sensor) Level(now unit.Time, age time.Duration) Level {
-	var rtts, bases, deltas [MaxHosts]float64
-	var l Level
+	var l levels
+	s.gather(&l, now, age)
+	return l.level()
+}
+
+// gather adds what each reflector's newest reply says that is no older than age.
+func (s *Sensor) gather(l *levels, now unit.Time, age time.Duration) {
 	for i := range s.hosts {
 		h := &s.hosts[i]
 		if h.heard == 0 || now.Sub(h.heard) > age {
 			continue
 		}
-		rtts[l.Hosts], bases[l.Hosts], deltas[l.Hosts] = float64(h.rtt), h.base.value, float64(h.delta)
-		l.Hosts++
-		l.At = max(l.At, h.heard)
+		l.rtts[l.n], l.bases[l.n], l.deltas[l.n] = float64(h.rtt), h.base.value, float64(h.delta)
+		l.n++
+		l.at = max(l.at, h.heard)
 	}
-	if l.Hosts == 0 {
-		return Level{}
-	}
-	l.OK = true
-	l.RTT = unit.Millis(filter.Median(rtts[:l.Hosts]))
-	l.Baseline = unit.Millis(filter.Median(bases[:l.Hosts]))
-	l.Delta = unit.Millis(filter.Median(deltas[:l.Hosts]))
-	return l
 }
 
 // base is a delay that nothing queueing takes: the least of a window of idle time, and whatever was less since.
