@@ -85,8 +85,8 @@ type host struct {
 	delta unit.Millis
 	rtt   unit.Millis
 	heard unit.Time
-	// newest is when its newest answered probe left.
-	newest unit.Time
+	// newest is when its newest answered probe left, early the same of an answer that came before the probe was told of.
+	newest, early unit.Time
 }
 
 // NewSensor returns a sensor for that many reflectors.
@@ -102,7 +102,7 @@ func NewSensor(hosts int) *Sensor {
 	return s
 }
 
-// Sent takes in that a probe left.
+// Sent takes in that a probe left. Its answer may have come in before.
 func (s *Sensor) Sent(p link.Probe) {
 	if p.Host < 0 || p.Host >= len(s.hosts) {
 		return
@@ -112,6 +112,9 @@ func (s *Sensor) Sent(p link.Probe) {
 	}
 	s.open[s.sent%openProbes] = flight{probe: p}
 	s.sent++
+	if p.Sent != 0 && s.hosts[p.Host].early == p.Sent {
+		s.landed(s.sent - 1)
+	}
 }
 
 // overtake forgets what was sent before number n; what of it was not answered has been lost.
@@ -128,13 +131,19 @@ func (s *Sensor) answered(r link.Reply) {
 	for n := s.first; n < s.sent; n++ {
 		f := &s.open[n%openProbes]
 		if f.probe.Host == r.Host && f.probe.Sent == r.Sent {
-			f.answered = true
-			s.overtake(n) // what left before it waits in no queue, or it would have come first
-			for s.first < s.sent && s.open[s.first%openProbes].answered {
-				s.first++
-			}
+			s.landed(n)
 			return
 		}
+	}
+	s.hosts[r.Host].early = r.Sent
+}
+
+// landed books that probe number n was answered.
+func (s *Sensor) landed(n int) {
+	s.open[n%openProbes].answered = true
+	s.overtake(n) // what left before it waits in no queue, or it would have come first
+	for s.first < s.sent && s.open[s.first%openProbes].answered {
+		s.first++
 	}
 }
 
