@@ -18,6 +18,8 @@ type tracked struct {
 	pool     *reflector.Pool
 	pace     pace
 	server   bool // an IRTT server is probed beside the pool
+	load     link.Load
+	peak     peak
 	// oneWayAt is when a sample with one-way delays arrived last.
 	oneWayAt unit.Time
 
@@ -77,6 +79,7 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 		t.notes = append(t.notes, t.pool.Note(c))
 	}
 	use, known := t.law.Use(now)
+	use = t.peak.raise(now, use, t.load)
 	// What is late after a path change is not held up: the line is idle all the same, or the path could never be learnt.
 	idle := t.idleFor.step(now, use, known && t.sensor.Overdue(now) < heldUp)
 	t.samples = t.samples[:0]
@@ -119,6 +122,7 @@ func (w *WAN) follow(now unit.Time) {
 			applied.Set(d, w.out.Applied.Get(d))
 		}
 	}
+	w.track.load = w.load
 	w.track.step(now, w.replies, applied, w.opt.Jitter())
 }
 

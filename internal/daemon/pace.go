@@ -54,6 +54,34 @@ type signs struct {
 	Raised  bool
 }
 
+// peak remembers the most that a line carried lately. Where nothing has measured its capacity yet and its limit is far above
+// that, what it carries is a small share of the limit and may be all that it can.
+type peak struct {
+	at   unit.Time
+	most link.Pair[float64] // in bit/s, less each time by what it forgets
+}
+
+const (
+	// peakFor is how fast a peak is forgotten, and telling the least rate that says anything: below it, a line may be at rest.
+	peakFor = time.Hour
+	telling = 2 * unit.Mbps
+)
+
+// raise returns what share of its capacity each direction uses, at least by what it carries.
+func (p *peak) raise(now unit.Time, use link.Pair[float64], load link.Load) link.Pair[float64] {
+	kept := max(1-float64(now.Sub(p.at))/float64(peakFor), 0)
+	p.at = now
+	for _, d := range bothWays {
+		rate := float64(load.Get(d))
+		most := max(float64(p.most.Get(d)*kept), rate)
+		p.most.Set(d, most)
+		if load.Known && rate >= float64(telling) {
+			use.Set(d, max(use.Get(d), rate/most))
+		}
+	}
+	return use
+}
+
 // step looks at what happens and says whether the line is active. One probe that is overdue is worth a closer look, which
 // ends with the next answer; all else wakes the line for ten seconds.
 func (p *pace) step(now unit.Time, s signs) bool {

@@ -172,3 +172,32 @@ continuous_monitoring:
 		t.Errorf("%+v", o.IRTT)
 	}
 }
+
+// A line whose limit is far above what it can carry is no idle one because it carries a small share of the limit.
+func TestPeak(t *testing.T) {
+	var p peak
+	now := unit.Time(time.Hour)
+	carry := func(after time.Duration, down, up unit.Rate) link.Pair[float64] {
+		now = now.Add(after)
+		return p.raise(now, link.Pair[float64]{Down: 0.02, Up: 0.3}, link.Load{Known: true, Rates: link.Rates{Down: down, Up: up}})
+	}
+	for i, tt := range []struct {
+		after    time.Duration
+		down, up unit.Rate
+		want     link.Pair[float64]
+	}{
+		{0, unit.Mbps, 0, link.Pair[float64]{Down: 0.02, Up: 0.3}}, // too little to tell
+		{time.Second, 20 * unit.Mbps, 2 * unit.Mbps, link.Pair[float64]{Down: 1, Up: 1}},
+		{0, 5 * unit.Mbps, 2 * unit.Mbps, link.Pair[float64]{Down: 0.25, Up: 1}},
+		{0, unit.Mbps, 0, link.Pair[float64]{Down: 0.02, Up: 0.3}},
+		{30 * time.Minute, 5 * unit.Mbps, 0, link.Pair[float64]{Down: 0.5, Up: 0.3}}, // half of the peak is forgotten
+		{2 * time.Hour, 5 * unit.Mbps, 0, link.Pair[float64]{Down: 1, Up: 0.3}},
+	} {
+		if got := carry(tt.after, tt.down, tt.up); got != tt.want {
+			t.Errorf("%d: %+v, want %+v", i, got, tt.want)
+		}
+	}
+	if got := p.raise(now, link.Pair[float64]{}, link.Load{}); got != (link.Pair[float64]{}) {
+		t.Errorf("nothing is known and %+v is used", got)
+	}
+}

@@ -43,6 +43,8 @@ continuous_monitoring:
   enabled: false
   policy: tracking
   interval_ms: 500
+  download: {max_mbps: 47.5}
+  upload: {max_mbps: 19}
   ping_hosts: [HOSTS]
 ping_source_ip: 10.0.0.2
 logging: {main_log: DIR/Spectrum.log}

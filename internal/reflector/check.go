@@ -107,6 +107,9 @@ func (b *belief) judge(now unit.Time, tcp, other float64) (changed bool) {
 	return false
 }
 
+// off says that the newest comparison found them apart.
+func (b *belief) off() bool { return b.apart[(b.made+comparisons-1)%comparisons] }
+
 // pair is a handshake beside what the other probes said then.
 type pair struct {
 	tcp   float64
@@ -240,7 +243,7 @@ func (c *check) conclude(now unit.Time) (changed [kinds]bool) {
 		}
 		b := &c.beliefs[k]
 		changed[k] = b.judge(now, filter.Median(tcp[:n]), filter.Median(other[:n]))
-		if b.apart[(b.made+comparisons-1)%comparisons] {
+		if b.off() {
 			c.next = min(c.next, now.Add(doubtFor))
 		}
 	}

@@ -247,6 +247,8 @@ func (s *Sensors) Finding() string {
 		return "no reflector answers TCP"
 	case b.made == 0:
 		return "not compared yet"
+	case b.off():
+		return fmt.Sprintf("TCP took %.0f ms longer than ICMP in the newest comparison", b.excess)
 	}
 	return "ICMP agrees with TCP under load"
 }

@@ -170,6 +170,9 @@ func TestBlind(t *testing.T) {
 	if icmp, _, tcp := w.heard(); w.s.Blind() || tcp != 0 || icmp == 0 || len(w.notes) != 0 {
 		t.Fatalf("blind after one comparison, %d samples of ICMP and %d of TCP, notes %q", icmp, tcp, w.notes)
 	}
+	if got := w.s.Finding(); got != "TCP took 59 ms longer than ICMP in the newest comparison" {
+		t.Errorf("finding %q", got)
+	}
 	w.run(15 * time.Second)
 	if !w.s.Blind() || len(w.notes) != 1 || !strings.Contains(w.notes[0], "ICMP is treated unlike data: under load TCP handshakes take 59 ms longer") {
 		t.Fatalf("not blind: notes %q, %q", w.notes, w.s.Finding())
