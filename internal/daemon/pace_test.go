@@ -54,8 +54,12 @@ func TestPaceIntervals(t *testing.T) {
 		server       bool
 		active, idle time.Duration
 	}{
-		{1, false, hostStep, 500 * time.Millisecond}, {3, false, hostStep, 1500 * time.Millisecond}, {5, false, 250 * time.Millisecond, 2500 * time.Millisecond},
-		{1, true, hostStep / 2, 500 * time.Millisecond}, {3, true, 150 * time.Millisecond, 1500 * time.Millisecond}, {5, true, 250 * time.Millisecond, 2500 * time.Millisecond},
+		{1, false, hostStep, 500 * time.Millisecond},
+		{3, false, hostStep, 1500 * time.Millisecond},
+		{5, false, 250 * time.Millisecond, 2500 * time.Millisecond},
+		{1, true, hostStep / 2, 500 * time.Millisecond},
+		{3, true, 150 * time.Millisecond, 1500 * time.Millisecond},
+		{5, true, 250 * time.Millisecond, 2500 * time.Millisecond},
 	} {
 		var p pace
 		if got := p.every(tt.hosts, tt.server); got != tt.active {

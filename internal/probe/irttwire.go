@@ -75,8 +75,13 @@ func (p irttParams) append(b []byte) []byte {
 		tag   uint64
 		value int64
 	}{
-		{tagVersion, p.version}, {tagDuration, int64(p.duration)}, {tagInterval, int64(p.interval)}, {tagLength, p.length},
-		{tagStats, p.stats}, {tagStampAt, p.stampAt}, {tagClock, p.clock},
+		{tagVersion, p.version},
+		{tagDuration, int64(p.duration)},
+		{tagInterval, int64(p.interval)},
+		{tagLength, p.length},
+		{tagStats, p.stats},
+		{tagStampAt, p.stampAt},
+		{tagClock, p.clock},
 	} {
 		if v.value != 0 {
 			b = binary.AppendVarint(binary.AppendUvarint(b, v.tag), v.value)

@@ -253,11 +253,16 @@ func TestBeliefReturns(t *testing.T) {
 		tcp, other float64
 		changed    bool
 	}{
-		{20, 18, false}, {20, 18, false}, {20, 18, false},
+		{20, 18, false},
+		{20, 18, false},
+		{20, 18, false},
 		{40, 2, false}, // apart: from the beginning
-		{20, 18, false}, {20, 18, false},
+		{20, 18, false},
+		{20, 18, false},
 		{20, 8, false}, // not apart, and no agreement either
-		{3, 3, false}, {20, 18, false}, {20, 18, true},
+		{3, 3, false},
+		{20, 18, false},
+		{20, 18, true},
 	} {
 		if got := step(tt.tcp, tt.other); got != tt.changed || b.blind == tt.changed {
 			t.Fatalf("%+v: changed %v, blind %v", tt, got, b.blind)
@@ -523,15 +528,15 @@ func TestSensorsNumbering(t *testing.T) {
 		for h := -1; h < 7; h++ {
 			s.Sent(link.Probe{Host: h, Sent: began})
 			of, _ := s.target(h)
-			switch {
-			case of == nil:
+			switch of {
+			case nil:
 				got += "."
 				if _, ok := s.Reply(link.Reply{Host: h, Sent: began, Received: began + 1, RTT: 1}, 0); ok {
 					t.Errorf("host %d of %+v makes a sample", h, tt.cfg)
 				}
-			case of == s.icmp:
+			case s.icmp:
 				got += "i"
-			case of == s.irtt:
+			case s.irtt:
 				got += "s"
 			default:
 				got += "t"
