@@ -101,6 +101,9 @@ func printWAN(w io.Writer, s *daemon.WANStatus) {
 	fmt.Fprintf(w, "  rates:     decided %s, applied %s, read back %s\n", rates(s.Decided), rates(s.Applied), rates(s.ReadBack))
 	if t := s.Tracking; t != nil {
 		fmt.Fprintf(w, "  policy:    %s, %s\n", s.Policy, trackingText(t))
+		if t.TCPCheck != "" {
+			fmt.Fprintf(w, "  tcp check: %s\n", t.TCPCheck)
+		}
 	}
 	if s.Carried != nil {
 		fmt.Fprintf(w, "  carried:   %s\n", rates(*s.Carried))

@@ -65,6 +65,7 @@ var bounds = [...]map[string]bound{
 		"continuous_monitoring.rebaseline_after_s":                      {min: 5, max: 600},
 		"continuous_monitoring.ping_count":                              {min: 1, max: 20, whole: true},
 		"continuous_monitoring.ping_fwmark":                             {min: 1, max: math.MaxUint32, whole: true},
+		"continuous_monitoring.tcp_check_port":                          {min: 1, max: 65535, whole: true},
 		"ping_fwmark":                                                   {min: 1, max: math.MaxUint32, whole: true},
 		"timeouts.ssh_command":                                          {min: 0.1, max: 300},
 		"timeouts.ping":                                                 {min: 0.05, max: 10},

@@ -369,6 +369,8 @@ func (f form) check(s string) (why, hint string) {
 		return checkName(s)
 	case formHost:
 		return checkHost(s)
+	case formServer:
+		return checkServer(s)
 	case formAddr:
 		if a, err := netip.ParseAddr(s); err != nil || a.IsUnspecified() {
 			return strconv.Quote(document.Printable(s, 60)) + " is not the address of an interface", "for example 192.168.1.2"

@@ -48,13 +48,14 @@ func (t typ) want() string {
 type form uint8
 
 const (
-	formAny   form = iota
-	formName       // letters, digits, _ . - and at most 64 of them
-	formHost       // a host name or address
-	formAddr       // an IP address
-	formPath       // a file's path
-	formIface      // a Linux interface's name
-	formPlain      // printable, for names the router chooses
+	formAny    form = iota
+	formName        // letters, digits, _ . - and at most 64 of them
+	formHost        // a host name or address
+	formServer      // the same, with a port or without
+	formAddr        // an IP address
+	formPath        // a file's path
+	formIface       // a Linux interface's name
+	formPlain       // printable, for names the router chooses
 )
 
 // key is one row of the schema. The table drives parsing, unknown-key detection, bounds and docs/reference.yaml, so

@@ -113,6 +113,27 @@ var wanKeys = slices.Concat(
 			path: cm + ".one_way", typ: typeBool, def: "true", off: true,
 			doc: "Policy tracking: ask the reflectors for their clock (ICMP timestamps), which tells which way the delay is. Needs CAP_NET_RAW; round trips do without.",
 		},
+		section(cm+".irtt", "Policy tracking: a server of your own that speaks IRTT (irtt server), outside the line. It tells which way the delay "+
+			"is to the microsecond, where reflectors do not, and is asked beside them.").commentedOut(),
+		{
+			path: cm + ".irtt.server", typ: typeText, form: formServer, required: "with irtt", off: true,
+			doc: "Its name or address, and its UDP port where that is not 2112.", example: `"irtt.example.net:2112"`,
+		},
+		{
+			path: cm + ".irtt.hmac_key", typ: typeSecret, defWords: "none", off: true,
+			doc: "The key it was started with (--hmac; 0x for hexadecimal): from the environment (${NAME}) or from a file (file:/path). " +
+				"The value itself works too, with a warning.",
+			example: `"${IRTT_KEY}"`,
+		},
+		{
+			path: cm + ".tcp_check", typ: typeBool, def: "true", off: true,
+			doc: "Policy tracking: compare ICMP with TCP handshakes every few minutes while the line is loaded, where reflectors answer " +
+				"them, and use those where the line treats ICMP unlike data.",
+		},
+		{
+			path: cm + ".tcp_check_port", typ: typeInteger, min: 1, max: 65535, def: "443", off: true,
+			doc: "TCP port of the reflectors that is asked. One that refuses answers, too.",
+		},
 		{
 			path: cm + ".soft_red_action", typ: typeWord, def: "clamp", words: []string{"clamp", "hold"},
 			doc: "Sustained SOFT_RED: clamp the rate to its floor and hold, or only hold, as the earlier system did.",
@@ -204,7 +225,7 @@ var wanKeys = slices.Concat(
 		was("cake_optimization", "the queue's type and its options stay as the router has them"),
 		was("cake_signal", "the delay alone moves the rates"),
 		was("fusion", "the median of the reflectors does its work"),
-		was("irtt", "probes are ICMP"),
+		was("irtt", "write continuous_monitoring.irtt.server"),
 		was("owd_asymmetry", "probes measure round trips"),
 		was("reflector_quality", "the median ignores a bad reflector"),
 		was("signal_processing", "the medians and averages of ping_count and thresholds do its work"),

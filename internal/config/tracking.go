@@ -12,6 +12,9 @@ import (
 func (p *parser) trackingReflectors(w *WAN) {
 	at, key := p.at(cm+".ping_hosts"), cm+".ping_hosts"
 	w.MedianOfThree = true
+	if p.has(cm + ".irtt") {
+		p.require(cm + ".irtt.server")
+	}
 	if p.has(cm+".use_median_of_three") && !p.flag(cm+".use_median_of_three") {
 		p.warnf(p.at(cm+".use_median_of_three"), cm+".use_median_of_three", "remove it",
 			"has no effect under policy tracking, which judges each host by itself")
@@ -35,6 +38,9 @@ const trackingTarget, trackingWarn unit.Millis = 15, 45
 // tracking assembles the configuration of the policy from checked values, and the limits that the states need from it.
 func (p *parser) tracking(w *WAN) *tracking.Config {
 	t := &tracking.Config{Hosts: min(len(w.Candidates()), reflector.DefaultUse)}
+	if w.IRTT.Host != "" {
+		t.Hosts++
+	}
 	switch w.Profile {
 	case tracking.Latency.String():
 		t.Profile = tracking.Latency

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +99,11 @@ type WAN struct {
 	Tracking *tracking.Config
 	// OneWay asks reflectors for one-way delays, under tracking.
 	OneWay bool
+	// IRTT is a server that is asked beside the reflectors, under tracking; without a host there is none.
+	IRTT IRTT
+	// TCPCheck compares ICMP with TCP handshakes on TCPPort of the reflectors, under tracking.
+	TCPCheck bool
+	TCPPort  int
 	// Period is the controller's, 50 ms to 60 s.
 	Period time.Duration
 	OnExit OnExit
@@ -136,6 +142,15 @@ func (w *WAN) Candidates() []reflector.Candidate {
 		out[i] = reflector.Candidate{Name: h, Operator: h}
 	}
 	return out
+}
+
+// Hosts returns the reflectors and, where there is one, the IRTT server as the last.
+func (w *WAN) Hosts() []string {
+	hosts := slices.Clip(w.Reflectors())
+	if w.IRTT.Host != "" {
+		hosts = append(hosts, w.IRTT.String())
+	}
+	return hosts
 }
 
 // Reflectors returns the hosts that may be probed: under steps all with MedianOfThree, else the first; under tracking the
@@ -192,7 +207,9 @@ func (p *parser) wan() *WAN {
 	}
 	w.Shaper = p.shaper(w.Period)
 	if !steps {
-		w.Tracking, w.OneWay = p.tracking(w), p.flag(cm+".one_way")
+		w.OneWay, w.TCPCheck, w.TCPPort = p.flag(cm+".one_way"), p.flag(cm+".tcp_check"), int(p.num(cm+".tcp_check_port"))
+		w.IRTT = p.irtt()
+		w.Tracking = p.tracking(w)
 	}
 	for d, key := range map[link.Direction]string{link.Down: cm + ".download", link.Up: cm + ".upload"} {
 		base := w.Shaper.Down.Ceiling
@@ -285,7 +302,7 @@ func (p *parser) control(steps bool) {
 		p.floors(down, true)
 		p.floors(up, false)
 		p.require(down+".ceiling_mbps", up+".ceiling_mbps", th+"target_bloat_ms", th+"warn_bloat_ms")
-		for _, k := range []string{cm + ".profile", cm + ".one_way"} {
+		for _, k := range []string{cm + ".profile", cm + ".one_way", cm + ".irtt.server", cm + ".irtt.hmac_key", cm + ".tcp_check", cm + ".tcp_check_port"} {
 			if p.has(k) {
 				p.warnf(p.at(k), k, "remove it", "has no effect under policy steps")
 			}

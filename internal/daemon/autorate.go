@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -369,24 +368,6 @@ func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 	}
 }
 
-// pace tells the pinger whom the line wants probed and how often, when that has changed.
-func (a *Autorate) pace() {
-	p, ok := a.wan.Probing()
-	if !ok {
-		return
-	}
-	if !slices.Equal(p.Hosts, a.probing.Hosts) {
-		if err := a.pinger.Use(p.Hosts); err != nil {
-			a.log.Error(fmt.Sprintf("choose reflectors: %v; all are probed", err))
-		}
-		a.probing.Hosts = slices.Clone(p.Hosts)
-	}
-	if p.Interval != a.probing.Interval {
-		a.pinger.SetInterval(p.Interval)
-		a.probing.Interval = p.Interval
-	}
-}
-
 // publishEvery is how old the status may be on a fast loop: nobody asks twice in that time.
 const publishEvery = 500 * time.Millisecond
 
@@ -481,7 +462,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 			_ = router.Close()
 		}
 	}()
-	if o := a.probeOptions(cfg); probesDiffer(o, a.probeOptions(a.cfg)) || (cfg.Tracking == nil) != (a.cfg.Tracking == nil) {
+	if o := a.probeOptions(cfg); probesDiffer(o, a.probeOptions(a.cfg)) || !cfg.IRTT.Key.Equal(a.cfg.IRTT.Key) || (cfg.Tracking == nil) != (a.cfg.Tracking == nil) {
 		if pinger, err = a.Hands.probe(o); err != nil {
 			return err
 		}

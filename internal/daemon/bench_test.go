@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,7 @@ type scripted struct {
 	// used and interval are what it was told last.
 	used     atomic.Pointer[[]int]
 	interval atomic.Int64
+	tcp      atomic.Pointer[Probing]
 	seen     atomic.Pointer[probe.Options]
 }
 
@@ -115,6 +117,11 @@ func (s *scripted) Use(hosts []int) error {
 }
 
 func (s *scripted) SetInterval(d time.Duration) { s.interval.Store(int64(d)) }
+
+func (s *scripted) ProbeTCP(hosts []int, every time.Duration) error {
+	s.tcp.Store(&Probing{TCP: slices.Clone(hosts), TCPEvery: every})
+	return nil
+}
 
 func (s *scripted) Stats() (out []probe.TargetStats) {
 	if o := s.seen.Load(); o != nil {

@@ -13,10 +13,13 @@ import (
 // tracked is what a WAN needs beyond its cycles to track the line's capacity: it is stepped whenever a reply arrives.
 type tracked struct {
 	law      *tracking.Controller
-	sensor   *reflector.Sensor
+	sensor   *reflector.Sensors
 	observed Observer
 	pool     *reflector.Pool
 	pace     pace
+	server   bool // an IRTT server is probed beside the pool
+	load     link.Load
+	peak     peak
 	// oneWayAt is when a sample with one-way delays arrived last.
 	oneWayAt unit.Time
 
@@ -30,6 +33,9 @@ type tracked struct {
 
 // idleness follows since when a line has carried next to nothing; 0 while it carries something.
 type idleness struct{ since unit.Time }
+
+// loadedShare is the use of a direction, in parts of its capacity, from which a queue may stand that the probes should see.
+const loadedShare = 0.30
 
 // idleShare is the use of a direction, in parts of its capacity, below which it counts as idle.
 const idleShare = 0.10
@@ -53,12 +59,12 @@ func newTracked(opt WANOptions) (*tracked, error) {
 	if o == nil {
 		o = NewObserved(nil)
 	}
-	return &tracked{law: law, sensor: reflector.NewSensor(opt.Reflector.Hosts), pool: newPool(opt), observed: o}, nil
+	return &tracked{law: law, sensor: newSensors(opt), pool: newPool(opt), observed: o, server: opt.IRTT}, nil
 }
 
 // reset forgets the reflectors: other ones are probed from now on.
 func (t *tracked) reset(opt WANOptions) {
-	t.sensor, t.pool, t.pace = reflector.NewSensor(opt.Reflector.Hosts), newPool(opt), pace{}
+	t.sensor, t.pool, t.pace, t.server = newSensors(opt), newPool(opt), pace{}, opt.IRTT
 }
 
 // step takes in what was observed since the last one and lets the law decide. random is a fresh number in [0, 1).
@@ -73,6 +79,7 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 		t.notes = append(t.notes, t.pool.Note(c))
 	}
 	use, known := t.law.Use(now)
+	use = t.peak.raise(now, use, t.load)
 	// What is late after a path change is not held up: the line is idle all the same, or the path could never be learnt.
 	idle := t.idleFor.step(now, use, known && t.sensor.Overdue(now) < heldUp)
 	t.samples = t.samples[:0]
@@ -87,6 +94,9 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 		}
 	}
 	t.pace.step(now, signs{Use: use, Counted: known, Overdue: t.sensor.Overdue(now), Raised: late})
+	t.notes = append(t.notes, t.sensor.Watch(now, known && (use.Down >= loadedShare || use.Up >= loadedShare), idle, t.pool.InUse())...)
+	// BLIND: t.sensor.Blind() says that ICMP is not believed and that no IRTT server sees in its place: the law has to know
+	// (tracking.Input.Blind) as soon as it can make something of it.
 	t.out = t.law.Step(tracking.Input{
 		Now: now, Counters: t.counters, Samples: t.samples, Silence: t.sensor.Silence(now), Applied: applied,
 	})
@@ -112,12 +122,22 @@ func (w *WAN) follow(now unit.Time) {
 			applied.Set(d, w.out.Applied.Get(d))
 		}
 	}
+	w.track.load = w.load
 	w.track.step(now, w.replies, applied, w.opt.Jitter())
+}
+
+// turns are how many probes leave until each of the pool had its turn.
+func (t *tracked) turns() int {
+	n := len(t.pool.InUse())
+	if t.server {
+		n *= 2
+	}
+	return n
 }
 
 // level is what the reflectors say together; age is how old a reply may be while the line is active.
 func (t *tracked) level(now unit.Time, age time.Duration) reflector.Level {
-	return t.sensor.Level(now, t.pace.age(now, len(t.pool.InUse()), age))
+	return t.sensor.Level(now, t.pace.age(now, t.turns(), age))
 }
 
 // unremovable is the part of the line's delta that no rate takes away.

@@ -21,6 +21,8 @@ type Pinger interface {
 	// SetInterval changes the time between two probes to one host, and Use whom of the targets it probes, by index.
 	SetInterval(d time.Duration)
 	Use(hosts []int) error
+	// ProbeTCP has TCP handshakes with some of the targets, in turn, every so often beside the other probes; 0 ends it.
+	ProbeTCP(hosts []int, every time.Duration) error
 	// Once sends count probes to each target and returns the replies that came in time.
 	Once(ctx context.Context, count int) ([]link.Reply, error)
 	// Check looks whether probes can leave as they are meant to.

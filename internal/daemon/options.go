@@ -85,10 +85,10 @@ func WANOptionsOf(c *config.WAN, dryRun bool) WANOptions {
 		Name:   c.Name,
 		Shaper: c.Shaper,
 		Reflector: reflector.Config{
-			Hosts: len(c.Reflectors()), Median: c.MedianOfThree, Count: c.PingCount, Period: c.Period,
+			Hosts: len(c.Hosts()), Median: c.MedianOfThree, Count: c.PingCount, Period: c.Period,
 		},
 		Actuate:  actuateOptions(c, dryRun),
-		Tracking: c.Tracking, Candidates: candidates,
+		Tracking: c.Tracking, Candidates: candidates, IRTT: c.IRTT.Host != "", TCPCheck: c.TCPCheck,
 		Place:  placeOf(c),
 		OnExit: exitMode(c.OnExit), Base: c.Base,
 	}
@@ -165,7 +165,12 @@ func lineOptions(c *config.WAN, clock Clock) cake.LineOptions {
 // probeOptions are those of a line's probes. A running loop takes every reply that is a valid sample (up to 10 s): a line
 // that bloats beyond timeouts.ping must not look as if nobody answered. That key bounds the waiting of a single cycle.
 func probeOptions(c *config.WAN, clock Clock, log *Log) probe.Options {
+	irtt := probe.IRTT{Host: c.IRTT.Host, Port: c.IRTT.Port}
+	if c.IRTT.Key.IsSet() {
+		irtt.Key = c.IRTT.Key.Resolve
+	}
 	return probe.Options{
+		IRTT: irtt, TCPPort: c.TCPPort,
 		Targets: c.Reflectors(), Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
 		Interval: probeEvery(c), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
 	}
@@ -256,6 +261,7 @@ func steerRouterDiffers(old, c *config.Steering) bool {
 // probesDiffer compares the options that make a pinger, its clock, log and listener apart.
 func probesDiffer(a, b probe.Options) bool {
 	a.Now, b.Now, a.Log, b.Log, a.OnSend, b.OnSend = nil, nil, nil, nil, nil, nil
+	a.IRTT.Key, b.IRTT.Key = nil, nil // of which the configuration tells
 	return !reflect.DeepEqual(a, b)
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,8 +14,11 @@ import (
 type Probing struct {
 	// Hosts are the targets in use, by their index.
 	Hosts []int
-	// Interval is the time between two probes to one of them.
+	// Interval is the time between two probes to one of them; an IRTT server has every second turn.
 	Interval time.Duration
+	// TCP are those of the targets with which there are TCP handshakes, in turn, and TCPEvery the time between two; 0 is none.
+	TCP      []int
+	TCPEvery time.Duration
 }
 
 // pace decides how often a line that tracks its capacity is probed. While anything happens there, each probe shortens the
@@ -50,6 +54,34 @@ type signs struct {
 	Raised  bool
 }
 
+// peak remembers the most that a line carried lately. Where nothing has measured its capacity yet and its limit is far above
+// that, what it carries is a small share of the limit and may be all that it can.
+type peak struct {
+	at   unit.Time
+	most link.Pair[float64] // in bit/s, less each time by what it forgets
+}
+
+const (
+	// peakFor is how fast a peak is forgotten, and telling the least rate that says anything: below it, a line may be at rest.
+	peakFor = time.Hour
+	telling = 2 * unit.Mbps
+)
+
+// raise returns what share of its capacity each direction uses, at least by what it carries.
+func (p *peak) raise(now unit.Time, use link.Pair[float64], load link.Load) link.Pair[float64] {
+	kept := max(1-float64(now.Sub(p.at))/float64(peakFor), 0)
+	p.at = now
+	for _, d := range bothWays {
+		rate := float64(load.Get(d))
+		most := max(float64(p.most.Get(d)*kept), rate)
+		p.most.Set(d, most)
+		if load.Known && rate >= float64(telling) {
+			use.Set(d, max(use.Get(d), rate/most))
+		}
+	}
+	return use
+}
+
 // step looks at what happens and says whether the line is active. One probe that is overdue is worth a closer look, which
 // ends with the next answer; all else wakes the line for ten seconds.
 func (p *pace) step(now unit.Time, s signs) bool {
@@ -65,20 +97,27 @@ func (p *pace) step(now unit.Time, s signs) bool {
 	return active
 }
 
-// every is the time between two probes to one of so many hosts.
-func (p *pace) every(hosts int) time.Duration {
-	if p.active || !p.begun {
-		return max(hostStep, time.Duration(hosts)*activeStep)
+// every is the time between two probes to one of so many hosts, or between two turns of the half of them that an IRTT server
+// leaves them.
+func (p *pace) every(hosts int, server bool) time.Duration {
+	switch least := hostStep; {
+	case !p.active && p.begun:
+		return time.Duration(hosts) * idleStep
+	case server:
+		least /= 2
+		fallthrough
+	default:
+		return max(least, time.Duration(hosts)*activeStep)
 	}
-	return time.Duration(hosts) * idleStep
 }
 
-// age is how old a reply may be to count, where it is so old that on an active line.
-func (p *pace) age(now unit.Time, hosts int, active time.Duration) time.Duration {
+// age is how old a reply may be to count, where it is so old that on an active line. turns are what all have in all until one
+// has its next.
+func (p *pace) age(now unit.Time, turns int, active time.Duration) time.Duration {
 	if p.active && now.Sub(p.woke) >= afterWaking {
 		return active
 	}
-	return max(active, agesOfIdle*time.Duration(hosts)*idleStep)
+	return max(active, agesOfIdle*time.Duration(turns)*idleStep)
 }
 
 // raised says that a sample's delay is none of an idle line.
@@ -89,9 +128,18 @@ func newPool(opt WANOptions) *reflector.Pool {
 	return reflector.NewPool(reflector.PoolConfig{Candidates: opt.Candidates, Use: reflector.DefaultUse})
 }
 
-// probes says whether a target is in use.
+// newSensors returns what hears a line's probes.
+func newSensors(opt WANOptions) *reflector.Sensors {
+	reflectors := opt.Reflector.Hosts
+	if opt.IRTT {
+		reflectors--
+	}
+	return reflector.NewSensors(reflector.SensorsConfig{Reflectors: reflectors, IRTT: opt.IRTT, TCP: opt.TCPCheck})
+}
+
+// probes says whether a target is in use. An IRTT server always is.
 func (w *WAN) probes(host int) bool {
-	return w.track == nil || slices.Contains(w.track.pool.InUse(), host)
+	return w.track == nil || slices.Contains(w.track.pool.InUse(), host) || w.opt.IRTT && host == w.opt.Reflector.Hosts-1
 }
 
 // Probing returns whom the line wants probed and how often, valid until its next step. ok is false under the policy of
@@ -101,5 +149,31 @@ func (w *WAN) Probing() (p Probing, ok bool) {
 		return p, false
 	}
 	hosts := w.track.pool.InUse()
-	return Probing{Hosts: hosts, Interval: w.track.pace.every(len(hosts))}, true
+	p = Probing{Hosts: hosts, Interval: w.track.pace.every(len(hosts), w.opt.IRTT)}
+	p.TCP, p.TCPEvery = w.track.sensor.TCP()
+	return p, true
+}
+
+// pace tells the pinger whom the line wants probed and how often, when that has changed.
+func (a *Autorate) pace() {
+	p, ok := a.wan.Probing()
+	if !ok {
+		return
+	}
+	if !slices.Equal(p.Hosts, a.probing.Hosts) {
+		if err := a.pinger.Use(p.Hosts); err != nil {
+			a.log.Error(fmt.Sprintf("choose reflectors: %v; all are probed", err))
+		}
+		a.probing.Hosts = slices.Clone(p.Hosts)
+	}
+	if p.Interval != a.probing.Interval {
+		a.pinger.SetInterval(p.Interval)
+		a.probing.Interval = p.Interval
+	}
+	if p.TCPEvery != a.probing.TCPEvery || !slices.Equal(p.TCP, a.probing.TCP) {
+		if err := a.pinger.ProbeTCP(p.TCP, p.TCPEvery); err != nil {
+			a.log.Error(fmt.Sprintf("choose reflectors for TCP: %v; they stay as they were", err))
+		}
+		a.probing.TCP, a.probing.TCPEvery = slices.Clone(p.TCP), p.TCPEvery
+	}
 }

@@ -51,16 +51,24 @@ func TestPace(t *testing.T) {
 func TestPaceIntervals(t *testing.T) {
 	for _, tt := range []struct {
 		hosts        int
+		server       bool
 		active, idle time.Duration
-	}{{1, hostStep, 500 * time.Millisecond}, {3, hostStep, 1500 * time.Millisecond}, {5, 250 * time.Millisecond, 2500 * time.Millisecond}} {
+	}{
+		{1, false, hostStep, 500 * time.Millisecond},
+		{3, false, hostStep, 1500 * time.Millisecond},
+		{5, false, 250 * time.Millisecond, 2500 * time.Millisecond},
+		{1, true, hostStep / 2, 500 * time.Millisecond},
+		{3, true, 150 * time.Millisecond, 1500 * time.Millisecond},
+		{5, true, 250 * time.Millisecond, 2500 * time.Millisecond},
+	} {
 		var p pace
-		if got := p.every(tt.hosts); got != tt.active {
+		if got := p.every(tt.hosts, tt.server); got != tt.active {
 			t.Errorf("%d at first: %v", tt.hosts, got)
 		}
 		now := unit.Time(time.Hour)
 		p.step(now, signs{Counted: true})
 		p.step(now.Add(idleAfter), signs{Counted: true})
-		if got := p.every(tt.hosts); got != tt.idle {
+		if got := p.every(tt.hosts, tt.server); got != tt.idle {
 			t.Errorf("%d idle: %v", tt.hosts, got)
 		}
 		// An idle line's replies may be three turns old, and still so right after it woke.
@@ -74,7 +82,7 @@ func TestPaceIntervals(t *testing.T) {
 				t.Errorf("%d, %v after it woke: replies count for %v, want %v", tt.hosts, after, got, want)
 			}
 		}
-		if got := p.every(tt.hosts); got != tt.active {
+		if got := p.every(tt.hosts, tt.server); got != tt.active {
 			t.Errorf("%d active: %v", tt.hosts, got)
 		}
 	}
@@ -92,6 +100,13 @@ type probed struct {
 	turn int
 	// RTT is a reflector's round trip; 0 is no answer.
 	RTT func(h int) unit.Millis
+	// Way, where not nil, splits what a reflector's probes take, where its clock is known.
+	Way func(h int, rtt unit.Millis) (up unit.Millis, ok bool)
+	// TCP is what handshakes with a reflector take; nil is no answer.
+	TCP     func(h int) unit.Millis
+	tcpTurn int
+	tcpNext unit.Time
+	shakes  int
 	// Carried is what crosses the line.
 	Carried link.Rates
 	count   link.Counters
@@ -165,14 +180,29 @@ func (p *probed) run(d time.Duration) int {
 		}
 		if p.now >= p.next {
 			h := w.Hosts[p.turn%len(w.Hosts)]
+			if p.wan.opt.IRTT {
+				if h = w.Hosts[p.turn/2%len(w.Hosts)]; p.turn%2 == 1 {
+					h = p.wan.opt.Reflector.Hosts - 1
+				}
+			}
 			p.turn++
 			p.sent++
 			last = p.now
 			p.next = p.now.Add(step)
-			p.obs.Sent(link.Probe{Host: h, Sent: p.now})
-			if rtt := p.RTT(h); rtt > 0 {
-				p.waiting = append(p.waiting, link.Reply{Host: h, Sent: p.now, Received: p.now.Add(rtt.Duration()), RTT: rtt})
+			p.leave(h, p.RTT(h))
+		}
+		if w.TCPEvery > 0 && p.now >= p.tcpNext {
+			h := w.TCP[p.tcpTurn%len(w.TCP)]
+			p.tcpTurn++
+			p.shakes++
+			p.tcpNext = p.now.Add(w.TCPEvery)
+			rtt := unit.Millis(0)
+			if p.TCP != nil {
+				rtt = p.TCP(h)
 			}
+			p.leave(p.wan.opt.Reflector.Hosts+h, rtt)
+		} else if w.TCPEvery == 0 {
+			p.tcpNext = p.now
 		}
 		p.waiting = slices.DeleteFunc(p.waiting, func(r link.Reply) bool {
 			if r.Received <= p.now {
@@ -198,6 +228,21 @@ func (p *probed) run(d time.Duration) int {
 		}
 	}
 	return p.sent - before
+}
+
+// leave has a probe leave that is answered after rtt, or not at all.
+func (p *probed) leave(h int, rtt unit.Millis) {
+	p.obs.Sent(link.Probe{Host: h, Sent: p.now})
+	if rtt <= 0 {
+		return
+	}
+	r := link.Reply{Host: h, Sent: p.now, Received: p.now.Add(rtt.Duration()), RTT: rtt}
+	if p.Way != nil {
+		if up, ok := p.Way(h, rtt); ok {
+			r.OneWay, r.Clock, r.Delay = true, 1, link.Pair[unit.Millis]{Up: up + 5000, Down: rtt - up - 5000}
+		}
+	}
+	p.waiting = append(p.waiting, r)
 }
 
 func (p *probed) noted(key string) (n int) {

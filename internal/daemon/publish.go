@@ -42,7 +42,7 @@ func (a *Autorate) publish(now unit.Time) {
 	for _, f := range w.findings {
 		s.Findings = append(s.Findings, f.Text)
 	}
-	hosts := a.cfg.Reflectors()
+	hosts := a.cfg.Hosts()
 	for i, p := range a.pinger.Stats() {
 		if i < len(hosts) && w.probes(i) {
 			s.Probes = append(s.Probes, ProbeStatus{
@@ -79,9 +79,10 @@ func (w *WAN) tracking(now unit.Time) *TrackingStatus {
 		OneWay:     t.oneWayAt != 0 && now.Sub(t.oneWayAt) < oneWayFor,
 		Reflectors: len(t.pool.InUse()), Reserve: len(w.opt.Candidates) - len(t.pool.InUse()),
 	}
-	if every := t.pace.every(s.Reflectors); every > 0 {
+	if every := t.pace.every(s.Reflectors, t.server); every > 0 {
 		s.ProbesPerS = float64(s.Reflectors) / every.Seconds()
 	}
+	s.Blind, s.TCPCheck = t.sensor.Blind(), t.sensor.Finding()
 	return s
 }
 
@@ -150,6 +151,9 @@ func (w *WAN) why(now unit.Time) []string {
 	}
 	if t := w.track; t != nil {
 		f.Hosts = len(t.pool.InUse())
+		if t.server {
+			f.Hosts++
+		}
 		f.Answering = min(t.level(now, w.win.MaxAge()).Hosts, f.Hosts)
 	} else {
 		for _, h := range w.win.Hosts(now) {

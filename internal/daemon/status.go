@@ -80,6 +80,10 @@ type TrackingStatus struct {
 	Reflectors int     `json:"reflectors"`
 	Reserve    int     `json:"reserve"`
 	ProbesPerS float64 `json:"probes_per_s"`
+	// Blind says that ICMP does not see the line's queues and no IRTT server does in its place, so that TCP handshakes must do.
+	Blind bool `json:"blind"`
+	// TCPCheck says what the comparison of ICMP with TCP has found; empty where none is made.
+	TCPCheck string `json:"tcp_check,omitempty"`
 }
 
 type stateShares = [link.States]unit.PPM

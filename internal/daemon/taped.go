@@ -104,7 +104,7 @@ func (t *Taped) begin(now unit.Time) {
 	}
 	h := &journal.Header{
 		Program: t.rec.Program, WAN: t.opt.Name, Source: t.rec.Source, Boot: t.rec.Boot, Run: t.run, Segment: t.segment,
-		Midway: t.midway, Now: now, Wall: t.wall(), Config: t.rec.Config.Text, Reflectors: t.rec.Config.Reflectors(),
+		Midway: t.midway, Now: now, Wall: t.wall(), Config: t.rec.Config.Text, Reflectors: t.rec.Config.Hosts(),
 		DryRun: t.opt.Actuate.DryRun, Burst: t.opt.Actuate.Burst, Daily: t.opt.Actuate.Daily,
 	}
 	if saved != nil {
@@ -209,7 +209,7 @@ func (t *Taped) Reconfigure(now unit.Time, opt WANOptions, cfg *config.WAN) erro
 	}
 	t.rec.Config = cfg
 	t.put(&journal.Reconfigure{
-		Now: now, Config: cfg.Text, Reflectors: cfg.Reflectors(), DryRun: opt.Actuate.DryRun, Burst: opt.Actuate.Burst, Daily: opt.Actuate.Daily,
+		Now: now, Config: cfg.Text, Reflectors: cfg.Hosts(), DryRun: opt.Actuate.DryRun, Burst: opt.Actuate.Burst, Daily: opt.Actuate.Daily,
 	})
 	return nil
 }

@@ -32,6 +32,11 @@ type WANOptions struct {
 	Tracking *tracking.Config
 	// Candidates are the hosts that the prober can reach, of which a line that tracks its capacity uses some.
 	Candidates []reflector.Candidate
+	// IRTT says that the prober's host after the candidates is an IRTT server.
+	IRTT bool
+	// TCPCheck lets a line that tracks its capacity compare ICMP with TCP handshakes, whose replies the prober hands up with
+	// the hosts after all others.
+	TCPCheck bool
 	// Observed is where a line that tracks its capacity finds its probes and counters; nil leaves it the router's reports.
 	Observed Observer
 	// Place is where the queues are.
@@ -158,7 +163,9 @@ func (w *WAN) heard(now unit.Time) {
 		// host that would leave the slowest reflector alone in the window.
 		r.Received = min(r.Received, now)
 		r.Sent = min(r.Sent, r.Received)
-		w.win.Add(*r)
+		if r.Host < w.opt.Reflector.Hosts { // the others are TCP's, which is measured otherwise
+			w.win.Add(*r)
+		}
 	}
 }
 

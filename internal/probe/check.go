@@ -63,12 +63,13 @@ func (p *Pinger) Check(ctx context.Context) []Finding {
 		_ = c.close()
 	}
 	seen := make(map[netip.Addr]string)
-	for _, t := range p.Stats() {
+	for i, t := range p.Stats() {
+		server := i == len(p.o.Targets) // it may be one of the targets, too
 		switch {
 		case !t.Addr.IsValid():
 			add(link.Alert, KindResolve, t.Target, t.Err, "Target %s is not probed yet: %v.", t.Target, t.Err)
 			continue
-		case seen[t.Addr] != "":
+		case seen[t.Addr] != "" && !server:
 			add(link.Warning, KindDuplicate, t.Target, nil, "Targets %s and %s are the same host: their median believes it twice.", seen[t.Addr], t.Target)
 		}
 		seen[t.Addr] = t.Target
@@ -195,13 +196,9 @@ func (b binding) prove(f family) error {
 
 // udpSocket opens a UDP socket tied to the line.
 func (b binding) udpSocket(f family) (int, error) {
-	domain := unix.AF_INET
-	if f == v6 {
-		domain = unix.AF_INET6
-	}
-	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, _, err := datagramSocket(f, udpKind)
 	if err != nil {
-		return -1, &Error{Kind: KindFamily, Op: "open socket", Thing: f.String(), Err: err}
+		return -1, err
 	}
 	if err := b.apply(fd, f); err != nil {
 		_ = unix.Close(fd)

@@ -18,8 +18,13 @@ import (
 // reopenEvery is the least time between two attempts to open a socket.
 const reopenEvery = time.Second
 
-// probe sends one echo, or one timestamp request, to a host. Only one goroutine may call it.
+// probe sends one echo, or one timestamp request, to a host, or one probe of the IRTT server's session. Only one goroutine
+// may call it.
 func (p *Pinger) probe(host int) {
+	if p.server != nil && host == p.server.host {
+		p.probeServer(false)
+		return
+	}
 	t := &p.targets[host]
 	p.mu.Lock()
 	if !t.addr.IsValid() {
@@ -64,10 +69,16 @@ func (p *Pinger) probe(host int) {
 	p.mu.Unlock()
 
 	if err := c.send(msg, to); err != nil {
-		p.unsent(host, seq, at, c, err)
+		p.unsent(&p.table, host, seq, at, c, err)
 		return
 	}
-	p.o.OnSend(link.Probe{Host: host, Sent: at})
+	p.left(link.Probe{Host: host, Sent: at})
+}
+
+// left tells that a probe has left.
+func (p *Pinger) left(x link.Probe) {
+	p.o.OnSend(x)
+	t := &p.targets[x.Host]
 	p.mu.Lock()
 	back := t.failing
 	t.failing, t.lastErr = false, nil
@@ -78,11 +89,11 @@ func (p *Pinger) probe(host int) {
 }
 
 // unsent takes back an echo that the kernel refused and decides whether the socket is at fault.
-func (p *Pinger) unsent(host int, seq uint16, at unit.Time, c *conn, err error) {
+func (p *Pinger) unsent(sent *table, host int, seq uint16, at unit.Time, c *conn, err error) {
 	t := &p.targets[host]
 	e := &Error{Kind: KindSend, Op: "send echo to", Thing: t.name, Err: err, Hint: sendHint(err)}
 	p.mu.Lock()
-	if p.table.drop(seq) {
+	if sent.drop(seq) {
 		t.clock.unsent()
 	}
 	t.sent--
@@ -258,26 +269,13 @@ func (p *Pinger) take(c *conn, packet []byte, from netip.Addr, a arrival) {
 
 // accept books a genuine first reply. The caller holds the lock.
 func (p *Pinger) accept(t *target, s *sentProbe, r icmpReply, a arrival) {
-	s.answered = true
-	rtt, queued := roundTrip(a.read.Sub(s.stamp), a.read.UnixNano(), a.stamp, a.stamped)
-	if !a.stamped {
-		p.totals.Unstamped++
-	}
-	received := a.now.Add(-queued)
 	if s.to == t.addr {
 		t.clock.answered(r.timestamps)
 	}
-	if s.at >= t.answered && s.to == t.addr {
-		t.answered = s.at
-		t.unanswered = p.table.unansweredAfter(s.seq, s.host)
-	}
-	if rtt > p.o.Timeout || received.Sub(s.at) > p.o.Timeout {
-		t.late++
+	reply, rtt, ok := p.book(t, &p.table, s, a)
+	if !ok {
 		return
 	}
-	t.received++
-	t.lastReply = max(t.lastReply, received)
-	reply := link.Reply{Host: s.host, Sent: s.at, Received: received, RTT: unit.ToMillis(rtt)}
 	if r.timestamps && s.to == t.addr {
 		receive, transmit := r.stamps()
 		reply.Delay, reply.OneWay = t.clock.judge(
@@ -286,7 +284,34 @@ func (p *Pinger) accept(t *target, s *sentProbe, r icmpReply, a arrival) {
 			reply.Clock = t.clock.generation
 		}
 	}
-	p.buffer.push(reply)
+	p.hand(reply)
+}
+
+// book enters a genuine first reply to one of the remembered probes into its target's account; false when it came too late
+// to count. The caller holds the lock.
+func (p *Pinger) book(t *target, sent *table, s *sentProbe, a arrival) (reply link.Reply, rtt time.Duration, ok bool) {
+	s.answered = true
+	rtt, queued := roundTrip(a.read.Sub(s.stamp), a.read.UnixNano(), a.stamp, a.stamped)
+	if !a.stamped {
+		p.totals.Unstamped++
+	}
+	received := a.now.Add(-queued)
+	if s.at >= t.answered && s.to == t.addr {
+		t.answered = s.at
+		t.unanswered = sent.unansweredAfter(s.seq, s.host)
+	}
+	if rtt > p.o.Timeout || received.Sub(s.at) > p.o.Timeout {
+		t.late++
+		return reply, rtt, false
+	}
+	t.received++
+	t.lastReply = max(t.lastReply, received)
+	return link.Reply{Host: s.host, Sent: s.at, Received: received, RTT: unit.ToMillis(rtt)}, rtt, true
+}
+
+// hand puts a reply where Drain finds it. The caller holds the lock.
+func (p *Pinger) hand(r link.Reply) {
+	p.buffer.push(r)
 	select {
 	case p.arrived <- struct{}{}:
 	default:

@@ -16,7 +16,7 @@ import (
 
 // twoLines lays two lines to a far side, which answers for 198.51.100.1 and 2001:db8:ff::1. The main routes lead
 // over the first line; mark 7 leads over the second.
-func twoLines(t testing.TB) {
+func twoLines(t testing.TB) *far {
 	needRoot(t)
 	n := newFar(t)
 	n.line("cable", "10.1.0", "2001:db8:1")
@@ -37,6 +37,7 @@ func twoLines(t testing.TB) {
 		ip(t, "rule delete fwmark 7 lookup 77")
 		ip(t, "-6 rule delete fwmark 7 lookup 77")
 	})
+	return n
 }
 
 // carried returns how many packets an interface sent.

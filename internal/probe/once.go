@@ -8,7 +8,7 @@ import (
 	"wanctl/internal/link"
 )
 
-// Once sends count echoes to each target, in use or not, at the fastest legal pace, waits for the replies, at most the timeout after
+// Once sends count echoes to each target, in use or not, and none to an IRTT server, at the fastest legal pace, waits for the replies, at most the timeout after
 // the last echo, and returns those that came in time. Names are looked up first. No reply at all is no error: Stats
 // says what happened. It takes the signals of Arrived for itself. It fails with [ErrClosed] or [ErrRunning], or when no echo could leave; the sockets are closed
 // when it returns.
@@ -19,7 +19,7 @@ func (p *Pinger) Once(ctx context.Context, count int) ([]link.Reply, error) {
 	}
 	defer end()
 	p.resolveAll(ctx)
-	hosts := len(p.targets)
+	hosts := len(p.o.Targets)
 	before := p.sums()
 	if count > 0 {
 		pace(ctx, newGait(plan{hosts: everyone(hosts)}, time.Now()), count*hosts, nil, nil, p.probe)

@@ -12,15 +12,28 @@ const (
 	minInterval = time.Second / 5
 )
 
-// legalInterval returns the time between two echoes to one host that keeps within the bounds.
-func legalInterval(hosts int, asked time.Duration) time.Duration {
-	return max(asked, minInterval, time.Duration(hosts)*minStep)
-}
-
 // plan is whom to probe and how often.
 type plan struct {
 	hosts    []int         // in turn, by their index among the targets; never changed, only replaced
 	interval time.Duration // between two echoes to one of them, before the bounds
+	// server is the host that has a turn after each of theirs, no sooner than pause after its last one; without a pause there
+	// is none. All turns together come as often as without it.
+	server int
+	pause  time.Duration
+}
+
+// legal returns the time in which each of the hosts has its turn, or half of them where a server has the other turns, within
+// the bounds.
+func (p plan) legal() time.Duration {
+	return max(p.interval, p.least(), time.Duration(len(p.hosts))*minStep)
+}
+
+// least is the shortest that time may be for the hosts' sake.
+func (p plan) least() time.Duration {
+	if p.pause > 0 {
+		return minInterval / 2
+	}
+	return minInterval
 }
 
 // everyone returns the hosts 0 to n-1.
@@ -34,8 +47,9 @@ func everyone(n int) []int {
 
 // gait is the order of march: the hosts in turn, evenly spread over the interval.
 type gait struct {
-	hosts     []int
+	plan
 	turn      int           // whose turn is next, as a place in hosts
+	served    bool          // the newest turn was the server's
 	step, gap time.Duration // between two echoes: the plan, and the least ever
 	due       time.Time
 	last      time.Time             // the newest turn; zero before the first
@@ -51,18 +65,30 @@ func newGait(p plan, now time.Time) *gait {
 
 // follow takes over a plan for the turns to come.
 func (g *gait) follow(p plan) {
-	g.hosts = p.hosts
+	g.plan = p
 	g.turn %= len(p.hosts)
 	n := time.Duration(len(p.hosts))
-	g.step = legalInterval(len(p.hosts), p.interval) / n
-	g.gap = max(minStep, (minInterval+n-1)/n)
+	g.step = p.legal() / n
+	g.gap = max(minStep, (p.least()+n-1)/n)
+}
+
+// onTime is how much earlier than its pause a server's turn may come, as a part of it: what the turn before it was late.
+const onTime = 8
+
+// serves says whether the turn at an instant is the server's.
+func (g *gait) serves(at time.Time) bool {
+	return g.pause > 0 && !g.served && at.Sub(g.lastOf[g.server]) >= g.pause-g.pause/onTime
 }
 
 // next returns the host whose turn it is at now and the instant of the following turn. A late turn is made up for by
 // shorter gaps within the bounds; after a stop of more than one step the plan starts anew.
 func (g *gait) next(now time.Time) (host int, then time.Time) {
-	host = g.hosts[g.turn]
-	g.turn = (g.turn + 1) % len(g.hosts)
+	if g.served = g.serves(now); g.served {
+		host = g.server
+	} else {
+		host = g.hosts[g.turn]
+		g.turn = (g.turn + 1) % len(g.hosts)
+	}
 	if now.Sub(g.due) > g.step {
 		g.due = now
 	}
@@ -86,10 +112,11 @@ func (g *gait) change(p plan, now time.Time) (then time.Time) {
 
 // legal returns when the following turn may be that is due at an instant.
 func (g *gait) legal(due time.Time) time.Time {
-	for _, least := range [...]time.Time{g.last.Add(g.gap), g.lastOf[g.hosts[g.turn]].Add(minInterval)} {
-		if due.Before(least) {
-			due = least
-		}
+	if least := g.last.Add(g.gap); due.Before(least) {
+		due = least
+	}
+	if least := g.lastOf[g.hosts[g.turn]].Add(minInterval); due.Before(least) && !g.serves(due) {
+		due = least
 	}
 	return due
 }

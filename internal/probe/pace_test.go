@@ -22,7 +22,7 @@ func TestPaceStaggersEvenly(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		var got []turn
-		pace(ctx, newGait(plan{everyone(3), 900 * time.Millisecond}, start), 0, nil, nil, func(h int) { got = append(got, turn{h, time.Since(start)}) })
+		pace(ctx, newGait(plan{hosts: everyone(3), interval: 900 * time.Millisecond}, start), 0, nil, nil, func(h int) { got = append(got, turn{h, time.Since(start)}) })
 		ms := time.Millisecond
 		want := []turn{{0, 0}, {1, 300 * ms}, {2, 600 * ms}, {0, 900 * ms}, {1, 1200 * ms}, {2, 1500 * ms}, {0, 1800 * ms}}
 		if d := cmp.Diff(want, got); d != "" {
@@ -35,7 +35,7 @@ func TestPaceCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var got []int
-		pace(t.Context(), newGait(plan{everyone(3), 0}, start), 6, nil, nil, func(h int) { got = append(got, h) })
+		pace(t.Context(), newGait(plan{hosts: everyone(3), interval: 0}, start), 6, nil, nil, func(h int) { got = append(got, h) })
 		if d := cmp.Diff([]int{0, 1, 2, 0, 1, 2}, got); d != "" {
 			t.Error(d)
 		}
@@ -49,7 +49,7 @@ func TestPaceEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		n := 0
-		pace(ctx, newGait(plan{everyone(1), time.Second}, time.Now()), 0, nil, nil, func(int) {
+		pace(ctx, newGait(plan{hosts: everyone(1), interval: time.Second}, time.Now()), 0, nil, nil, func(int) {
 			if n++; n == 3 {
 				cancel()
 			}
@@ -59,7 +59,7 @@ func TestPaceEndsWithContext(t *testing.T) {
 		}
 		cancelled, stop := context.WithCancel(t.Context())
 		stop()
-		pace(cancelled, newGait(plan{everyone(1), time.Second}, time.Now()), 0, nil, nil, func(int) { t.Error("sent after the end") })
+		pace(cancelled, newGait(plan{hosts: everyone(1), interval: time.Second}, time.Now()), 0, nil, nil, func(int) { t.Error("sent after the end") })
 	})
 }
 
@@ -70,7 +70,7 @@ func TestPaceAfterStop(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		var got []turn
-		pace(ctx, newGait(plan{everyone(2), 2 * time.Second}, start), 0, nil, nil, func(h int) {
+		pace(ctx, newGait(plan{hosts: everyone(2), interval: 2 * time.Second}, start), 0, nil, nil, func(h int) {
 			got = append(got, turn{h, time.Since(start)})
 			if len(got) == 3 {
 				time.Sleep(10 * time.Second)
@@ -87,7 +87,7 @@ func TestPaceAfterStop(t *testing.T) {
 // TestSetInterval: a change of pace ends the wait in progress and makes no burst.
 func TestSetInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &Pinger{targets: make([]target, 4), asked: plan{everyone(4), 40 * time.Second}, changed: make(chan struct{}, 1)}
+		p := &Pinger{targets: make([]target, 4), asked: plan{hosts: everyone(4), interval: 40 * time.Second}, changed: make(chan struct{}, 1)}
 		ctx, cancel := context.WithCancel(t.Context())
 		start := time.Now()
 		var got []turn
@@ -130,7 +130,7 @@ func TestGaitBounds(t *testing.T) {
 		asked := time.Duration(rapid.Int64Range(0, int64(5*time.Second)).Draw(t, "interval"))
 		start := time.Unix(1000, 0)
 		use := everyone(hosts)
-		g := newGait(plan{use, asked}, start)
+		g := newGait(plan{hosts: use, interval: asked}, start)
 		now := start
 		var all []time.Time
 		byHost := make([][]time.Time, hosts)
@@ -160,8 +160,8 @@ func TestGaitBounds(t *testing.T) {
 					use = rapid.Permutation(everyone(hosts)).Draw(t, "use")[:rapid.IntRange(1, hosts).Draw(t, "many")]
 					turns = 0
 				}
-				then = g.change(plan{use, asked}, now)
-				step := max(legalInterval(len(use), asked)/time.Duration(len(use)), minInterval)
+				then = g.change(plan{hosts: use, interval: asked}, now)
+				step := max((plan{hosts: use, interval: asked}).legal()/time.Duration(len(use)), minInterval)
 				if least := all[len(all)-1].Add(step); then.After(least) && then.After(now) {
 					t.Fatalf("the change puts the turn off from %v to %v", least, then)
 				}
@@ -187,7 +187,7 @@ func TestGaitBounds(t *testing.T) {
 // TestGaitKeepsPhase: small delays do not add up when there is room to make up for them.
 func TestGaitKeepsPhase(t *testing.T) {
 	start := time.Unix(1000, 0)
-	g := newGait(plan{everyone(1), time.Second}, start)
+	g := newGait(plan{hosts: everyone(1), interval: time.Second}, start)
 	now := start
 	for range 1000 {
 		_, then := g.next(now)
@@ -210,8 +210,53 @@ func TestLegalInterval(t *testing.T) {
 		{64, time.Second, 3200 * time.Millisecond},
 		{3, 2 * time.Second, 2 * time.Second},
 	} {
-		if got := legalInterval(tt.hosts, tt.asked); got != tt.want {
+		if got := (plan{hosts: everyone(tt.hosts), interval: tt.asked}).legal(); got != tt.want {
 			t.Errorf("%d hosts, %v asked: %v, want %v", tt.hosts, tt.asked, got, tt.want)
 		}
 	}
+}
+
+// TestGaitServer: an IRTT server has every second turn, no sooner than it wants, and what all get together and each of the
+// others keeps within the same bounds, however late the turns come.
+func TestGaitServer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		hosts := rapid.IntRange(1, MaxTargets-1).Draw(t, "hosts")
+		p := plan{
+			hosts: everyone(hosts), interval: time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "interval")),
+			server: hosts, pause: serverInterval,
+		}
+		if rapid.Bool().Draw(t, "slow server") {
+			p.pause = time.Duration(rapid.Int64Range(int64(serverInterval), int64(longestInterval)).Draw(t, "pause"))
+		}
+		now := time.Unix(1000, 0)
+		g := newGait(p, now)
+		byHost := make([][]time.Time, hosts+1)
+		var all []time.Time
+		newest := -1
+		for range 300 {
+			h, then := g.next(now)
+			if h == hosts && newest == h {
+				t.Fatal("two turns in a row were the server's")
+			}
+			if n := len(byHost[hosts]); h != hosts && newest != hosts && n > 0 && now.Sub(byHost[hosts][n-1]) >= p.pause {
+				t.Fatal("the server was left out")
+			}
+			all, byHost[h], newest = append(all, now), append(byHost[h], now), h
+			if now = then; rapid.IntRange(0, 9).Draw(t, "jitter") == 0 {
+				now = now.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "late")))
+			}
+		}
+		within := func(times []time.Time, limit int, span time.Duration) {
+			for i := limit; i < len(times); i++ {
+				if d := times[i].Sub(times[i-limit]); d < span {
+					t.Fatalf("%d probes within %v", limit+1, d)
+				}
+			}
+		}
+		within(all, 20, time.Second)
+		for _, times := range byHost[:hosts] {
+			within(times, 5, time.Second)
+		}
+		within(byHost[hosts], 1, p.pause-p.pause/onTime)
+	})
 }

@@ -1,5 +1,5 @@
-// Package probe measures delay and loss to a line's reflectors with ICMP echoes and timestamp requests that leave
-// through that line.
+// Package probe measures delay and loss to a line's reflectors with ICMP echoes and timestamp requests, to an IRTT server with
+// its own protocol, and with TCP handshakes, all of which leave through that line.
 package probe
 
 import (
@@ -55,8 +55,13 @@ type Options struct {
 	// and one that is set by less than a round trip is not noticed: as no way can grow by more than its round trip does,
 	// whoever follows Delay bounds its growth by that of RTT.
 	Timestamps bool
-	// OnSend is called after each probe that left, on the goroutine that sends, so that counters can be read at that
-	// instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it. No lock is held.
+	// IRTT is a server that stamps probes with its own clock, beside the targets.
+	IRTT IRTT
+	// TCPPort is where [Pinger.ProbeTCP] connects to; 0 is [DefaultTCPPort].
+	TCPPort int
+	// OnSend is called after each probe that left, on the goroutine that sends, of which TCP has its own, so that counters
+	// can be read at that instant; nil calls nothing. The next probe waits for it, and a quick reply may be booked before it.
+	// No lock is held.
 	OnSend func(link.Probe)
 	// Timeout is how long a reply counts; a later one is only counted as late. At most [MaxTimeout]; 0 is [DefaultTimeout].
 	Timeout time.Duration
@@ -81,11 +86,15 @@ func (o *Options) complete() error {
 	bad := func(thing, hint, format string, args ...any) {
 		errs = append(errs, &Error{Kind: KindOptions, Op: "probe options:", Thing: thing, Err: fmt.Errorf(format, args...), Hint: hint})
 	}
+	most := MaxTargets
+	if o.IRTT.Host != "" {
+		most--
+	}
 	switch n := len(o.Targets); {
 	case n == 0:
 		bad("targets", "name at least one reflector", "there is none")
-	case n > MaxTargets:
-		bad("targets", fmt.Sprintf("at most %d", MaxTargets), "%d are too many", n)
+	case n > most:
+		bad("targets", fmt.Sprintf("at most %d", most), "%d are too many", n)
 	}
 	if o.Source.IsValid() {
 		if o.Source = o.Source.Unmap(); !usable(o.Source) {
@@ -94,6 +103,9 @@ func (o *Options) complete() error {
 	}
 	if len(o.Interface) >= unix.IFNAMSIZ || strings.ContainsAny(o.Interface, "/ \x00") {
 		bad("interface "+fmt.Sprintf("%q", o.Interface), "at most 15 characters, no slash, no space", "not an interface name")
+	}
+	if o.TCPPort < 0 || o.TCPPort > 65535 {
+		bad("TCP port", "1 to 65535", "%d is no port", o.TCPPort)
 	}
 	if o.Interval < 0 {
 		bad("interval", "", "%v is negative", o.Interval)
@@ -137,6 +149,7 @@ func bootTime() unit.Time {
 // target is one reflector and its account.
 type target struct {
 	name    string
+	port    int // of the IRTT server, 0 for what has none
 	literal bool
 	addr    netip.Addr // invalid until the name is resolved
 	to      unix.Sockaddr
@@ -145,6 +158,7 @@ type target struct {
 	clock   remoteClock
 
 	sent, received, late, forged, wrongSource, duplicates, sendErrors uint64
+	tcpSent, tcpReceived                                              uint64
 
 	lastReply      unit.Time
 	answered       unit.Time // when the newest answered probe was sent
@@ -167,6 +181,8 @@ type TargetStats struct {
 	Forged, WrongSource uint64
 	// SendErrors counts probes that were due but could not leave, for want of an address or a socket too.
 	SendErrors uint64
+	// TCPSent counts handshakes that were begun, TCPReceived those answered in time. Nothing else here counts them.
+	TCPSent, TCPReceived uint64
 	// LastReply is when the newest valid reply reached the kernel; 0 is never.
 	LastReply unit.Time
 	// Unanswered is when the oldest probe left that is younger than the newest answered one; 0 when there is none, and
@@ -199,6 +215,8 @@ type Pinger struct {
 
 	mu      sync.Mutex
 	targets []target
+	server  *server // nil where none is configured
+	tcp     tcpPlan
 	table   table
 	buffer  buffer
 	totals  Totals
@@ -219,6 +237,8 @@ type Pinger struct {
 	echo    [echoLen]byte // of the sending goroutine
 	arrived chan struct{} // a reply was accepted
 	changed chan struct{} // asked has changed
+	// tcp has changed.
+	tcpChanged chan struct{}
 }
 
 // Open checks the options and opens the sockets. It fails when the options are wrong, when neither sort of ICMP socket
@@ -232,10 +252,10 @@ func Open(o Options) (*Pinger, error) {
 	p := &Pinger{
 		opened: now, ofDay: time.Duration(now.UnixNano()) % day,
 		o: o, id: binary.BigEndian.Uint16(id[:]), asked: plan{hosts: everyone(len(o.Targets)), interval: o.Interval},
-		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		arrived: make(chan struct{}, 1), changed: make(chan struct{}, 1), tcpChanged: make(chan struct{}, 1),
 	}
 	p.quiet.log = p.o.Log
-	p.targets = make([]target, len(o.Targets))
+	p.targets = make([]target, len(o.Targets), len(o.Targets)+1)
 	for i, name := range o.Targets {
 		t := &p.targets[i]
 		t.name = name
@@ -257,8 +277,17 @@ func Open(o Options) (*Pinger, error) {
 			p.point(t, a)
 		}
 	}
-	if err != nil {
+	s, serr := newServer(&p.o)
+	if err = errors.Join(err, serr); err != nil {
 		return nil, err
+	}
+	if p.server = s; s != nil {
+		p.targets = append(p.targets, target{name: o.IRTT.Host, port: o.IRTT.port()})
+		if a, err := netip.ParseAddr(o.IRTT.Host); err == nil {
+			t := &p.targets[s.host]
+			t.literal = true
+			p.point(t, a.Unmap())
+		}
 	}
 	if err := p.openAll(); err != nil {
 		return nil, err
@@ -316,7 +345,7 @@ func (p *Pinger) timeOfDay(t time.Time) time.Duration { return p.ofDay + t.Sub(p
 // families returns the families of the known addresses; before any name is resolved, that of the source, or IPv4.
 func (p *Pinger) families() []family {
 	var used [families]bool
-	for i := range p.targets {
+	for i := range p.o.Targets { // the IRTT server has a socket of its own
 		if a := p.targets[i].addr; a.IsValid() {
 			used[familyOf(a)] = true
 		}
@@ -339,14 +368,19 @@ func (p *Pinger) families() []family {
 
 // point sets a target's address. The caller holds the lock once the pinger is shared.
 func (p *Pinger) point(t *target, a netip.Addr) {
-	t.to = sockaddr(a, p.o.Interface, 0)
+	t.to = sockaddr(a, p.o.Interface, t.port)
 	t.addr = a.WithZone("")
 }
 
-// Interval returns the time between two echoes to one host after the bounds were applied.
+// Interval returns the time between two echoes to one host after the bounds were applied. While an IRTT server answers it is
+// twice as long, as every second turn is the server's.
 func (p *Pinger) Interval() time.Duration {
 	asked := p.plan()
-	return legalInterval(len(asked.hosts), asked.interval)
+	d := asked.legal()
+	if asked.pause > 0 {
+		d *= 2
+	}
+	return d
 }
 
 // plan returns what was asked for.
@@ -376,7 +410,7 @@ func (p *Pinger) SetInterval(d time.Duration) {
 // the same bounds. The others keep their accounts and are not waited for. It fails when there is none, when one does not
 // exist or is named twice.
 func (p *Pinger) Use(hosts []int) error {
-	used := make([]bool, len(p.targets))
+	used := make([]bool, len(p.o.Targets))
 	for _, h := range hosts {
 		if h < 0 || h >= len(used) || used[h] {
 			return &Error{
@@ -392,7 +426,7 @@ func (p *Pinger) Use(hosts []int) error {
 	p.mu.Lock()
 	same := slices.Equal(p.asked.hosts, hosts)
 	p.asked.hosts = slices.Clone(hosts)
-	for i := range p.targets {
+	for i := range used {
 		if t := &p.targets[i]; t.idle == used[i] {
 			t.idle, t.unanswered = !used[i], 0
 		}
@@ -429,6 +463,10 @@ func (p *Pinger) Run(ctx context.Context) error {
 			p.wg.Go(func() { p.resolveLoop(ctx, i) })
 		}
 	}
+	if p.server != nil {
+		p.wg.Go(func() { p.keepServer(ctx) })
+	}
+	p.wg.Go(func() { p.paceTCP(ctx) })
 	pace(ctx, newGait(p.plan(), time.Now()), 0, p.changed, p.plan, p.probe)
 	return nil
 }
@@ -511,7 +549,7 @@ func (p *Pinger) Stats() []TargetStats {
 		t := &p.targets[i]
 		out[i] = TargetStats{
 			Target: t.name, Addr: t.addr, OneWay: t.clock.proven, Sent: t.sent, Received: t.received, Late: t.late, Duplicates: t.duplicates,
-			Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
+			TCPSent: t.tcpSent, TCPReceived: t.tcpReceived, Forged: t.forged, WrongSource: t.wrongSource, SendErrors: t.sendErrors,
 			LastReply: t.lastReply, Unanswered: t.unanswered, Err: errors.Join(t.lastErr, t.dnsEr),
 		}
 		if t.idle {

@@ -25,6 +25,8 @@ const (
 	datagram
 	// rawKind sockets need CAP_NET_RAW and see every ICMP message of the host; a filter leaves our replies.
 	rawKind
+	// udpKind sockets are no ICMP: they carry an IRTT server's session.
+	udpKind
 )
 
 // String returns "datagram" or "raw".
@@ -36,6 +38,8 @@ func (k socketKind) String() string {
 		return "datagram"
 	case rawKind:
 		return "raw"
+	case udpKind:
+		return "UDP"
 	}
 	return fmt.Sprintf("socketKind(%d)", uint8(k))
 }
@@ -50,7 +54,7 @@ type binding struct {
 	mark   uint32
 }
 
-// conn is one ICMP socket. One goroutine may send and one receive at a time.
+// conn is one socket for probes. One goroutine may send and one receive at a time.
 type conn struct {
 	fam     family
 	kind    socketKind
@@ -81,7 +85,11 @@ type conn struct {
 
 // openConn opens an ICMP socket of the family, tied to the line. Errors are of type [*Error].
 func openConn(b binding, f family, kind socketKind, id uint16) (*conn, error) {
-	fd, kind, err := icmpSocket(f, kind)
+	open := icmpSocket
+	if kind == udpKind {
+		open = datagramSocket
+	}
+	fd, kind, err := open(f, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +138,19 @@ func icmpSocket(f family, kind socketKind) (int, socketKind, error) {
 		e.Kind, e.Hint = KindFamily, "the kernel has no "+f.String()+"; remove such targets"
 	}
 	return -1, kind, e
+}
+
+// datagramSocket opens a UDP socket.
+func datagramSocket(f family, kind socketKind) (int, socketKind, error) {
+	domain := unix.AF_INET
+	if f == v6 {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, kind, &Error{Kind: KindFamily, Op: "open socket", Thing: f.String(), Err: err}
+	}
+	return fd, kind, nil
 }
 
 // prepare sets what must be set before the first packet.
@@ -253,6 +274,15 @@ func filterProgram(f family, id uint16) []bpf.Instruction {
 		bpf.RetConstant{Val: 1 << 16},
 		bpf.RetConstant{Val: 0},
 	}
+}
+
+// connect lets only packets from one address in, and the errors that its host answers with.
+func (c *conn) connect(to unix.Sockaddr) error {
+	var err error
+	if cerr := c.raw.Control(func(fd uintptr) { err = unix.Connect(int(fd), to) }); cerr != nil {
+		return c.ended(cerr)
+	}
+	return err
 }
 
 // send hands one message to the kernel without waiting.

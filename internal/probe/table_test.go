@@ -199,7 +199,7 @@ func TestAccounts(t *testing.T) {
 	// An echo that the kernel refused was never sent: it is not waited for.
 	fourth := send()
 	at := c.now()
-	p.unsent(0, send(), at, k, unix.ENOBUFS)
+	p.unsent(&p.table, 0, send(), at, k, unix.ENOBUFS)
 	answer(fourth)
 	if s := p.Stats()[0]; s.Unanswered != 0 || s.Sent != 4 || s.SendErrors != 1 || s.Received != 3 {
 		t.Errorf("after a refused echo: %+v", s)

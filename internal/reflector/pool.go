@@ -122,6 +122,7 @@ type member struct {
 	rested     bool      // it was never put away
 	probes     [remembered]sent
 	used, next int
+	early      unit.Time // when the newest probe left whose answer came before it was told of; 0 is none
 	replies    int
 	baseline   *filter.Minimum
 	usual      filter.EWMA
@@ -367,14 +368,17 @@ func (p *Pool) operatorsWith(out, in int) (n int) {
 
 // clear forgets what is known of a candidate but for when it was put away.
 func (m *member) clear() {
-	m.used, m.next, m.replies = 0, 0, 0
+	m.used, m.next, m.replies, m.early = 0, 0, 0, 0
 	m.baseline.Reset()
 	m.usual, m.delta = filter.NewEWMA(usualAlpha), filter.NewEWMA(deltaAlpha)
 }
 
-// send remembers a probe.
+// send remembers a probe. Its answer may have come in before.
 func (m *member) send(at unit.Time) {
 	m.probes[m.next] = sent{at: at}
+	if at != 0 && at == m.early {
+		m.probes[m.next].fate = answered
+	}
 	m.next = (m.next + 1) % remembered
 	m.used = min(m.used+1, remembered)
 }
@@ -388,9 +392,12 @@ func (m *member) wait() time.Duration {
 // reply takes in an answer. One that came too late tells what is usual here and undoes nothing.
 func (m *member) reply(r link.Reply) {
 	if r.RTT.Duration() < m.wait() {
+		m.early = r.Sent
 		for i := range m.probes[:m.used] {
-			if s := &m.probes[i]; s.at == r.Sent && s.fate == open {
-				s.fate = answered
+			if s := &m.probes[i]; s.at == r.Sent {
+				if m.early = 0; s.fate == open {
+					s.fate = answered
+				}
 			}
 		}
 	}

@@ -456,3 +456,25 @@ func BenchmarkPoolStep(b *testing.B) {
 		p.Step(now, e)
 	}
 }
+
+// A near reflector's answers may be heard of before its probes are: none of them is lost.
+func TestPoolHearsAnswersFirst(t *testing.T) {
+	p := NewPool(PoolConfig{Candidates: []Candidate{{Name: "a", Operator: "a"}, {Name: "b", Operator: "b"}, {Name: "c", Operator: "c"}, {Name: "d", Operator: "d"}}, Use: 3})
+	now := began
+	for range 200 {
+		for h := range 3 {
+			at := now
+			r := link.Reply{Host: h, Sent: at, Received: at.Add(time.Millisecond), RTT: 1}
+			e := []PoolEvents{{Replies: []link.Reply{r}}, {Sent: []link.Probe{{Host: h, Sent: at}}}}
+			if h != 0 { // the others are told of in time
+				e[0], e[1] = e[1], e[0]
+			}
+			for _, e := range e {
+				now = now.Add(25 * time.Millisecond)
+				if c, ok := p.Step(now, e); ok {
+					t.Fatalf("%+v: %s", c, p.Note(c).Text)
+				}
+			}
+		}
+	}
+}

@@ -89,8 +89,8 @@ type host struct {
 	delta unit.Millis
 	rtt   unit.Millis
 	heard unit.Time
-	// newest is when its newest answered probe left.
-	newest unit.Time
+	// newest is when its newest answered probe left, early the same of an answer that came before the probe was told of.
+	newest, early unit.Time
 }
 
 // NewSensor returns a sensor for that many reflectors.
@@ -106,7 +106,7 @@ func NewSensor(hosts int) *Sensor {
 	return s
 }
 
-// Sent takes in that a probe left.
+// Sent takes in that a probe left. Its answer may have come in before.
 func (s *Sensor) Sent(p link.Probe) {
 	if p.Host < 0 || p.Host >= len(s.hosts) {
 		return
@@ -116,6 +116,9 @@ func (s *Sensor) Sent(p link.Probe) {
 	}
 	s.open[s.sent%openProbes] = flight{probe: p}
 	s.sent++
+	if p.Sent != 0 && s.hosts[p.Host].early == p.Sent {
+		s.landed(s.sent - 1)
+	}
 }
 
 // overtake forgets what was sent before number n; what of it was not answered has been lost.
@@ -132,13 +135,19 @@ func (s *Sensor) answered(r link.Reply) {
 	for n := s.first; n < s.sent; n++ {
 		f := &s.open[n%openProbes]
 		if f.probe.Host == r.Host && f.probe.Sent == r.Sent {
-			f.answered = true
-			s.overtake(n) // what left before it waits in no queue, or it would have come first
-			for s.first < s.sent && s.open[s.first%openProbes].answered {
-				s.first++
-			}
+			s.landed(n)
 			return
 		}
+	}
+	s.hosts[r.Host].early = r.Sent
+}
+
+// landed books that probe number n was answered.
+func (s *Sensor) landed(n int) {
+	s.open[n%openProbes].answered = true
+	s.overtake(n) // what left before it waits in no queue, or it would have come first
+	for s.first < s.sent && s.open[s.first%openProbes].answered {
+		s.first++
 	}
 }
 
@@ -322,25 +331,22 @@ type Level struct {
 // Level returns the line's delay at now, from each reflector's newest reply that is no older than age. With three
 // reflectors or more, one liar cannot move it beyond what the others say; with five, two cannot.
 func (s *Sensor) Level(now unit.Time, age time.Duration) Level {
-	var rtts, bases, deltas [MaxHosts]float64
-	var l Level
+	var l levels
+	s.gather(&l, now, age)
+	return l.level()
+}
+
+// gather adds what each reflector's newest reply says that is no older than age.
+func (s *Sensor) gather(l *levels, now unit.Time, age time.Duration) {
 	for i := range s.hosts {
 		h := &s.hosts[i]
 		if h.heard == 0 || now.Sub(h.heard) > age {
 			continue
 		}
-		rtts[l.Hosts], bases[l.Hosts], deltas[l.Hosts] = float64(h.rtt), h.base.value, float64(h.delta)
-		l.Hosts++
-		l.At = max(l.At, h.heard)
+		l.rtts[l.n], l.bases[l.n], l.deltas[l.n] = float64(h.rtt), h.base.value, float64(h.delta)
+		l.n++
+		l.at = max(l.at, h.heard)
 	}
-	if l.Hosts == 0 {
-		return Level{}
-	}
-	l.OK = true
-	l.RTT = unit.Millis(filter.Median(rtts[:l.Hosts]))
-	l.Baseline = unit.Millis(filter.Median(bases[:l.Hosts]))
-	l.Delta = unit.Millis(filter.Median(deltas[:l.Hosts]))
-	return l
 }
 
 // base is a delay that nothing queueing takes: the least of a window of idle time, and whatever was less since.

@@ -791,3 +791,20 @@ func TestSensorNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations per reply", n)
 	}
 }
+
+// A near reflector's answer may be heard of before the probe is: the probe is not under way for that.
+func TestAnswerBeforeItsProbe(t *testing.T) {
+	l := newLine(3, far(20))
+	l.run(2 * time.Second)
+	for range 20 {
+		for h := range 3 {
+			r := link.Reply{Host: h, Sent: l.now, Received: l.now.Add(time.Millisecond), RTT: 1}
+			l.sensor.Reply(r, l.idle)
+			l.sensor.Sent(link.Probe{Host: h, Sent: l.now})
+			l.now = l.now.Add(50 * time.Millisecond)
+		}
+		if q, n := l.sensor.Silence(l.now), l.sensor.Overdue(l.now); q.Hosts != 0 || n != 0 {
+			t.Fatalf("all is answered, and %d probes are overdue, silence %+v", n, q)
+		}
+	}
+}

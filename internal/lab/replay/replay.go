@@ -225,7 +225,7 @@ func (p *player) begin(h *journal.Header) error {
 	if err != nil {
 		return err
 	}
-	opt := p.options(cfg, h.DryRun, h.Burst, h.Daily, len(h.Reflectors))
+	opt := p.options(cfg, h.DryRun, h.Burst, h.Daily, h.Reflectors)
 	var saved *state.WAN
 	if len(h.State) > 0 {
 		s, err := state.ReadWAN(bytes.NewReader(h.State), h.WAN)
@@ -284,15 +284,16 @@ func (p *player) config(text string) (*config.WAN, error) {
 	return f.WAN, nil
 }
 
-// options are those the loop had, or those of the other configuration, fitted to the inputs.
-func (p *player) options(cfg *config.WAN, dry bool, burst, daily, hosts int) daemon.WANOptions {
+// options are those the loop had, or those of the other configuration, fitted to the inputs: to the hosts that were probed.
+func (p *player) options(cfg *config.WAN, dry bool, burst, daily int, probed []string) daemon.WANOptions {
 	if p.against == nil {
 		o := daemon.WANOptionsOf(cfg, dry)
 		o.Actuate.Burst, o.Actuate.Daily = burst, daily
 		return o
 	}
 	// It decides and never writes: the rates in force are those the recording reads back.
-	o := daemon.WANOptionsOf(cfg, true)
+	o, hosts := daemon.WANOptionsOf(cfg, true), len(probed)
+	o.IRTT = hosts > 1 && strings.HasPrefix(probed[hosts-1], config.IRTTScheme)
 	if o.Reflector.Hosts != hosts {
 		p.fitted(fmt.Sprintf("the recording has %d reflectors, the configuration %d: all of the recording count", hosts, o.Reflector.Hosts))
 		o.Reflector.Hosts = hosts
@@ -346,7 +347,7 @@ func (p *player) record(rec journal.Record) error {
 		if err != nil {
 			return err
 		}
-		return p.wan.Reconfigure(p.options(cfg, r.DryRun, r.Burst, r.Daily, len(r.Reflectors)))
+		return p.wan.Reconfigure(p.options(cfg, r.DryRun, r.Burst, r.Daily, r.Reflectors))
 	case *journal.Probes:
 		p.wan.SetProber(p.feed)
 	case *journal.Router:
