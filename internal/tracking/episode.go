@@ -32,9 +32,9 @@ type episode struct {
 	cliffs int
 	height float64
 	recent recent
-	// counted says that the download was measured in this episode; until then before, the reply heard before, tells.
-	counted bool
-	before  struct {
+	// measured says that the download was, in this episode; until then before, the reply heard before, tells.
+	measured bool
+	before   struct {
 		at    unit.Time
 		delta float64
 	}
@@ -45,6 +45,9 @@ type episode struct {
 	lowAt      unit.Time
 }
 
+// drains says whether a direction's queue is what the episode drains.
+func (e *episode) drains(d link.Direction) bool { return e.owner == d || e.all }
+
 // threshold is the delta above which a queue is meant.
 func (c *Controller) threshold(e *episode, noise unit.Millis) float64 {
 	return max(c.law.on, sigmas*float64(noise)) + c.serial(e)
@@ -53,7 +56,7 @@ func (c *Controller) threshold(e *episode, noise unit.Millis) float64 {
 // hear takes a reply's delay into an episode.
 func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 	e.recent.add(s.Sent, s.Received, raw)
-	if !c.counted(s.Received) {
+	if !c.metered(s.Received) {
 		return // nothing can be measured: the rates stay
 	}
 	delta := max(raw-e.floor, 0)
@@ -89,8 +92,8 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 	}
 }
 
-// counted says that there are counters to measure by.
-func (c *Controller) counted(t unit.Time) bool {
+// metered says that there are counters to measure by.
+func (c *Controller) metered(t unit.Time) bool {
 	return c.ledger.size() >= 2 && t.Sub(c.ledger.newest(0).at) < stale
 }
 
@@ -129,7 +132,7 @@ func (c *Controller) suspect(e *episode, s link.Sample, delta float64) {
 // begin starts an episode whose first late reply is in e.start and e.late.
 func (c *Controller) begin(e *episode) {
 	e.on, e.suspect, e.all = true, false, false
-	e.entry, e.looks, e.counted, e.peak = [2]float64{}, 0, false, e.late+e.floor
+	e.entry, e.looks, e.measured, e.peak = [2]float64{}, 0, false, e.late+e.floor
 	e.trial = trial{}
 	for _, d := range both {
 		w := &c.ways[d]
@@ -154,7 +157,7 @@ func (c *Controller) end(e *episode) {
 		if !e.ways[d] {
 			continue
 		}
-		if e.owner != d && !e.all {
+		if !e.drains(d) {
 			if guessed {
 				w.proven = max(e.trial.saved[d].capacity, w.capacity)
 			}
@@ -190,7 +193,7 @@ func (c *Controller) drain(e *episode, t unit.Time, delta float64, s *link.Sampl
 		c.judge(e, *s, delta)
 	}
 	for _, d := range both {
-		if e.owner != d && !e.all {
+		if !e.drains(d) {
 			if d == link.Up && e.ways[d] && s != nil {
 				c.depart(*s, delta)
 			}
@@ -218,8 +221,8 @@ func (c *Controller) drainDown(e *episode, t unit.Time, delta float64, s *link.S
 	w := &c.ways[link.Down]
 	if rate, ok := c.ledger.through(link.Down, max(e.start.Add(-millis(e.late)), c.dark), t); ok {
 		w.capacity = rate
-		e.counted = true
-	} else if !e.counted && s != nil && s.Received > e.before.at && delta > e.before.delta {
+		e.measured = true
+	} else if !e.measured && s != nil && s.Received > e.before.at && delta > e.before.delta {
 		growth := (delta - e.before.delta) / (float64(s.Received.Sub(e.before.at)) / 1e6)
 		w.capacity = lesser(w.capacity, c.ledger.rate[link.Down]*max(1-growth, leastDown))
 	}
@@ -269,21 +272,21 @@ func (c *Controller) silence(q link.Silence) bool {
 		// loaded.
 		switch {
 		case c.each[link.Down].on || c.each[link.Down].suspect:
-			return c.quiet(&c.each[link.Down], q, over)
+			return c.overdue(&c.each[link.Down], q, over)
 		case c.each[link.Up].on || c.each[link.Up].suspect:
-			return c.quiet(&c.each[link.Up], q, over)
+			return c.overdue(&c.each[link.Up], q, over)
 		case c.use(link.Down, c.now, 2*lately) < busyShare:
-			return c.quiet(&c.each[link.Up], q, over)
+			return c.overdue(&c.each[link.Up], q, over)
 		case c.use(link.Up, c.now, 2*lately) < busyShare:
-			return c.quiet(&c.each[link.Down], q, over)
+			return c.overdue(&c.each[link.Down], q, over)
 		}
 		return true
 	}
-	return c.quiet(&c.round, q, over)
+	return c.overdue(&c.round, q, over)
 }
 
-// quiet lets silence speak in an episode.
-func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
+// overdue lets silence speak in an episode, and says whether there is any.
+func (c *Controller) overdue(e *episode, q link.Silence, over float64) bool {
 	delta := over - e.floor
 	least := silent
 	if e.suspect {
@@ -317,7 +320,7 @@ func (c *Controller) quiet(e *episode, q link.Silence, over float64) bool {
 		}
 		c.begin(e)
 	}
-	if w := &c.ways[link.Up]; (e.owner == link.Up || e.all) && w.capacity > 0 {
+	if w := &c.ways[link.Up]; e.drains(link.Up) && w.capacity > 0 {
 		// Nothing sent after that probe has left: that bounds what can have, while a queue stands.
 		if p, ok := w.points.last(); ok && w.points.n > 0 {
 			if sent, has := c.ledger.at(q.Sent); has && c.now > p.at {

@@ -25,36 +25,6 @@ func (c *Controller) clear(e *episode, s link.Sample, delta float64) {
 	c.settleFloor(e, s)
 }
 
-// floorLoad is the load, as a part of that in which an unremovable delay was found, at which it must show again.
-const floorLoad = 0.7
-
-// settleFloor lowers an unremovable delay to what is left of it under load; without load nothing is learnt of it.
-func (c *Controller) settleFloor(e *episode, s link.Sample) {
-	if e.floor == 0 {
-		return
-	}
-	loaded := false
-	for _, d := range both {
-		if rate, _, ok := c.ledger.recent(d, s.Received, 2*lately); ok && e.floorRate[d] > 0 {
-			loaded = loaded || rate > floorLoad*e.floorRate[d]
-		}
-	}
-	raw := e.recent.newest()
-	if !loaded {
-		e.low, e.lowAt = raw, s.Received
-		return
-	}
-	if raw > e.floor {
-		raw = e.floor
-	}
-	e.low = max(e.low, raw)
-	if s.Received.Sub(e.lowAt) >= 300*time.Millisecond {
-		// All of the last 300 ms stayed below: the greatest of them is what is left.
-		e.floor = min(e.floor, e.low)
-		e.low, e.lowAt = raw, s.Received
-	}
-}
-
 // grow raises a direction's rate, where our own rate is what limits it and no queue stands.
 func (c *Controller) grow(d link.Direction) {
 	w := &c.ways[d]

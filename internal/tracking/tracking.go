@@ -168,7 +168,7 @@ func (c *Controller) output(before link.Rates, wake unit.Time) Output {
 
 // draining says whether a queue of that direction is being drained.
 func (c *Controller) draining(d link.Direction) bool {
-	return c.each[d].on || c.round.on && (c.round.owner == d || c.round.all)
+	return c.each[d].on || c.round.on && c.round.drains(d)
 }
 
 const (
