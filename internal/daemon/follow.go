@@ -62,7 +62,7 @@ func (t *tracked) reset(opt WANOptions) {
 }
 
 // step takes in what was observed since the last one and lets the law decide. random is a fresh number in [0, 1).
-func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64) {
+func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64, outside link.Outside) {
 	t.probes, t.counters = t.observed.Take(t.probes[:0], t.counters)
 	for _, p := range t.probes {
 		t.sensor.Sent(p)
@@ -89,6 +89,7 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 	t.pace.step(now, signs{Use: use, Counted: known, Overdue: t.sensor.Overdue(now), Raised: late})
 	t.out = t.law.Step(tracking.Input{
 		Now: now, Counters: t.counters, Samples: t.samples, Silence: t.sensor.Silence(now), Applied: applied,
+		Outside: outside,
 	})
 	t.counters = t.counters[:0]
 	t.notes = append(t.notes, t.out.Notes...)
@@ -112,7 +113,7 @@ func (w *WAN) follow(now unit.Time) {
 			applied.Set(d, w.out.Applied.Get(d))
 		}
 	}
-	w.track.step(now, w.replies, applied, w.opt.Jitter())
+	w.track.step(now, w.replies, applied, w.opt.Jitter(), w.opt.Outside())
 }
 
 // level is what the reflectors say together; age is how old a reply may be while the line is active.
@@ -134,6 +135,9 @@ func (w *WAN) cycle(now unit.Time) link.Decision {
 	if floor := max(t.out.Unremovable.Down, t.out.Unremovable.Up); l.OK {
 		delta = max(delta-floor, 0)
 	}
+	if t.out.Blind { // the law may hear others, who know more
+		delta = max(delta, t.out.Delay.Down, t.out.Delay.Up)
+	}
 	d := w.ctl.Follow(shaper.Followed{
 		Now: now, OK: l.OK, RTT: l.RTT, Baseline: l.Baseline, Delta: delta, Rates: t.out.Rates, Reason: t.out.Reason,
 	})
@@ -146,6 +150,7 @@ func (w *WAN) cycle(now unit.Time) link.Decision {
 func (w *WAN) reconfigureTracking(opt WANOptions) error {
 	switch {
 	case opt.Tracking == nil:
+		w.memory = w.remembered()
 		w.track = nil
 		return nil
 	case w.track != nil:
@@ -157,6 +162,7 @@ func (w *WAN) reconfigureTracking(opt WANOptions) error {
 		return err
 	}
 	t.law.Restore(w.ctl.Rates())
+	t.law.Remember(w.memory)
 	w.track = t
 	return nil
 }

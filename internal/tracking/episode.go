@@ -180,6 +180,9 @@ func (c *Controller) end(e *episode) {
 		}
 		w.settled, w.since = w.capacity, c.now
 		w.points.clear()
+		if !e.all {
+			c.remember(d, w.capacity)
+		}
 	}
 	e.on, e.suspect = false, false
 }

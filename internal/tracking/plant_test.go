@@ -43,6 +43,8 @@ type plant struct {
 	slow time.Duration
 	// reset is when the counters start again from nothing.
 	reset time.Duration
+	// outside is what the controller is told beside all that.
+	outside link.Outside
 
 	ways    [2]stream
 	ms      int
@@ -379,7 +381,7 @@ func (p *plant) ask() {
 	if len(samples) == 0 && (p.out.Wake == 0 || p.now() < p.out.Wake) && p.ms%500 != 0 {
 		return
 	}
-	in := Input{Now: p.now(), Samples: samples, Silence: p.silence(), Applied: p.force}
+	in := Input{Now: p.now(), Samples: samples, Silence: p.silence(), Applied: p.force, Outside: p.outside}
 	for len(p.read) > 0 && p.read[0].at <= p.ms {
 		in.Counters = append(in.Counters, p.read[0].c)
 		p.read = p.read[1:]

@@ -73,6 +73,8 @@ type Setup struct {
 	Steering *Steering
 	// Latency is how long a router command takes in virtual time.
 	Latency time.Duration
+	// Timeless hides the time of day from the loops, which then remember no capacity by it. A run's day begins at midnight.
+	Timeless bool
 }
 
 // Run is a run under way. It is not safe for concurrent use.
@@ -164,6 +166,12 @@ func (r *Run) line(i int, l Line) (*line, error) {
 		opt.Candidates = opt.Candidates[:len(po.Hosts)] // the scenario has no more
 		ln.track(&opt, &po)
 	}
+	opt.Outside = func() link.Outside {
+		if r.setup.Timeless {
+			return link.Outside{}
+		}
+		return link.Outside{Minute: daemon.MinuteOfDay(midnight.Add(r.net.Now().Sub(netsim.Epoch)))}
+	}
 	var err error
 	if ln.prober, err = r.net.NewProber(po); err != nil {
 		return nil, err
@@ -180,6 +188,9 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	r.net.World().Every(l.Config.Period, phase, func() { ln.handle(ln.wan.Tick(r.net.Now())) })
 	return ln, nil
 }
+
+// midnight is when a run's day begins.
+var midnight = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // The pinger's own bounds: echoes a second to one host, and through one line.
 const (
