@@ -164,7 +164,8 @@ type Counters struct {
 type Outside struct {
 	// Minute is the minute of the local day, from 1 to 1440; 0 is not known.
 	Minute int
-	// Blind says that the round trips of the probes do not tell the truth for data: a provider lets ICMP pass its queue.
+	// Blind says that the round trips of the probes do not tell the truth for data: a provider lets ICMP pass its queue. What
+	// is handed in as samples is then of probes that look like data, and of no others.
 	Blind bool
 }
 

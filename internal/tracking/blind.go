@@ -7,8 +7,9 @@ import (
 	"wanctl/internal/link"
 )
 
-// While probes are known to feel less than data does, a queue may stand that nobody tells of. The rate then keeps to what is
-// delivered, or to what the line usually carries where that is less.
+// While probes are known to feel less than data does, the samples are of probes that look like data: slower ones, and the law
+// goes on with them. Where none of those is answered either, a queue may stand that nobody tells of: the rate then keeps to
+// what is delivered, or to what the line usually carries where that is less.
 const (
 	// followBy is how much above what was delivered in followFor the rate may be: room to see that more comes through.
 	followBy  = 1.15
@@ -23,15 +24,18 @@ func (c *Controller) look(o link.Outside) {
 	c.outside = o
 	switch {
 	case o.Blind && !was:
-		c.note(link.Warning, "probes_blind", "the probes do not feel the delay that data does: the rates keep to what is delivered, "+
-			"and to what the line usually carries.")
+		c.note(link.Warning, "probes_blind", "the probes do not feel the delay that data does: the rates go by slower ones that "+
+			"do, and without those keep to what is delivered.")
 	case !o.Blind && was:
 		c.note(link.Info, "probes_see", "the probes feel what data does again.")
 	}
 }
 
-// follow bounds the rate of a direction while the probes are blind.
+// follow bounds the rate of a direction while the probes are blind and nobody else says whether a queue stands.
 func (c *Controller) follow(d link.Direction) {
+	if c.now.Sub(c.heardAt) <= freshFor {
+		return
+	}
 	w := &c.ways[d]
 	most := math.Inf(1)
 	if r, ok := c.usually(d); ok {

@@ -32,8 +32,9 @@ type plant struct {
 	buffer float64
 	// further is what a reflector's path takes on top, in ms, by host and instant.
 	further func(host int, at time.Duration) float64
-	// hosts answer in turn, one probe each 50 ms.
+	// hosts answer in turn, one probe each so many ms; 0 is 50.
 	hosts  int
+	every  int
 	oneWay bool
 	noise  unit.Millis
 	lost   func(probe int) bool
@@ -345,7 +346,7 @@ func (p *plant) provide(d link.Direction, data, acks, mbps float64) (float64, fl
 
 // ask sends a probe when one is due, takes replies in and lets the controller decide.
 func (p *plant) ask() {
-	if p.ms%50 == 0 {
+	if p.ms%max(p.every, 50) == 0 {
 		x := &probe{n: p.sent, host: p.sent % p.hosts, sent: p.now()}
 		p.open = append(p.open, x)
 		p.sent++
