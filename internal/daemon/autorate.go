@@ -155,6 +155,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.hand.Store(&shaperHand{a.router, a.cfg.Timeouts.Router})
 	opt := a.options(a.cfg)
 	opt.Jitter, opt.Observed = rand.Float64, a.observed
+	opt.Outside = func() link.Outside { return link.Outside{Minute: MinuteOfDay(a.Clock.Wall().Local())} }
 	rec := Recording{Program: a.Version, Source: journal.FromAutorate, Boot: a.boot, Config: a.cfg, Wall: a.Clock.Wall}
 	if a.Tape != nil {
 		rec.Source = journal.FromRecord

@@ -34,6 +34,9 @@ func (HostClock) Now() unit.Time {
 	return unit.Time(ts.Nano())
 }
 
+// MinuteOfDay is the minute of the local day, from 1 to 1440, as [link.Outside] has it.
+func MinuteOfDay(wall time.Time) int { return 60*wall.Hour() + wall.Minute() + 1 }
+
 // Wall returns the time of day.
 func (HostClock) Wall() time.Time { return time.Now() }
 

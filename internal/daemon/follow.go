@@ -68,7 +68,7 @@ func (t *tracked) reset(opt WANOptions) {
 }
 
 // step takes in what was observed since the last one and lets the law decide. random is a fresh number in [0, 1).
-func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64) {
+func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64, outside link.Outside) {
 	t.probes, t.counters = t.observed.Take(t.probes[:0], t.counters)
 	for _, p := range t.probes {
 		t.sensor.Sent(p)
@@ -95,10 +95,10 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 	}
 	t.pace.step(now, signs{Use: use, Counted: known, Overdue: t.sensor.Overdue(now), Raised: late})
 	t.notes = append(t.notes, t.sensor.Watch(now, known && (use.Down >= loadedShare || use.Up >= loadedShare), idle, t.pool.InUse())...)
-	// BLIND: t.sensor.Blind() says that ICMP is not believed and that no IRTT server sees in its place: the law has to know
-	// (tracking.Input.Blind) as soon as it can make something of it.
+	outside.Blind = outside.Blind || t.sensor.Blind()
 	t.out = t.law.Step(tracking.Input{
 		Now: now, Counters: t.counters, Samples: t.samples, Silence: t.sensor.Silence(now), Applied: applied,
+		Outside: outside,
 	})
 	t.counters = t.counters[:0]
 	t.notes = append(t.notes, t.out.Notes...)
@@ -123,7 +123,7 @@ func (w *WAN) follow(now unit.Time) {
 		}
 	}
 	w.track.load = w.load
-	w.track.step(now, w.replies, applied, w.opt.Jitter())
+	w.track.step(now, w.replies, applied, w.opt.Jitter(), w.opt.Outside())
 }
 
 // turns are how many probes leave until each of the pool had its turn.
@@ -159,6 +159,9 @@ func (w *WAN) cycle(now unit.Time) link.Decision {
 	if l.OK {
 		delta = max(delta-t.unremovable(), 0)
 	}
+	if t.out.Blind { // the law may hear others, who know more
+		delta = max(delta, t.out.Delay.Down, t.out.Delay.Up)
+	}
 	d := w.ctl.Follow(shaper.Followed{
 		Now: now, OK: l.OK, RTT: l.RTT, Baseline: l.Baseline, Delta: delta, Rates: t.out.Rates, Reason: t.out.Reason,
 	})
@@ -171,6 +174,7 @@ func (w *WAN) cycle(now unit.Time) link.Decision {
 func (w *WAN) reconfigureTracking(opt WANOptions) error {
 	switch {
 	case opt.Tracking == nil:
+		w.memory = w.remembered()
 		w.track = nil
 		return nil
 	case w.track != nil:
@@ -182,6 +186,7 @@ func (w *WAN) reconfigureTracking(opt WANOptions) error {
 		return err
 	}
 	t.law.Restore(w.ctl.Rates())
+	t.law.Remember(w.memory)
 	w.track = t
 	return nil
 }

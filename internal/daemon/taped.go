@@ -69,6 +69,12 @@ func NewTaped(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN, re
 			return evenJitter
 		}
 	}
+	if outside := opt.Outside; outside != nil {
+		opt.Outside = func() link.Outside {
+			t.call.Outside = outside()
+			return t.call.Outside
+		}
+	}
 	if opt.Observed == nil {
 		opt.Observed = NewObserved(nil)
 	}

@@ -46,6 +46,8 @@ type WANOptions struct {
 	Base   link.Rates
 	// Jitter returns the next random number in [0, 1), for backoff and for who of the reflectors is replaced for no fault.
 	Jitter func() float64
+	// Outside tells a line that tracks its capacity what its probes and counters do not; nil tells nothing.
+	Outside func() link.Outside
 }
 
 // WouldWrite is the key of the notes in which a dry run says what it would have written.
@@ -81,6 +83,7 @@ type WAN struct {
 	silent     bool      // it was told and is not over
 	seq        uint64
 	shares     shares
+	memory     tracking.Memory                       // of an earlier run, for a later one, while the policy is another
 	carried    link.Pair[[link.States]time.Duration] // time per state of earlier runs, from the state file
 	out        actuate.Output
 	wrote      link.Rates // what the router last took from us
@@ -99,6 +102,9 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 	if opt.Jitter == nil {
 		opt.Jitter = func() float64 { return evenJitter }
 	}
+	if opt.Outside == nil {
+		opt.Outside = func() link.Outside { return link.Outside{} }
+	}
 	w := &WAN{
 		opt: opt, prober: prober, started: now,
 		win: reflector.New(opt.Reflector), ctl: ctl, act: actuate.New(opt.Actuate), proof: health.NewShaping(opt.Place),
@@ -112,7 +118,9 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 		ctl.Restore(saved.Controller)
 		if w.track != nil {
 			w.track.law.Restore(ctl.Rates())
+			w.track.law.Remember(saved.Memory)
 		}
+		w.memory = saved.Memory
 		w.act.Restore(saved.Actuator)
 		w.carried = saved.TimeInState
 	}
@@ -329,8 +337,17 @@ func (w *WAN) State(now unit.Time, bootID string, wall time.Time) state.WAN {
 		Name: w.opt.Name, BootID: bootID, At: now, Saved: wall,
 		EWMA:       state.EWMA{BaselineRTT: w.last.Baseline, LoadRTT: w.last.Load},
 		Controller: snap, Actuator: act, Applied: applied,
-		TimeInState: w.timeInState(),
+		TimeInState: w.timeInState(), Memory: w.remembered(),
 	}
+}
+
+// remembered is what the line was measured to carry by the time of day: by the law, or, while another policy decides, by
+// the one before.
+func (w *WAN) remembered() tracking.Memory {
+	if w.track != nil {
+		return w.track.law.Memory()
+	}
+	return w.memory
 }
 
 func (w *WAN) timeInState() link.Pair[[link.States]time.Duration] {
@@ -380,7 +397,7 @@ func (w *WAN) Reconfigure(opt WANOptions) error {
 	}
 	// Always: a reload is how a person says that the router can be tried again.
 	w.act.Reconfigure(opt.Actuate)
-	opt.Jitter, opt.Observed = w.opt.Jitter, w.opt.Observed
+	opt.Jitter, opt.Observed, opt.Outside = w.opt.Jitter, w.opt.Observed, w.opt.Outside
 	w.opt = opt
 	return nil
 }

@@ -6,12 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
 	"wanctl/internal/routeros"
+	"wanctl/internal/state"
+	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
 
@@ -354,6 +358,53 @@ func TestStateCarriesWhatWasLeft(t *testing.T) {
 	}
 	if got := p.wan.timeInState().Down[link.Red]; got <= 0 {
 		t.Errorf("time in RED is %v", got)
+	}
+}
+
+// What the line was measured to carry outlives a restart, and the time in which another policy decides.
+func TestMemoryOutlivesRestartsAndPolicies(t *testing.T) {
+	options := func(text string) WANOptions {
+		f, ds := config.Parse("att.yaml", strings.NewReader(text), config.Options{})
+		if f == nil {
+			t.Fatal(ds)
+		}
+		return WANOptionsOf(f.WAN, false)
+	}
+	tracks, steps := options(trackingText), options(attText)
+	p := newPure(t, trackingText)
+	first := p.wan.State(p.now, "b", time.Unix(1, 0))
+	first.Memory.Down[7] = tracking.Measured{95 * unit.Mbps, 93 * unit.Mbps}
+	restart := func(opt WANOptions, s state.WAN) state.WAN {
+		w, err := NewWAN(opt, p, p.now, &s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.wan = w
+		return w.State(p.now, "b", time.Unix(1, 0))
+	}
+	kept := func(when string, s state.WAN) state.WAN {
+		if d := cmp.Diff(first.Memory, s.Memory); d != "" {
+			t.Errorf("%s it remembers (-before +now):\n%s", when, d)
+		}
+		return s
+	}
+	s := kept("after a restart", restart(tracks, first))
+	s = kept("under steps", restart(steps, s))
+	kept("tracking again", restart(tracks, s))
+	for _, opt := range []WANOptions{steps, tracks} {
+		if err := p.wan.Reconfigure(opt); err != nil {
+			t.Fatal(err)
+		}
+		kept("after a reload", p.wan.State(p.now, "b", time.Unix(1, 0)))
+	}
+}
+
+func TestMinuteOfDay(t *testing.T) {
+	for at, want := range map[string]int{"00:00:00": 1, "00:00:59": 1, "12:30:00": 751, "23:59:59": 1440} {
+		wall, err := time.Parse(time.TimeOnly, at)
+		if got := MinuteOfDay(wall); err != nil || got != want {
+			t.Errorf("%s is minute %d, %v, want %d", at, got, err, want)
+		}
 	}
 }
 

@@ -21,13 +21,14 @@ const (
 	callNotes    = 1 << 7
 	callLaw      = 1 << 8
 	callWanted   = 1 << 9
+	callOutside  = 1 << 10
 )
 
 func (w *writer) call(c *Call, m *memory) {
 	law := c.Law != m.out.Law
 	wanted := c.Wanted != m.out.Wanted
 	flags := uint64(c.Kind)&callKind | flagsOf(len(c.Replies) > 0, len(c.Probes) > 0, len(c.Counters) > 0, c.HasOp,
-		c.Wake != 0, len(c.Notes) > 0, law, wanted)<<2
+		c.Wake != 0, len(c.Notes) > 0, law, wanted, c.Outside != m.outside)<<2
 	w.uint(flags)
 	w.int(int64(c.Now - m.now))
 	m.now = c.Now
@@ -81,6 +82,10 @@ func (w *writer) call(c *Call, m *memory) {
 			w.text(cut(note.Key))
 			w.text(cut(note.Text))
 		}
+	}
+	if flags&callOutside != 0 { // behind all else: readers from before it ignore it
+		w.outside(c.Outside)
+		m.outside = c.Outside
 	}
 }
 
@@ -143,6 +148,19 @@ func (r *reader) call(c *Call, m *memory) {
 			c.Notes = append(c.Notes, link.Note{Level: link.Level(r.byte()), Key: r.text(), Text: r.text()})
 		}
 	}
+	if flags&callOutside != 0 {
+		m.outside = r.outside()
+	}
+	c.Outside = m.outside
+}
+
+func (w *writer) outside(o link.Outside) {
+	w.uint(flagsOf(o.Blind))
+	w.int(int64(o.Minute))
+}
+
+func (r *reader) outside() link.Outside {
+	return link.Outside{Blind: r.uint()&1 != 0, Minute: int(r.int())}
 }
 
 // What a reply's first field says beside its host.

@@ -15,6 +15,7 @@ type memory struct {
 	counters link.Counters
 	op       uint64
 	out      Output
+	outside  link.Outside
 	uptime   int64
 	report   link.Report
 	wan      [2]int64

@@ -142,6 +142,8 @@ type Call struct {
 	// Result and Jitter are a Deliver's.
 	Result actuate.Result
 	Jitter float64
+	// Outside is what was told beside them; zero in files of before there was such a thing.
+	Outside link.Outside
 	Output
 }
 

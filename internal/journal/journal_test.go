@@ -225,6 +225,9 @@ func anyCall(t *rapid.T, now unit.Time) *Call {
 			c.Result.Err, c.Result.Class = errors.New(rapid.String().Draw(t, "error")), actuate.ErrClass(rapid.IntRange(0, 4).Draw(t, "class"))
 		}
 	}
+	if rapid.Bool().Draw(t, "outside") {
+		c.Outside = link.Outside{Minute: rapid.IntRange(-1, 1440).Draw(t, "minute"), Blind: rapid.Bool().Draw(t, "blind")}
+	}
 	c.Wanted = rates()
 	c.Law = Law{Capacity: rates(), Cause: link.Pair[link.Cause]{Down: cause(), Up: cause()}, Queue: link.Pair[bool]{Up: rapid.Bool().Draw(t, "queue")}}
 	if c.Kind == Tick {

@@ -160,6 +160,15 @@ type Counters struct {
 	Rx, Tx unit.Bytes
 }
 
+// Outside is what a line's loop is told beside its probes and counters.
+type Outside struct {
+	// Minute is the minute of the local day, from 1 to 1440; 0 is not known.
+	Minute int
+	// Blind says that the round trips of the probes do not tell the truth for data: a provider lets ICMP pass its queue. What
+	// is handed in as samples is then of probes that look like data, and of no others.
+	Blind bool
+}
+
 // RTT is a fused round-trip time: what the believed reflectors say together.
 type RTT struct {
 	// OK is false when no host had a reply in its window; every other field is then zero.

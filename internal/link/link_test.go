@@ -31,7 +31,7 @@ func TestStatesRoundTrip(t *testing.T) {
 }
 
 func TestCausesRoundTrip(t *testing.T) {
-	for c := CauseStart; c <= CauseUnremovable; c++ {
+	for c := CauseStart; c <= CauseFollow; c++ {
 		b, err := c.MarshalText()
 		if err != nil {
 			t.Fatal(err)

@@ -38,11 +38,16 @@ const (
 	CauseBlackout
 	// CauseUnremovable gave the rate back: the delay does not fall when it is cut.
 	CauseUnremovable
+	// CauseUsual raised the rate of an idle line toward what it carries at this time of day.
+	CauseUsual
+	// CauseFollow bounds the rate by what is delivered: the probes do not feel what data feels.
+	CauseFollow
 )
 
 var causeNames = [...]string{
 	CauseStart: "start", CauseNoReply: "no_reply", CauseHold: "hold", CauseCut: "cut", CauseCutWait: "cut_wait",
 	CauseClamp: "clamp", CauseRaise: "raise", CauseFloor: "floor", CauseCeiling: "ceiling", CauseDip: "dip", CauseCapacity: "capacity", CauseBlackout: "blackout", CauseUnremovable: "unremovable",
+	CauseUsual: "usual", CauseFollow: "follow",
 }
 
 // String returns the cause's name in logs, files and metrics.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -15,6 +17,7 @@ import (
 	"wanctl/internal/link"
 	"wanctl/internal/shaper"
 	"wanctl/internal/steer"
+	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
 
@@ -27,6 +30,34 @@ func aWAN() WAN {
 		Applied:    link.Rates{Down: 95 * unit.Mbps, Up: 18 * unit.Mbps},
 		Controller: shaper.Snapshot{}, Actuator: actuate.Snapshot{},
 		TimeInState: link.Pair[[link.States]time.Duration]{Down: [link.States]time.Duration{time.Hour, 2, 3, 4}},
+		Memory:      tracking.Memory{Up: aDay()},
+	}
+}
+
+// aDay is what a line was measured to carry from six to eight.
+func aDay() (day [12]tracking.Measured) {
+	day[3] = tracking.Measured{17 * unit.Mbps, 18_000_001}
+	return day
+}
+
+// What no line carries is no memory, whatever the checksum says; and a file without one is as good as ever.
+func TestMemoryOfCapacity(t *testing.T) {
+	text := string(write(t, func(b *bytes.Buffer) error { return WriteWAN(b, aWAN()) }))
+	if !strings.Contains(text, `"17000000 18000001"`) {
+		t.Errorf("the memory is printed as\n%s", text)
+	}
+	bent := []byte(strings.Replace(text, `"17000000 18000001"`, `"17000000 -8000001"`, 1))
+	i := bytes.LastIndex(bent, []byte(sumKey)) + len(sumKey)
+	copy(bent[i:], "00000000")
+	copy(bent[i:], fmt.Sprintf("%08x", crc32.Checksum(bent, castagnoli)))
+	if _, err := ReadWAN(bytes.NewReader(bent), "ATT"); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "measured capacities") {
+		t.Errorf("a negative capacity: %v", err)
+	}
+	none := aWAN()
+	none.Memory = tracking.Memory{}
+	b := write(t, func(b *bytes.Buffer) error { return WriteWAN(b, none) })
+	if s, err := ReadWAN(bytes.NewReader(b), "ATT"); err != nil || bytes.Contains(b, []byte("time_of_day")) || s.Memory.Up[3] != nil {
+		t.Errorf("without a memory: %v\n%s", err, b)
 	}
 }
 

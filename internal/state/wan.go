@@ -9,6 +9,7 @@ import (
 	"wanctl/internal/link"
 	"wanctl/internal/shaper"
 	"wanctl/internal/steer"
+	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
 
@@ -28,7 +29,9 @@ type WAN struct {
 	Actuator   actuate.Snapshot `json:"actuator"`
 	// TimeInState is the time spent in each state since the file was begun, in ns: GREEN, YELLOW, SOFT_RED, RED.
 	TimeInState link.Pair[[link.States]time.Duration] `json:"time_in_state_ns"`
-	Checksum    string                                `json:"checksum"`
+	// Memory is what the line was measured to carry in each part of the local day, under the policy that tracks it.
+	Memory   tracking.Memory `json:"measured_by_time_of_day,omitzero"`
+	Checksum string          `json:"checksum"`
 }
 
 // WriteWAN prints the state of one line.

@@ -204,11 +204,106 @@ func TestUnremovableDelay(t *testing.T) {
 // A radio adds its delay above a third of the line's load and none below: the rate must not swing around that load.
 func TestKnee(t *testing.T) {
 	each(t, func(t *testing.T, oneWay bool) {
-		p := alone(t, sold(40, 10), link.Up, 40, 10)
-		p.oneWay, p.floor, p.floorAt, p.floorSteps = oneWay, 68, 0.35, true
-		p.run(20 * s)
-		p.carries(link.Up, 8*s, 20*s, 85)
+		for _, x := range []struct{ ms, at, from, percent float64 }{
+			{68, 0.35, 8, 85}, {68, 0.30, 8, 85}, {68, 0.50, 8, 60}, {40, 0.50, 3, 85}, {100, 0.50, 3, 95}, {100, 0.25, 3, 85},
+		} {
+			p := alone(t, sold(40, 10), link.Up, 40, 10)
+			p.oneWay, p.floor, p.floorAt, p.floorSteps = oneWay, x.ms, x.at, true
+			p.run(20 * s)
+			p.carries(link.Up, time.Duration(x.from*float64(s)), 20*s, x.percent)
+			if got := float64(p.out.Unremovable.Up); got < x.ms-1 || got > x.ms+6 {
+				t.Errorf("%v ms are taken for unremovable, want %v", got, x.ms)
+			}
+		}
 	})
+}
+
+// jumpy feeds a controller with an upload's replies, each 50 ms and a new reflector: the delay and what was carried, in Mbit/s.
+type jumpy struct {
+	c     *Controller
+	now   unit.Time
+	sent  unit.Bytes
+	probe int
+	rate  unit.Rate // in force
+}
+
+func newJumpy(t *testing.T) *jumpy {
+	t.Helper()
+	c, err := New(Config{Hosts: 5, Max: link.Rates{Down: mbps(48), Up: mbps(12)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &jumpy{c: c, now: launch}
+}
+
+func (j *jumpy) reply(delta unit.Millis, carried float64) Output {
+	j.now = j.now.Add(50 * time.Millisecond)
+	j.sent += mbps(carried).Over(50 * time.Millisecond)
+	j.probe++
+	at := j.now.Add(20 * time.Millisecond).Add(delta.Duration())
+	o := j.c.Step(Input{
+		Now: at, Counters: []link.Counters{{At: j.now, Tx: j.sent}}, Applied: link.Rates{Up: j.rate},
+		Samples: []link.Sample{{Host: j.probe % 5, Sent: j.now, Received: at, Delta: delta}},
+	})
+	j.rate = o.Rates.Up
+	return o
+}
+
+// As a kernel's line does it: the delay comes at once as the load passes 3 Mbit/s, acknowledgements stay away for as long, and
+// with the load the delay goes. What the upload had is given back each time; the third time the delay is left out, and is
+// not forgotten below that load, where it is not.
+func TestJumps(t *testing.T) {
+	l := newJumpy(t)
+	reply := l.reply
+	for row := range 3 {
+		for range 12 {
+			reply(2, 3.3)
+		}
+		before := l.rate
+		for _, delta := range []unit.Millis{70, 68, 40} {
+			if o := reply(delta, 2); delta == 68 && o.Rates.Up >= before/2 {
+				t.Errorf("jump %d is not answered: %v after %v", row+1, o.Rates.Up, before)
+			}
+		}
+		o := reply(4, 2)
+		if o.Rates.Up < before {
+			t.Errorf("after jump %d the rate is %v, and was %v before", row+1, o.Rates.Up, before)
+		}
+		if found := o.Unremovable.Up > 0; found != (row == 2) {
+			t.Errorf("after jump %d %v ms are left out", row+1, o.Unremovable.Up)
+		}
+	}
+	for range 40 {
+		reply(3, 2.7)
+	}
+	if o := reply(70, 3.4); o.Unremovable.Up < 68 || o.Queue.Up {
+		t.Errorf("%v ms are left out, and 70 ms drained (%v), after two seconds below that load", o.Unremovable.Up, o.Queue.Up)
+	}
+	for range 40 {
+		reply(3, 6)
+	}
+	if o := reply(3, 6); o.Unremovable.Up > 4 {
+		t.Errorf("%v ms are left out, and twice the load had none of it for two seconds", o.Unremovable.Up)
+	}
+}
+
+// A delay that goes on growing as long as nothing is cut is a queue, however suddenly it came: what it measures holds.
+func TestJumpThatGrowsIsAQueue(t *testing.T) {
+	l := newJumpy(t)
+	for range inRow - 1 {
+		for range 12 {
+			l.reply(2, 3.3)
+		}
+		before := l.rate
+		for _, delta := range []unit.Millis{70, 110, 70, 30} {
+			l.reply(delta, 2)
+		}
+		if o := l.reply(4, 2); o.Rates.Up >= before || o.Unremovable.Up > 0 {
+			t.Fatalf("after a queue of 110 ms the rate is %v, and was %v; %v ms are left out", o.Rates.Up, before, o.Unremovable.Up)
+		}
+		l.rate = before // somebody raises it: the next queue is met as this one was
+		l.c.Restore(link.Rates{Up: before})
+	}
 }
 
 // A path that becomes longer under load costs no use.

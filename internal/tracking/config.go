@@ -88,24 +88,26 @@ type law struct {
 	// target is the queue that a drain aims for, and drain the time in which a download's shall get there. An upload's is
 	// our own sending: there is nobody to wait for.
 	target, drain float64
+	// usual is the quantile, in percent, of what was measured at this time of day before, to which an idle line's rate goes.
+	usual int
 }
 
 func (p Profile) law() law {
 	switch p {
 	case Latency:
-		return law{on: 5, hover: 0.5, share: 0.95, target: 0, drain: 120}
+		return law{on: 5, hover: 0.5, share: 0.95, target: 0, drain: 120, usual: 25}
 	case Throughput:
-		return law{on: 40, hover: 0.7, share: 1.05, target: 20, drain: 250}
+		return law{on: 40, hover: 0.7, share: 1.05, target: 20, drain: 250, usual: 75}
 	case Balanced:
 	}
-	return law{on: 8, hover: 0.5, share: 0.98, target: 2, drain: 120}
+	return law{on: 8, hover: 0.5, share: 0.98, target: 2, drain: 120, usual: 50}
 }
 
 // shared is a profile's law for two loaded directions of which only the round trip is known: a queue that is kept on one
 // way would stand in the other's light.
 func (p Profile) shared() law {
 	if p == Throughput {
-		return law{on: 20, hover: 0.5, share: 1.0, target: 8, drain: 120}
+		return law{on: 20, hover: 0.5, share: 1.0, target: 8, drain: 120, usual: 75}
 	}
 	return p.law()
 }

@@ -26,13 +26,12 @@ type episode struct {
 	foreign bool
 	// looks counts how often it was looked at since its verdict.
 	looks int
-	// entry are the greatest capacities of the first looks.
-	entry [2]float64
-	// peak is its greatest delta, in ms; cliffs counts the episodes in a row that ended from near their peak at once, the
-	// last of them at height.
+	// entry are the greatest capacities of the first looks, load what was carried when the queue was met.
+	entry, load [2]float64
+	// peak is its greatest delta, in ms, onset how that came, and row those before it that ended like it.
 	peak   float64
-	cliffs int
-	height float64
+	onset  onset
+	row    row
 	recent recent
 	// measured says that the download was, in this episode; until then before, the reply heard before, tells.
 	measured bool
@@ -79,20 +78,24 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 		c.clear(e, s, delta)
 	case e.on:
 		e.peak = max(e.peak, raw)
+		e.onset.hear(&e.recent, e.start)
 		c.drain(e, s.Received, delta, &s)
 	case delta <= on || c.bystander(e, s.Received, delta):
 		e.suspect = false
 		c.clear(e, s, delta)
 	case !e.suspect && c.cfg.Hosts > 1:
 		e.suspect, e.host, e.start, e.late = true, s.Host, s.Received, delta
+		e.onset = onset{}
+		e.onset.hear(&e.recent, e.start)
 		c.suspect(e, s, delta)
 	case e.suspect && e.host == s.Host && c.cfg.Hosts > 1:
 		// The same reflector again: another one has to agree.
 	default:
 		if !e.suspect {
-			e.start, e.late = s.Received, delta
+			e.start, e.late, e.onset = s.Received, delta, onset{}
 		}
 		c.begin(e)
+		e.onset.hear(&e.recent, e.start)
 		c.drain(e, s.Received, delta, &s)
 	}
 }
@@ -167,6 +170,7 @@ func (c *Controller) begin(e *episode) {
 		w := &c.ways[d]
 		w.climb = 0
 		e.trial.saved[d] = belief{w.capacity, w.rate}
+		e.load[d], _, _ = c.ledger.carried(d, e.start.Add(-millis(e.late)-2*lately), e.start.Add(-millis(e.late)))
 	}
 	switch {
 	case !e.ways[link.Down]:
@@ -209,6 +213,9 @@ func (c *Controller) end(e *episode) {
 		}
 		w.settled, w.since = w.capacity, c.now
 		w.points.clear()
+		if !e.all {
+			c.remember(d, w.capacity)
+		}
 	}
 	e.on, e.suspect = false, false
 }
@@ -348,7 +355,7 @@ func (c *Controller) overdue(e *episode, q link.Silence, over float64) bool {
 			return true
 		}
 		if !e.suspect {
-			e.start, e.late = c.now, delta
+			e.start, e.late, e.onset = c.now, delta, onset{}
 		}
 		c.begin(e)
 	}

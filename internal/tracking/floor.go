@@ -1,7 +1,6 @@
 package tracking
 
 import (
-	"math"
 	"time"
 
 	"wanctl/internal/link"
@@ -17,12 +16,6 @@ const (
 	// halfFor is how long each half of it has to last, and lessSent what part of the first's the second half carries.
 	halfFor  = 75 * time.Millisecond
 	lessSent = 0.7
-	// cliffFor is how quickly an episode ends from near its peak that is none of a queue's: a queue that is drained in 120 ms
-	// takes two or three times as long. cliffLeast is the peak, in ms, from which on that can be told (and twice the threshold), and so many of the
-	// same height in a row are a delay that comes and goes with the load.
-	cliffFor    = 110 * time.Millisecond
-	cliffLeast  = 25.0
-	cliffsInRow = 3
 	// longFlat is how long alone is enough, with so many replies.
 	longFlat    = 600 * time.Millisecond
 	longReplies = 8
@@ -33,7 +26,7 @@ const (
 // retransmission and other people's queues add delays that no shaper takes away.
 func (c *Controller) unremovable(e *episode, s link.Sample) {
 	t := s.Received
-	if other := 1 - e.owner; !e.all && e.ways[other] && c.use(other, t, 2*lately) >= idleShare {
+	if !e.all && c.shared(e, t) {
 		return // it may be the other's queue
 	}
 	first, middle, last, least, most, ok := e.recent.halves(e.start, t)
@@ -87,36 +80,10 @@ func (c *Controller) unremovable(e *episode, s link.Sample) {
 		"them, and they are left out of the control.", most)
 }
 
-// cliff looks how an episode ended. A delay that comes above some load and is gone below it makes the rate swing around that
-// load for ever, in episodes that begin and end at once at the same height.
-func (c *Controller) cliff(e *episode, s link.Sample) {
-	high := unit.Time(0)
-	for i := range min(e.recent.n, len(e.recent.ring)) {
-		if h := e.recent.back(i); h.delta-e.floor >= 0.8*(e.peak-e.floor) {
-			high = h.at
-			break
-		}
-	}
-	if high == 0 || e.peak-e.floor < max(cliffLeast, 2*c.law.on) || s.Received.Sub(high) > cliffFor {
-		e.cliffs = 0
-		return
-	}
-	if e.cliffs > 0 && math.Abs(e.peak-e.height) > 0.25*e.height {
-		e.cliffs = 0
-	}
-	e.cliffs, e.height = e.cliffs+1, e.peak
-	if e.cliffs < cliffsInRow || e.peak > worstFloor || len(c.notes) == cap(c.notes) {
-		return
-	}
-	e.cliffs = 0
-	e.leaveOut(e.peak, s.Received, [2]float64{c.ways[link.Down].capacity, c.ways[link.Up].capacity})
-	for _, d := range both {
-		if e.drains(d) {
-			c.ways[d].quiet = settle
-		}
-	}
-	c.note(link.Info, "unremovable_delay", "%.0f ms of delay come with the load and go with it: no shaper can remove them, and they "+
-		"are left out of the control.", e.peak)
+// shared says that an episode's delay may be the queue of the direction that is not taken for its owner.
+func (c *Controller) shared(e *episode, t unit.Time) bool {
+	other := 1 - e.owner
+	return e.ways[other] && c.use(other, t, 2*lately) >= idleShare
 }
 
 // leaveOut takes ms of an episode's delay for one that cutting does not take away, found at t under such loads.

@@ -31,17 +31,25 @@ func (c *Controller) grow(d link.Direction) {
 	dt := min(max(c.now.Sub(w.grown).Seconds(), 0), longestStep)
 	w.grown = c.now
 	if c.now.Sub(c.heardAt) > freshFor {
+		w.busy, w.idle = c.now, c.now
 		return // nobody says whether a queue stands
 	}
 	if c.each[d].on || c.each[d].suspect || c.round.on || c.round.suspect || w.capacity <= 0 && w.rate >= float64(Unlimited) {
+		w.busy, w.idle = c.now, c.now
 		return
 	}
 	if !c.limited(d) {
-		w.climb = 0
+		w.climb, w.busy = 0, c.now
 		if w.cause != link.CauseStart && w.cause != link.CauseCeiling && w.cause != link.CauseFloor {
 			w.cause = link.CauseHold
 		}
+		c.recall(d)
 		return
+	}
+	w.idle = c.now
+	still := w.climb == 0 || w.cause == link.CauseCeiling
+	if rate, _, ok := c.ledger.recent(d, c.now, steadyFor/2); ok && still && c.now.Sub(w.busy) >= steadyFor {
+		c.remember(d, rate)
 	}
 	doubted := w.proven > 0 && w.rate < 0.95*w.proven
 	if w.proven > 0 && !doubted {

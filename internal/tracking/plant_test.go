@@ -32,8 +32,9 @@ type plant struct {
 	buffer float64
 	// further is what a reflector's path takes on top, in ms, by host and instant.
 	further func(host int, at time.Duration) float64
-	// hosts answer in turn, one probe each 50 ms.
+	// hosts answer in turn, one probe each so many ms; 0 is 50.
 	hosts  int
+	every  int
 	oneWay bool
 	noise  unit.Millis
 	lost   func(probe int) bool
@@ -43,6 +44,8 @@ type plant struct {
 	slow time.Duration
 	// reset is when the counters start again from nothing.
 	reset time.Duration
+	// outside is what the controller is told beside all that.
+	outside link.Outside
 
 	ways    [2]stream
 	ms      int
@@ -343,7 +346,7 @@ func (p *plant) provide(d link.Direction, data, acks, mbps float64) (float64, fl
 
 // ask sends a probe when one is due, takes replies in and lets the controller decide.
 func (p *plant) ask() {
-	if p.ms%50 == 0 {
+	if p.ms%max(p.every, 50) == 0 {
 		x := &probe{n: p.sent, host: p.sent % p.hosts, sent: p.now()}
 		p.open = append(p.open, x)
 		p.sent++
@@ -379,7 +382,7 @@ func (p *plant) ask() {
 	if len(samples) == 0 && (p.out.Wake == 0 || p.now() < p.out.Wake) && p.ms%500 != 0 {
 		return
 	}
-	in := Input{Now: p.now(), Samples: samples, Silence: p.silence(), Applied: p.force}
+	in := Input{Now: p.now(), Samples: samples, Silence: p.silence(), Applied: p.force, Outside: p.outside}
 	for len(p.read) > 0 && p.read[0].at <= p.ms {
 		in.Counters = append(in.Counters, p.read[0].c)
 		p.read = p.read[1:]

@@ -54,6 +54,7 @@ func drawInputs(t *rapid.T) []Input {
 		delta, wayDown, wayUp, noise := millisOf(t, "delta"), millisOf(t, "way down"), millisOf(t, "way up"), min(millisOf(t, "noise"), 1e300)
 		oneWay := rapid.Bool().Draw(t, "one way")
 		grow := unit.Millis(rapid.SampledFrom([]float64{0, 0, 1, 7, -2}).Draw(t, "growth"))
+		outside := link.Outside{Minute: rapid.SampledFrom([]int{0, 1, noon, minutesOfDay, minutesOfDay + 1, -1}).Draw(t, "minute"), Blind: rapid.Bool().Draw(t, "blind")}
 		silence := link.Silence{Over: millisOf(t, "over"), Hosts: rapid.IntRange(0, 3).Draw(t, "silent hosts")}
 		applied := link.Rates{Down: rapid.SampledFrom(drawnRates).Draw(t, "applied"), Up: rapid.SampledFrom(drawnRates).Draw(t, "applied")}
 		if rapid.IntRange(0, 9).Draw(t, "counters start again") == 0 {
@@ -61,7 +62,7 @@ func drawInputs(t *rapid.T) []Input {
 		}
 		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
 			now = now.Add(step)
-			in := Input{Now: now, Applied: applied}
+			in := Input{Now: now, Applied: applied, Outside: outside}
 			for k := range counters {
 				rx, tx = rx+down, tx+up
 				in.Counters = append(in.Counters, link.Counters{At: now.Add(-late).Add(time.Duration(k) * time.Millisecond), Rx: rx, Tx: tx})

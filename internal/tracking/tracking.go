@@ -29,6 +29,8 @@ type Input struct {
 	Silence link.Silence
 	// Applied are the rates in force; 0 stands for the rate last decided.
 	Applied link.Rates
+	// What is neither counted nor answered: the time of day, and whether the samples are to be believed.
+	link.Outside
 }
 
 // Output is what the controller wants and why.
@@ -39,6 +41,10 @@ type Output struct {
 	Capacity link.Rates
 	// Unremovable is the part of each direction's delay that cutting the rate does not take away.
 	Unremovable link.Pair[unit.Millis]
+	// Delay is each direction's newest delay, without its unremovable part; of the line's where only round trips are known.
+	Delay link.Pair[unit.Millis]
+	// Blind says that the probes are known to feel less than data does.
+	Blind bool
 	// Queue says in which directions a queue is being drained.
 	Queue link.Pair[bool]
 	// Wake is when to Step again if nothing happens before; 0 is never.
@@ -62,6 +68,7 @@ type Controller struct {
 	heardAt  unit.Time // of the newest sample
 	dark     unit.Time // when nothing at all came in last
 	muted    unit.Time // the newest sample after which silence has been found to mean nothing
+	outside  link.Outside
 	notes    []link.Note
 }
 
@@ -87,6 +94,10 @@ type way struct {
 	grown  unit.Time
 	points points
 	cause  link.Cause
+	// past is what was measured by the time of day, noted when last. busy is since when our rate has been the limit, idle
+	// since when it has not, or the last step toward the usual rate.
+	past              [slots]slot
+	noted, busy, idle unit.Time
 }
 
 // New returns a controller that starts at the maxima, or at [Unlimited] where there are none.
@@ -134,12 +145,18 @@ func (c *Controller) Step(in Input) Output {
 		c.sample(s)
 	}
 	c.now, c.started = in.Now, true
+	c.look(in.Outside)
 	overdue := c.silence(in.Silence)
 	c.deaf()
 	for _, d := range both {
 		c.grow(d)
 		if rate, _, ok := c.ledger.recent(d, c.now, 2*lately); ok {
 			c.ways[d].most = max(c.ways[d].most, rate)
+		}
+	}
+	if c.outside.Blind {
+		for _, d := range both {
+			c.follow(d)
 		}
 	}
 	for _, d := range both {
@@ -156,7 +173,7 @@ func (c *Controller) Step(in Input) Output {
 func (c *Controller) Rate(d link.Direction) unit.Rate { return unit.Rate(math.Floor(c.ways[d].rate)) }
 
 func (c *Controller) output(before link.Rates, wake unit.Time) Output {
-	o := Output{Wake: wake, Notes: c.notes}
+	o := Output{Wake: wake, Notes: c.notes, Blind: c.outside.Blind}
 	for _, d := range both {
 		w := &c.ways[d]
 		o.Rates.Set(d, c.Rate(d))
@@ -164,6 +181,7 @@ func (c *Controller) output(before link.Rates, wake unit.Time) Output {
 		o.Capacity.Set(d, unit.Rate(min(w.capacity, float64(unit.MaxRate)))) // counters may claim anything
 		o.Unremovable.Set(d, unit.Millis(c.each[d].floor))
 		o.Queue.Set(d, c.draining(d))
+		o.Delay.Set(d, unit.Millis(w.delta))
 	}
 	if !c.oneWay() {
 		o.Unremovable = link.Pair[unit.Millis]{Down: unit.Millis(c.round.floor), Up: unit.Millis(c.round.floor)}

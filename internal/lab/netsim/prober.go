@@ -17,8 +17,10 @@ const echoBytes = 98
 
 // probe sends an echo to a host of the scenario through a link now. A lost one never reaches sink; an answered one
 // does before its Received has come, with the instant at which the host answered.
-func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(r link.Reply, answered unit.Time)) {
+// data says that it looks like data, which a provider that lets echoes pass its queue does not.
+func (n *Net) probe(linkIndex, host int, data bool, chance *rand.Rand, sink func(r link.Reply, answered unit.Time)) {
 	l := n.line(linkIndex)
+	first := l.spec.EchoFirst && !data
 	h := n.scenario.Hosts[host]
 	sent := n.world.now
 	// Chance is drawn whether needed or not, so that one probe's fate does not change the next one's.
@@ -43,7 +45,7 @@ func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(r link.Rep
 	if l.black || goes >= l.paths.Up.passes() || answers >= share || !l.quotas[host].grant(sent, h.PerSecond) {
 		return
 	}
-	up, lost := l.paths.Up.packet(l.t)
+	up, lost := l.paths.Up.packet(l.t, first)
 	if lost {
 		return
 	}
@@ -53,7 +55,7 @@ func (n *Net) probe(linkIndex, host int, chance *rand.Rand, sink func(r link.Rep
 		if l.black || comes >= l.paths.Down.passes() {
 			return
 		}
-		down, lost := l.paths.Down.packet(l.t)
+		down, lost := l.paths.Down.packet(l.t, first)
 		if lost {
 			return
 		}
@@ -89,16 +91,21 @@ func (q *quota) grant(now unit.Time, perSecond int) bool {
 	return true
 }
 
-// packet is a small packet's one-way delay; lost says that the line stands still.
-func (p *path) packet(t int64) (d time.Duration, lost bool) {
+// packet is a small packet's one-way delay; lost says that the line stands still. One that goes first does not wait in the
+// provider's queue.
+func (p *path) packet(t int64, first bool) (d time.Duration, lost bool) {
 	wait := p.wait(t)
-	return time.Duration(p.prop + wait + p.sparse() + p.beyond()), wait >= horizon
+	lost = wait >= horizon
+	if first {
+		wait = 0
+	}
+	return time.Duration(p.prop + wait + p.sparse() + p.beyond()), lost
 }
 
 // Ping sends one echo now to a host of the scenario through a link; done runs when its reply arrives, and never when
 // it is lost.
 func (n *Net) Ping(linkIndex, host int, done func(link.Reply)) {
-	n.probe(linkIndex, host, n.lines[linkIndex].chance, func(r link.Reply, _ unit.Time) {
+	n.probe(linkIndex, host, false, n.lines[linkIndex].chance, func(r link.Reply, _ unit.Time) {
 		n.world.At(r.Received, func() { done(r) })
 	})
 }
@@ -115,6 +122,8 @@ type ProberOptions struct {
 	// OneWay lets the hosts tell their own clock, as ICMP timestamps do: in whole milliseconds, and each clock off by a
 	// constant of its own.
 	OneWay bool
+	// Data makes the probes look like data, as TCP handshakes do: a link's EchoFirst is not for them.
+	Data bool
 	// OnSend and OnReply, when set, are called in virtual time at the instant at which an echo leaves and its reply
 	// arrives; Drain hands the replies out all the same.
 	OnSend  func(link.Probe)
@@ -214,7 +223,7 @@ func (p *Prober) send(i int) {
 	if p.options.OnSend != nil {
 		p.options.OnSend(link.Probe{Host: i, Sent: now})
 	}
-	p.net.probe(p.options.Link, p.options.Hosts[i], p.chance, p.sinks[i])
+	p.net.probe(p.options.Link, p.options.Hosts[i], p.options.Data, p.chance, p.sinks[i])
 }
 
 // SetInterval changes the time between two echoes to one host, at once: the next one leaves when the new interval's part

@@ -47,6 +47,8 @@ type LinkSpec struct {
 	Down, Up PathSpec
 	// Jitter is the standard deviation of the noise that each probe's round trip gets on top (its absolute value).
 	Jitter time.Duration
+	// EchoFirst says that the provider lets echoes pass its queues: probes do not feel what data does.
+	EchoFirst bool
 }
 
 func (s LinkSpec) path(d link.Direction) PathSpec {

@@ -111,6 +111,7 @@ type feed struct {
 	probes   []link.Probe
 	counters []link.Counters
 	jitter   float64
+	outside  link.Outside
 }
 
 // Drain hands the replies of the call up.
@@ -235,6 +236,7 @@ func (p *player) begin(h *journal.Header) error {
 		saved = &s
 	}
 	opt.Jitter, opt.Observed = func() float64 { return p.feed.jitter }, p.feed
+	opt.Outside = func() link.Outside { return p.feed.outside }
 	p.flight, p.fresh = 0, true
 	if p.wan, err = daemon.NewWAN(opt, p.feed, h.Now, saved); err != nil {
 		return fmt.Errorf("the configuration in its header: %w", err)
@@ -360,7 +362,7 @@ func (p *player) record(rec journal.Record) error {
 func (p *player) call(c *journal.Call) {
 	f := p.feed
 	f.replies, f.probes, f.counters = append(f.replies, c.Replies...), append(f.probes, c.Probes...), append(f.counters, c.Counters...)
-	f.jitter = c.Jitter
+	f.jitter, f.outside = c.Jitter, c.Outside
 	if !p.began {
 		p.first, p.began = c.Now, true
 	}

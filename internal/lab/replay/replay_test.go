@@ -122,6 +122,28 @@ func TestAReplayIsIdentical(t *testing.T) {
 	}
 }
 
+// What a loop was told from outside is told again: another answer to it is another decision.
+func TestWhatWasToldFromOutside(t *testing.T) {
+	b := recorded(t, tracks, false, 20*time.Second)
+	minutes := map[int]bool{}
+	rewritten(t, b, func(r journal.Record) {
+		if c, ok := r.(*journal.Call); ok {
+			minutes[c.Outside.Minute] = true
+		}
+	})
+	if len(minutes) != 1 || !minutes[1] {
+		t.Errorf("the minutes %v were recorded, want that after midnight", minutes)
+	}
+	r := replayed(t, nil, rewritten(t, b, func(r journal.Record) {
+		if c, ok := r.(*journal.Call); ok {
+			c.Outside.Blind = c.Now > netsim.Epoch.Add(15*time.Second)
+		}
+	}))
+	if r.First == nil || r.First.At < 15*time.Second {
+		t.Errorf("with blind probes the first difference is %v", r.First)
+	}
+}
+
 // A constant that is not what it was shows at the first call it decides.
 func TestAChangedConstantIsFound(t *testing.T) {
 	for _, c := range []struct{ name, text, was, is, what string }{

@@ -55,6 +55,9 @@ type Line struct {
 	Tape daemon.Tape
 	// OneWay lets the reflectors tell their own clock to a Loop that tracks capacity.
 	OneWay bool
+	// Data probes for a Loop as data, which is slower than echoes and cannot be told from it; Blind tells the Loop that echoes
+	// are not to be believed on this line.
+	Data, Blind bool
 }
 
 // Steering says how new connections are placed.
@@ -73,6 +76,8 @@ type Setup struct {
 	Steering *Steering
 	// Latency is how long a router command takes in virtual time.
 	Latency time.Duration
+	// Timeless hides the time of day from the loops, which then remember no capacity by it. A run's day begins at midnight.
+	Timeless bool
 }
 
 // Run is a run under way. It is not safe for concurrent use.
@@ -162,7 +167,15 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	if l.Config.Tracking != nil {
 		po.OneWay = l.OneWay
 		opt.Candidates = opt.Candidates[:len(po.Hosts)] // the scenario has no more
-		ln.track(&opt, &po)
+		if ln.track(&opt, &po); l.Data {
+			po.Data, po.Interval = true, time.Duration(len(po.Hosts))*dataEvery
+		}
+	}
+	opt.Outside = func() link.Outside {
+		if r.setup.Timeless {
+			return link.Outside{Blind: l.Blind}
+		}
+		return link.Outside{Blind: l.Blind, Minute: daemon.MinuteOfDay(midnight.Add(r.net.Now().Sub(netsim.Epoch)))}
 	}
 	var err error
 	if ln.prober, err = r.net.NewProber(po); err != nil {
@@ -180,6 +193,12 @@ func (r *Run) line(i int, l Line) (*line, error) {
 	r.net.World().Every(l.Config.Period, phase, func() { ln.handle(ln.wan.Tick(r.net.Now())) })
 	return ln, nil
 }
+
+// dataEvery is how often a line is probed as data: each probe is a connection.
+const dataEvery = time.Second / 3
+
+// midnight is when a run's day begins.
+var midnight = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // The pinger's own bounds: echoes a second to one host, and through one line.
 const (
@@ -235,7 +254,7 @@ func (l *line) handle(o daemon.Outcome[actuate.Op]) {
 	if o.Line != "" {
 		l.lastLog = o.Line
 	}
-	if p, ok := l.wan.Probing(); ok {
+	if p, ok := l.wan.Probing(); ok && !r.setup.Lines[l.index].Data {
 		l.prober.SetInterval(p.Interval)
 		if err := l.prober.Use(p.Hosts); err != nil {
 			r.notes(name, link.Note{Level: link.Alert, Key: "probes", Text: err.Error()})

@@ -23,11 +23,9 @@ func Story(s *scenario.Scenario) (netsim.Scenario, error) {
 	}
 	out := netsim.Scenario{Name: s.Name, About: s.About, Duration: s.Duration, Seed: max(s.Seed, 1), Step: benchStep}
 	for _, l := range s.Links {
-		if l.ICMP == scenario.ICMPFirst {
-			cannot("provider that lets echoes pass (%s)", l.Name)
-		}
 		out.Links = append(out.Links, netsim.LinkSpec{
 			Name: l.Name, Down: pathOf(&l.Down, l.Delay/2), Up: pathOf(&l.Up, l.Delay/2),
+			EchoFirst: l.ICMP == scenario.ICMPFirst,
 		})
 	}
 	for _, f := range s.Flows {
