@@ -79,7 +79,7 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 		t.notes = append(t.notes, t.pool.Note(c))
 	}
 	use, known := t.law.Use(now)
-	use = t.peak.raise(now, use, t.load)
+	use = t.peak.raise(now, use, t.load, t.out.Capacity)
 	// What is late after a path change is not held up: the line is idle all the same, or the path could never be learnt.
 	idle := t.idleFor.step(now, use, known && t.sensor.Overdue(now) < heldUp)
 	t.samples = t.samples[:0]

@@ -67,15 +67,15 @@ const (
 	telling = 2 * unit.Mbps
 )
 
-// raise returns what share of its capacity each direction uses, at least by what it carries.
-func (p *peak) raise(now unit.Time, use link.Pair[float64], load link.Load) link.Pair[float64] {
+// raise returns what share of its capacity each direction uses, at least by what it carries where its capacity is not known.
+func (p *peak) raise(now unit.Time, use link.Pair[float64], load link.Load, capacity link.Rates) link.Pair[float64] {
 	kept := max(1-float64(now.Sub(p.at))/float64(peakFor), 0)
 	p.at = now
 	for _, d := range bothWays {
 		rate := float64(load.Get(d))
 		most := max(float64(p.most.Get(d)*kept), rate)
 		p.most.Set(d, most)
-		if load.Known && rate >= float64(telling) {
+		if load.Known && rate >= float64(telling) && capacity.Get(d) == 0 {
 			use.Set(d, max(use.Get(d), rate/most))
 		}
 	}

@@ -179,7 +179,7 @@ func TestPeak(t *testing.T) {
 	now := unit.Time(time.Hour)
 	carry := func(after time.Duration, down, up unit.Rate) link.Pair[float64] {
 		now = now.Add(after)
-		return p.raise(now, link.Pair[float64]{Down: 0.02, Up: 0.3}, link.Load{Known: true, Rates: link.Rates{Down: down, Up: up}})
+		return p.raise(now, link.Pair[float64]{Down: 0.02, Up: 0.3}, link.Load{Known: true, Rates: link.Rates{Down: down, Up: up}}, link.Rates{})
 	}
 	for i, tt := range []struct {
 		after    time.Duration
@@ -197,7 +197,11 @@ func TestPeak(t *testing.T) {
 			t.Errorf("%d: %+v, want %+v", i, got, tt.want)
 		}
 	}
-	if got := p.raise(now, link.Pair[float64]{}, link.Load{}); got != (link.Pair[float64]{}) {
+	at20 := link.Load{Known: true, Rates: link.Rates{Down: 20 * unit.Mbps, Up: 20 * unit.Mbps}}
+	if got := p.raise(now, link.Pair[float64]{}, at20, link.Rates{Down: 900 * unit.Mbps}); got != (link.Pair[float64]{Up: 1}) {
+		t.Errorf("a camera is not all that a line of a known capacity carries: %+v", got)
+	}
+	if got := p.raise(now, link.Pair[float64]{}, link.Load{}, link.Rates{}); got != (link.Pair[float64]{}) {
 		t.Errorf("nothing is known and %+v is used", got)
 	}
 }

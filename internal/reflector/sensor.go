@@ -24,9 +24,9 @@ const (
 	stepFor   = 5 * time.Second
 	stepLeast = 5.0
 	// stepSpread is how far apart, in ms, the replies of a shifted path may always lie, and spreadTimes by how much further
-	// than before: a path that became longer is as steady as it was, congestion further on is not. Before anything is known
-	// of it spreadShare of the shift stands in.
-	stepSpread, spreadTimes, spreadShare = 3.0, 2.0, 0.3
+	// than before, or than that while nothing is known: a path that became longer is as steady as it was, congestion further on
+	// is not.
+	stepSpread, spreadTimes = 3.0, 2.0
 	// roundFor is over how long a reflector is compared with the others, and leastLows how many replies that takes.
 	roundFor  = 4 * time.Second
 	leastLows = 4
@@ -398,7 +398,7 @@ func (b *base) add(at unit.Time, x float64, idle bool) float64 {
 		shift, spread := b.least-b.value, b.most-b.least
 		room := max(stepSpread, spreadTimes*b.spread)
 		if !b.spreadKnown {
-			room = max(stepSpread, shift*spreadShare)
+			room = spreadTimes * stepSpread
 		}
 		switch {
 		case shift <= stepLeast:
