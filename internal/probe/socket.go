@@ -113,9 +113,9 @@ func openConn(b binding, f family, kind socketKind, id uint16) (*conn, error) {
 
 // icmpSocket opens a datagram ICMP socket where allowed, else a raw one.
 func icmpSocket(f family, kind socketKind) (int, socketKind, error) {
-	domain, proto := unix.AF_INET, unix.IPPROTO_ICMP
+	domain, proto := f.domain(), unix.IPPROTO_ICMP
 	if f == v6 {
-		domain, proto = unix.AF_INET6, unix.IPPROTO_ICMPV6
+		proto = unix.IPPROTO_ICMPV6
 	}
 	const flags = unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
 	var fd int
@@ -142,11 +142,7 @@ func icmpSocket(f family, kind socketKind) (int, socketKind, error) {
 
 // datagramSocket opens a UDP socket.
 func datagramSocket(f family, kind socketKind) (int, socketKind, error) {
-	domain := unix.AF_INET
-	if f == v6 {
-		domain = unix.AF_INET6
-	}
-	fd, err := unix.Socket(domain, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := unix.Socket(f.domain(), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, kind, &Error{Kind: KindFamily, Op: "open socket", Thing: f.String(), Err: err}
 	}

@@ -161,11 +161,7 @@ func (p *Pinger) tcpPort() int {
 
 // tcpSocket opens a TCP socket that is tied to the line and is reset when it is closed.
 func (p *Pinger) tcpSocket(f family) (int, error) {
-	domain := unix.AF_INET
-	if f == v6 {
-		domain = unix.AF_INET6
-	}
-	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
+	fd, err := unix.Socket(f.domain(), unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP)
 	if err != nil {
 		return -1, &Error{Kind: KindFamily, Op: "open socket", Thing: f.String(), Err: err}
 	}

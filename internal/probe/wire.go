@@ -26,6 +26,14 @@ func familyOf(a netip.Addr) family {
 	return v6
 }
 
+// domain is the family's in calls of the kernel.
+func (f family) domain() int {
+	if f == v4 {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
 // String returns "IPv4" or "IPv6".
 func (f family) String() string {
 	if f == v4 {
