@@ -103,7 +103,7 @@ func (l *Line) carries(f *Facts) verdict {
 			}
 			worst = verdict{
 				Failed, fmt.Sprintf("%s passes %.0f %% of what crosses %s in %v", l.Queues.Get(d).Name, 100*share, l.Interface, l.Watched.Round(time.Second)),
-				"what passes the queue by is not shaped, so its rate does nothing", "it is " + cause + ": docs/routeros.md, \"Proof of shaping\"",
+				"what passes the queue by is not shaped, so its rate does nothing", "it is " + cause + ": docs/routeros.md, \"Queues\"",
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func (l *Line) path() verdict {
 	case "proved":
 		return pass("%s", l.PathText)
 	case "wrong":
-		return verdict{Failed, l.PathText, "the other line is measured, and this one's rate set by it", "route ping_source_ip through this line on the router: docs/routeros.md, \"Probes\""}
+		return verdict{Failed, l.PathText, "the other line is measured, and this one's rate set by it", "route ping_source_ip through this line on the router: docs/routeros.md, \"The way of probes\""}
 	}
 	return unknown("by which line the probes leave is not proved: %s", l.PathText)
 }
