@@ -270,22 +270,45 @@ func TestRouterAccount(t *testing.T) {
 	}
 }
 
-// A change that fails takes those before it back, and the router is as it was.
+// A change that fails takes those before it back, and the router is as it was; also when the answer alone was lost.
 func TestRouterApplyFails(t *testing.T) {
-	b := newRouterBench(t, "7.22.3", "ssh")
-	b.trust()
-	before := b.config()
-	for range 80 { // the menus, and some thirty of the changes, go through
-		b.router.CutNext(0)
+	for name, fault := range map[string]struct {
+		happen func(*rosim.Router)
+		says   string
+	}{
+		"refused":     {func(r *rosim.Router) { r.FailNext("failure: the flash is full") }, "the flash is full"},
+		"not arrived": {func(r *rosim.Router) { r.CutNext(rosim.CutBefore) }, "FastTrack exclusion"},
+		"not heard":   {func(r *rosim.Router) { r.CutNext(rosim.CutAfter) }, "FastTrack exclusion"},
+		"cut short":   {func(r *rosim.Router) { r.CutNext(rosim.CutReply) }, "FastTrack exclusion"},
+	} {
+		for _, transport := range []string{"ssh", "api", "rest"} {
+			t.Run(name+"/"+transport, func(t *testing.T) {
+				t.Parallel()
+				b := newRouterBench(t, "7.22.3", transport)
+				b.trust()
+				before := b.config()
+				quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
+				for range quiet + 2*34 { // the menus, and the first 34 changes, each of which is read back
+					b.router.CutNext(0)
+				}
+				fault.happen(b.router)
+				code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
+				if code != exitFailed || !strings.Contains(errs, "the 34 changes before it were undone") || !strings.Contains(errs, fault.says) {
+					t.Errorf("%d\n%s%s", code, out, errs)
+				}
+				if after := b.config(); after != before {
+					t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
+				}
+			})
+		}
 	}
-	b.router.FailNext("failure: the flash is full")
-	code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
-	if code != exitFailed || !strings.Contains(errs, "were undone") || !strings.Contains(errs, "the flash is full") || !strings.Contains(out, "\n20/38 ") {
-		t.Errorf("%d\n%s%s", code, out, errs)
-	}
-	if after := b.config(); after != before {
-		t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
-	}
+}
+
+// commands counts what the router is asked meanwhile.
+func (b *routerBench) commands(do func()) int {
+	before := len(b.router.Commands())
+	do()
+	return len(b.router.Commands()) - before
 }
 
 // What keeps a plan from being carried out is an error, and nothing is changed.

@@ -338,7 +338,7 @@ func (a *App) carryOut(ctx context.Context, v *routerView, p blueprint.Plan) err
 			continue
 		}
 		fmt.Fprintf(a.Stderr, "error: %s: %v\n", c.Item, err)
-		if uerr := a.takeBack(v, made[len(before):]); uerr != nil {
+		if uerr := a.takeBack(v, c, made[len(before):]); uerr != nil {
 			return fmt.Errorf("%d changes were made and could not be undone: %w; mend that, then wanctl router undo", len(made)-len(before), uerr)
 		}
 		if werr := writeJSON(path, before); werr != nil {
@@ -394,10 +394,16 @@ func (v *routerView) newPassword() (string, error) {
 	return rand.Text(), nil
 }
 
-// takeBack undoes changes of this call, the newest first.
-func (a *App) takeBack(v *routerView, made []blueprint.Change) error {
+// takeBack undoes changes of this call, the newest first: what failed, where it may have happened all the same, then those
+// that were made.
+func (a *App) takeBack(v *routerView, failed blueprint.Change, made []blueprint.Change) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a call that was cancelled is undone all the same
 	defer cancel()
+	if failed.Verb == blueprint.Add && failed.ID == "" {
+		if err := v.removeStray(ctx, failed, made); err != nil {
+			return fmt.Errorf("%s, of which is not known whether it was added: %w", failed.Item, err)
+		}
+	}
 	for _, c := range slices.Backward(made) {
 		var back blueprint.Change
 		switch c.Verb {
@@ -410,6 +416,27 @@ func (a *App) takeBack(v *routerView, made []blueprint.Change) error {
 		}
 		if _, err := v.admin.Do(ctx, edit(back)); err != nil {
 			return fmt.Errorf("%s: %w", c.Item, err)
+		}
+	}
+	return nil
+}
+
+// removeStray removes the item that a change would have added, if it is there: the answer may have been lost. It is one that
+// was not there before, that no change of this call made, and that is as the change wanted it.
+func (v *routerView) removeStray(ctx context.Context, c blueprint.Change, made []blueprint.Change) error {
+	rows, err := v.admin.List(ctx, c.Menu, blueprint.Menus()[c.Menu])
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		id := r[".id"]
+		was := slices.ContainsFunc(v.inventory[c.Menu], func(o blueprint.Row) bool { return o[".id"] == id })
+		ours := slices.ContainsFunc(made, func(m blueprint.Change) bool { return m.Menu == c.Menu && m.ID == id })
+		if was || ours || len(blueprint.Missing(r, c.Args)) > 0 {
+			continue
+		}
+		if _, err := v.admin.Do(ctx, routeros.Edit{Verb: "remove", Menu: c.Menu, ID: id}); err != nil {
+			return err
 		}
 	}
 	return nil
