@@ -71,11 +71,11 @@ func TestRouterFaults(t *testing.T) {
 			begin: func(w *world) { must(w, <-w.router.Reboot(0)) }, end: func(*world) {},
 		},
 		{
-			name: "stall", says: "trying again", held: ceiling, timeout: 200 * time.Millisecond,
+			name: "stall", says: "trying again", held: ceiling, timeout: 1500 * time.Millisecond,
 			begin: func(w *world) { w.router.Stall() }, end: func(w *world) { w.router.Unstall() },
 		},
 		{
-			name: "half open", says: "trying again", held: ceiling, timeout: 200 * time.Millisecond,
+			name: "half open", says: "trying again", held: ceiling, timeout: 1500 * time.Millisecond,
 			begin: func(w *world) { w.router.HalfOpen(true) }, end: func(w *world) { w.router.HalfOpen(false) },
 		},
 		{
