@@ -85,6 +85,8 @@ type host struct {
 	lows       int
 	// missed counts probes in a row that were overtaken unanswered.
 	missed int
+	// took is its newest round trip, in ms, also one that tells of the past: until then its silence says nothing new.
+	took float64
 	// delta is the newest, heard when.
 	delta unit.Millis
 	rtt   unit.Millis
@@ -190,6 +192,7 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	h := &s.hosts[r.Host]
 	h.missed = 0
 	past := s.past(r)
+	h.took = max(float64(r.RTT), h.base.value)
 	h.newest, s.newest = max(h.newest, r.Sent), max(s.newest, r.Sent)
 	idle := idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter
 	delta := float64(r.RTT) - h.base.value
@@ -288,9 +291,10 @@ func (s *Sensor) Silence(now unit.Time) link.Silence {
 		if f.answered || !h.base.known || h.missed >= deaf {
 			continue
 		}
-		over := float64(now.Sub(f.probe.Sent))/1e6 - h.base.value
-		if over < lateLeast {
-			continue // one that left later may be late, if its reflector is nearer
+		waited := float64(now.Sub(f.probe.Sent)) / 1e6
+		over := waited - h.base.value
+		if over < lateLeast || waited <= h.took {
+			continue // one that left later may be late, if its reflector is nearer, or has answered sooner lately
 		}
 		if q.Hosts == 0 {
 			q.Sent, q.Over = f.probe.Sent, unit.Millis(over)
