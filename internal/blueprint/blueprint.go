@@ -221,6 +221,7 @@ func New(inv Inventory, w Wanted) Plan {
 	}
 	p.marks()
 	p.steering()
+	p.collisions()
 	p.fastTrack()
 	p.others()
 	return p.plan
@@ -266,6 +267,9 @@ func (p *planner) need(it item) (id string) {
 	r := p.inv[it.menu][i]
 	c := Change{Verb: Set, Menu: it.menu, ID: r[".id"], Item: it.name, Why: it.why, Privileged: it.privileged}
 	c.Args = Missing(r, it.args)
+	if Owned(it.menu, r) && truth(r["disabled"]) && !slices.ContainsFunc(it.args, func(a Arg) bool { return a.Key == "disabled" }) {
+		c.Args = append(c.Args, Arg{"disabled", "no"})
+	}
 	for _, a := range c.Args {
 		c.Was = append(c.Was, Arg{a.Key, r[a.Key]})
 	}

@@ -288,12 +288,12 @@ func TestRouterApplyFails(t *testing.T) {
 				b.trust()
 				before := b.config()
 				quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
-				for range quiet + 2*34 { // the menus, and the first 34 changes, each of which is read back
+				for range quiet + 2*41 { // the menus, and the first 41 changes, each of which is read back
 					b.router.CutNext(0)
 				}
 				fault.happen(b.router)
 				code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
-				if code != exitFailed || !strings.Contains(errs, "the 34 changes before it were undone") || !strings.Contains(errs, fault.says) {
+				if code != exitFailed || !strings.Contains(errs, "the 41 changes before it were undone") || !strings.Contains(errs, fault.says) {
 					t.Errorf("%d\n%s%s", code, out, errs)
 				}
 				if after := b.config(); after != before {
