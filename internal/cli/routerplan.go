@@ -366,24 +366,34 @@ func (a *App) carry(ctx context.Context, v *routerView, c blueprint.Change) (blu
 	if c.Verb == blueprint.Add {
 		c.ID = id
 	}
-	rows, err := v.admin.List(ctx, c.Menu, blueprint.Menus()[c.Menu])
-	if err != nil {
-		return c, fmt.Errorf("it was made, and could not be read back: %w", err)
-	}
-	i := slices.IndexFunc(rows, func(r map[string]string) bool { return r[".id"] == c.ID })
+	row, err := v.readBack(ctx, c)
 	switch {
-	case c.Verb == blueprint.Remove && i >= 0:
+	case err != nil:
+		return c, fmt.Errorf("it was made, and could not be read back: %w", err)
+	case c.Verb == blueprint.Remove && row != nil:
 		return c, errors.New("it is still there")
 	case c.Verb == blueprint.Remove:
 		return c, nil
-	case i < 0:
+	case row == nil:
 		return c, errors.New("it is not there after it was made")
 	}
-	if missing := blueprint.Missing(rows[i], c.Args); len(missing) > 0 {
+	if missing := blueprint.Missing(row, c.Args); len(missing) > 0 {
 		m := missing[0]
-		return c, fmt.Errorf("%s reads back as %s, not %s", m.Key, strconv.Quote(rows[i][m.Key]), strconv.Quote(m.Value))
+		return c, fmt.Errorf("%s reads back as %s, not %s", m.Key, strconv.Quote(row[m.Key]), strconv.Quote(m.Value))
 	}
 	return c, nil
+}
+
+// readBack reads what a change was made on; nil is that it is not there.
+func (v *routerView) readBack(ctx context.Context, c blueprint.Change) (map[string]string, error) {
+	if c.ID != "" {
+		return v.admin.Item(ctx, c.Menu, c.ID, blueprint.Menus()[c.Menu])
+	}
+	rows, err := v.admin.List(ctx, c.Menu, blueprint.Menus()[c.Menu])
+	if err != nil || len(rows) != 1 {
+		return nil, err
+	}
+	return rows[0], nil
 }
 
 // newPassword is that of the user which the plan adds: the file's own, or one that nobody knows where a key is used.
