@@ -166,7 +166,7 @@ func (c doctorCmd) router(ctx context.Context, app *App, f *checkup.Facts) (*rou
 	}
 	r := &checkup.Router{Door: s.router.Transport, Needs: policies(s.router.Transport), Load: -1}
 	f.Router = r
-	o, err := app.options(s, c.User)
+	o, err := app.options(ctx, s, c.User)
 	if err != nil {
 		return nil, err
 	}

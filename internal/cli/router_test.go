@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/configs"
@@ -46,6 +49,20 @@ type routerBench struct {
 	port      int
 	pin       string
 	answer    string // what the person types
+	stdin     io.Reader
+	says      func(string) // what is written to stderr, as it is written
+	signals   chan chan<- os.Signal
+}
+
+// eavesdrop tells what is written.
+type eavesdrop struct {
+	io.Writer
+	hear func(string)
+}
+
+func (e eavesdrop) Write(b []byte) (int, error) {
+	e.hear(string(b))
+	return e.Writer.Write(b)
 }
 
 // newRouterBench serves a router of a version through one door.
@@ -136,7 +153,18 @@ func (b *routerBench) run(args ...string) (code int, out, errs string) {
 	look := func(n string) (string, bool) { v, ok := env[n]; return v, ok }
 	app := &App{
 		Stdin: strings.NewReader(b.answer), Stdout: &o, Stderr: &e, LookupEnv: look, ReadFile: os.ReadFile, Getenv: func(n string) string { return env[n] },
-		Notify: func(chan<- os.Signal, ...os.Signal) func() { return func() {} },
+		Notify: func(c chan<- os.Signal, which ...os.Signal) func() {
+			if b.signals != nil && slices.Contains(which, os.Interrupt) {
+				b.signals <- c
+			}
+			return func() {}
+		},
+	}
+	if b.stdin != nil {
+		app.Stdin = b.stdin
+	}
+	if b.says != nil {
+		app.Stderr = eavesdrop{&e, b.says}
 	}
 	code = Main(args, app)
 	for _, secret := range []string{"sesame", "boss"} {
@@ -300,6 +328,163 @@ func TestRouterApplyFails(t *testing.T) {
 					t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
 				}
 			})
+		}
+	}
+}
+
+// A router that restarts in the middle is waited for, and then as it was.
+func TestRouterRestartsInTheMiddle(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
+	for range quiet + 2*20 {
+		b.router.CutNext(0)
+	}
+	b.router.CutNext(rosim.CutAfter)
+	b.says = func(text string) {
+		switch {
+		case strings.HasPrefix(text, "error: "):
+			b.router.Refuse()
+		case strings.Contains(text, "the router is gone"):
+			if err := b.router.Return(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, "the 20 changes before it were undone") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if after := b.config(); after != before {
+		t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
+	}
+	if left, err := filepath.Glob(filepath.Join(b.dir, "state", "*_changes.json")); err != nil || left != nil {
+		t.Errorf("%v, %v: nothing is left to undo", left, err)
+	}
+}
+
+// Ctrl-C at a question ends it, and changes nothing.
+func TestRouterInterruptedQuestion(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	in, hold := io.Pipe()
+	t.Cleanup(func() { _ = hold.Close() })
+	asked := make(chan struct{})
+	b.stdin, b.signals = readSignal{in, asked}, make(chan chan<- os.Signal, 1)
+	go func() {
+		keys := <-b.signals
+		<-asked
+		keys <- os.Interrupt
+	}()
+	code, out, errs := b.run(append([]string{"router", "apply"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, "interrupted") || b.config() != before {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}
+
+// readSignal closes a channel when somebody begins to read.
+type readSignal struct {
+	io.Reader
+	begun chan struct{}
+}
+
+func (r readSignal) Read(b []byte) (int, error) {
+	close(r.begun)
+	return r.Reader.Read(b)
+}
+
+// Two at once would add everything twice: the second is told to wait. Where nothing can be remembered, nothing is changed.
+func TestRouterOneAtATime(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	if err := os.MkdirAll(filepath.Join(b.dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock := flock.New(filepath.Join(b.dir, "state", "router_127.0.0.1.lock"))
+	if ok, err := lock.TryLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	for _, verb := range []string{"apply", "undo"} {
+		if out := b.must(exitFailed, append([]string{"router", verb, "--yes"}, b.all()...)...); !strings.Contains(out, "another wanctl changes 127.0.0.1") {
+			t.Errorf("%s: %s", verb, out)
+		}
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(b.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	b.put("state", "a file where the directory should be")
+	if out := b.must(exitFailed, append([]string{"router", "apply", "--yes"}, b.all()...)...); !strings.Contains(out, "nothing was changed") || b.config() != before {
+		t.Errorf("without a state directory: %s", out)
+	}
+}
+
+// A process that is killed leaves a file from which an undo puts back what was set, though the change was not answered yet.
+func TestRouterRemembersBefore(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	if _, err := b.router.Import("strict.rsc", strings.NewReader("/ip settings\nset rp-filter=strict\n")); err != nil {
+		t.Fatal(err)
+	}
+	before := b.config()
+	path := filepath.Join(b.dir, "state", "router_127.0.0.1_changes.json")
+	var seen string // as it was when the change failed: that of a process that ended there
+	b.says = func(text string) {
+		if strings.HasPrefix(text, "error: reverse path filter") {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+			}
+			seen = string(b)
+		}
+	}
+	plan := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...)
+	at, n := -1, 0
+	for l := range strings.Lines(plan) {
+		if strings.HasPrefix(l, "~ reverse path filter") {
+			at = n
+		}
+		if strings.HasPrefix(l, "+ ") || strings.HasPrefix(l, "~ ") {
+			n++
+		}
+	}
+	quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
+	for range quiet + 2*at {
+		b.router.CutNext(0)
+	}
+	b.router.FailNext("failure: no")
+	b.must(exitFailed, append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if !strings.Contains(seen, `"rp-filter"`) || !strings.Contains(seen, `"strict"`) {
+		t.Fatalf("it remembers %s", seen)
+	}
+	if _, err := b.router.Import("loose.rsc", strings.NewReader("/ip settings\nset rp-filter=loose\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(seen), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.must(exitOK, append([]string{"router", "undo", "--yes"}, b.all()...)...)
+	if after := b.config(); after != before {
+		t.Errorf("after the undo (-before +after):\n%s", cmp.Diff(before, after))
+	}
+}
+
+func TestIsFingerprint(t *testing.T) {
+	const key, cert = "ssh-ed25519 SHA256:abc", "sha256:0f1e"
+	for _, c := range []struct {
+		seen, text string
+		is         bool
+	}{
+		{key, key, true}, {key, "SHA256:abc", true}, {key, "abc", true}, {key, "bc", false}, {key, "c", false}, {key, "ssh-ed25519", false},
+		{cert, cert, true}, {cert, "0f1e", true}, {cert, "e", false}, {cert, "1e", false},
+	} {
+		if got := isFingerprint(c.seen, c.text); got != c.is {
+			t.Errorf("%q for %q: %t", c.text, c.seen, got)
 		}
 	}
 }
