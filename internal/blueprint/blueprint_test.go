@@ -277,7 +277,7 @@ func TestQueuesThatAreThere(t *testing.T) {
 	if q := r.row(QueueTree, "name", "WAN-Download-ATT"); q["disabled"] != "no" {
 		t.Errorf("%v", q)
 	}
-	if len(r.inv[Mangle6]) != 2 || len(r.inv[Filter6]) != 5 {
+	if len(r.inv[Mangle6]) != 1 || len(r.inv[Filter6]) != 5 {
 		t.Errorf("IPv6 has no twins: %v, %v", r.inv[Mangle6], r.inv[Filter6])
 	}
 	for _, text := range []string{"hangs under global", "hangs under bridge, and not under ether1", "has no packet mark", `simple queue "kids"`, `queue "guests" hangs under ether1`} {
@@ -505,6 +505,51 @@ func TestGroupLosesRights(t *testing.T) {
 		}
 	}
 	t.Error("the group is left alone")
+}
+
+// A second line: the first one's queue was made without marks, and gets its own; a line that moved takes its queues along.
+func TestFromOneLineToTwo(t *testing.T) {
+	one, two := twoLines(), twoLines()
+	one.Lines, one.Steering = one.Lines[:1], nil
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), one))
+	other := twoLines()
+	other.Lines, other.Steering = other.Lines[1:], nil
+	if p := New(clone(r.inv), other); !p.Blocked() || !hints(p, "has the queue WAN-Download-Spectrum of another line") {
+		t.Errorf("the second line by itself: %+v", p.Problems)
+	}
+	p := New(clone(r.inv), two)
+	r.carry(p)
+	if q := r.row(QueueTree, "name", "WAN-Download-Spectrum"); q["packet-mark"] != MarkOf("Spectrum") {
+		t.Errorf("%v", q)
+	}
+	if p := New(clone(r.inv), one); len(p.Changes) > 0 || p.Blocked() {
+		t.Errorf("the first line by itself: %s %+v", show(p), p.Problems)
+	}
+	two.Lines[1].WAN = "ether9"
+	r.inv[Interface] = append(r.inv[Interface], Row{".id": "*9", "name": "ether9"})
+	two.Steering = nil
+	r.carry(New(clone(r.inv), two))
+	if q := r.row(QueueTree, "name", "WAN-Upload-ATT"); q["parent"] != "ether9" {
+		t.Errorf("%v", q)
+	}
+}
+
+// Somebody's queue keeps its mark, and no rule of ours takes that off its packets.
+func TestQueueWithItsOwnMark(t *testing.T) {
+	for mark, want := range map[string]string{"dl": "keeps its packet mark dl", "no-mark": "takes packets without a mark", "": "has no packet mark"} {
+		inv := factory()
+		inv[QueueTree] = []Row{{".id": "*1", "name": "WAN-Download-ATT", "parent": "bridge", "packet-mark": mark}}
+		r := &router{t: t, inv: inv}
+		p := New(clone(inv), twoLines())
+		r.carry(p)
+		if !hints(p, want) {
+			t.Errorf("%q: %+v", mark, p.Problems)
+		}
+		if marks := r.index(Mangle, Owner+"download of ATT") >= 0; marks != (mark != "dl") {
+			t.Errorf("%q: a rule marks ATT's packets: %t", mark, marks)
+		}
+	}
 }
 
 func TestStrictFilter(t *testing.T) {

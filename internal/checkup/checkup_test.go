@@ -72,6 +72,31 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
+// The ways out of wrong rights are commands for the group that our user is in, and RouterOS's own groups stay as they are.
+func TestRightsWaysOut(t *testing.T) {
+	needs := []string{"read", "write", "ssh"}
+	for _, k := range []struct {
+		group  string
+		rights []string
+		fix    string
+	}{
+		{"mine", []string{"read", "ssh"}, `/user/group/set [find name="mine"] policy=write; then`},
+		{`a "$"`, append([]string{"ftp", "sniff"}, needs...), `/user/group/set [find name="a \"\$\""] policy=!ftp,!sniff; then`},
+		{"write", append([]string{"reboot"}, needs...), `/user/group/add name=wanctl-group policy=read,write,ssh; /user/set [find name="wanctl"] group=wanctl-group; then`},
+		{"read", []string{"read", "ssh"}, `/user/group/add name=wanctl-group policy=read,write,ssh; /user/set`},
+	} {
+		f := well()
+		f.Router.User, f.Router.Group, f.Router.Rights = "wanctl", k.group, k.rights
+		if got := find(t, Run(f), "router.rights").Fix; !strings.HasPrefix(got, k.fix) {
+			t.Errorf("%s: %s", k.group, got)
+		}
+		f.Router.Inventory[blueprint.Group] = []blueprint.Row{{"name": "wanctl-group"}}
+		if got := find(t, Run(f), "router.rights").Fix; strings.Contains(got, "group/add") {
+			t.Errorf("a second group: %s", got)
+		}
+	}
+}
+
 // Every check finds what it is for, and says why it matters and what puts it right.
 func TestEveryCheckFinds(t *testing.T) {
 	for _, k := range []struct {
@@ -101,6 +126,10 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"router.clock", Warned, "3h0m0s off", func(f *Facts) { f.Router.Skew = -3 * time.Hour }},
 		{"router.load", Warned, "97 %", func(f *Facts) { f.Router.Load = 97 }},
 		{"router.fasttrack", Failed, "marks", func(f *Facts) { f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.Filter}} }},
+		{"router.fasttrack", Failed, "marks", func(f *Facts) {
+			f.Router.Inventory[blueprint.Filter], f.Router.Inventory[blueprint.Filter6] = nil, f.Router.Inventory[blueprint.Filter]
+			f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.Filter6}}
+		}},
 		{"router.fasttrack", Hint, "most routers", func(f *Facts) { f.Lines, f.Steering = f.Lines[:1], nil }},
 		{"router.offload", Warned, "switch1", func(f *Facts) { f.Router.Inventory[Switch][0]["l3-hw-offloading"] = "true" }},
 		{"router.shapers", Warned, "cake-bandwidth=18M", func(f *Facts) { f.Router.Inventory[blueprint.QueueType][0]["cake-bandwidth"] = "18M" }},

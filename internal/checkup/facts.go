@@ -46,7 +46,8 @@ type Router struct {
 	// Skew is the router's clock less ours, where HasSkew.
 	Skew    time.Duration
 	HasSkew bool
-	// Rights are those of our user, nil when they cannot be read; Needs are those it needs.
+	// User is our user and Group its group; Rights are that group's, nil when they cannot be read; Needs are those it needs.
+	User, Group   string
 	Rights, Needs []string
 	// Load is the CPU's, in percent, and Model the board's name; -1 and empty where not known.
 	Load  int

@@ -193,7 +193,8 @@ func (c doctorCmd) router(ctx context.Context, app *App, f *checkup.Facts) (*rou
 	r.Name, r.Stage, r.Version, r.Model, r.Load = admin.String(), checkup.Open, v.version, v.model, v.load
 	r.Inventory = v.inventory
 	r.Plan = blueprint.New(v.inventory, v.wanted())
-	r.Rights = v.rights(o.User)
+	r.User = s.router.User // with --user, too: it is the controller's rights that matter
+	r.Group, r.Rights = v.rights(r.User)
 	r.Skew, r.HasSkew = v.skew(ctx)
 	return v, nil
 }
@@ -212,19 +213,19 @@ func stageOf(k routeros.Kind) checkup.Stage {
 	return checkup.NotReadable
 }
 
-// rights are those of a user's group; nil when they cannot be told.
-func (v *routerView) rights(user string) []string {
+// rights are a user's group and what that may do; nil when that cannot be told.
+func (v *routerView) rights(user string) (group string, rights []string) {
 	for _, u := range v.inventory[blueprint.User] {
 		if u["name"] != user {
 			continue
 		}
 		for _, g := range v.inventory[blueprint.Group] {
 			if g["name"] == u["group"] && g["policy"] != "" {
-				return blueprint.Rights(g["policy"])
+				return u["group"], blueprint.Rights(g["policy"])
 			}
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // skew is how far the router's clock is ahead of ours, to the second.

@@ -496,6 +496,30 @@ func (b *routerBench) commands(do func()) int {
 	return len(b.router.Commands()) - before
 }
 
+// The doctor's way out of too many rights works as it is typed; --user is not whom it looks at.
+func TestDoctorRightsWayOut(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	for _, args := range [][]string{{"--user", "admin"}, nil} {
+		_, out, _ := b.run(append(append([]string{"doctor", "--watch", "1ms"}, args...), b.all()...)...)
+		_, rest, ok := strings.Cut(out, "router.rights: our user has rights it does not need: ")
+		_, fix, ok2 := strings.Cut(rest, "fix: ")
+		fix, _, ok3 := strings.Cut(fix, "; then")
+		if !ok || !ok2 || !ok3 {
+			t.Fatalf("%v: %s", args, out)
+		}
+		if args != nil {
+			continue
+		}
+		if out, failed := b.router.Exec(t.Context(), "admin", fix); failed || out != "" {
+			t.Fatalf("%s: %s", fix, out)
+		}
+	}
+	if _, out, _ := b.run(append([]string{"doctor", "--watch", "1ms"}, b.all()...)...); strings.Contains(out, "router.rights") {
+		t.Errorf("after it: %s", out)
+	}
+}
+
 // What keeps a plan from being carried out is an error, and nothing is changed.
 func TestRouterBlocked(t *testing.T) {
 	b := newRouterBench(t, "7.22.3", "rest")
