@@ -4,6 +4,7 @@
 package blueprint
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -265,6 +266,7 @@ func (p *planner) need(it item) (id string) {
 		return ""
 	}
 	r := p.inv[it.menu][i]
+	p.single(it, p.inv[it.menu][i+1:])
 	c := Change{Verb: Set, Menu: it.menu, ID: r[".id"], Item: it.name, Why: it.why, Privileged: it.privileged}
 	c.Args = Missing(r, it.args)
 	if Owned(it.menu, r) && truth(r["disabled"]) && !slices.ContainsFunc(it.args, func(a Arg) bool { return a.Key == "disabled" }) {
@@ -277,6 +279,22 @@ func (p *planner) need(it item) (id string) {
 		p.plan.Changes = append(p.plan.Changes, c)
 	}
 	return c.ID
+}
+
+// single takes further items like one away, or says that they are in the way where wanctl did not make them.
+func (p *planner) single(it item, others []Row) {
+	for _, r := range others {
+		switch {
+		case r["dynamic"] == "true" || !it.is(r):
+		case Owned(it.menu, r):
+			p.plan.Changes = append(p.plan.Changes, Change{
+				Verb: Remove, Menu: it.menu, ID: r[".id"], Item: it.name, Why: "it is there twice", Privileged: it.privileged,
+			})
+		default:
+			p.block(fmt.Sprintf("%s is there twice in %s", it.name, it.menu), "remove one of those with the comment "+describe(r))
+			return
+		}
+	}
 }
 
 // Missing are those of some properties that an item does not have.

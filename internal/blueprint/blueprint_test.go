@@ -552,6 +552,32 @@ func TestQueueWithItsOwnMark(t *testing.T) {
 	}
 }
 
+// What two programs added at the same time is there once in the end; of the rule that is switched there may be one.
+func TestTwice(t *testing.T) {
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), twoLines()))
+	want := clone(r.inv)
+	for _, menu := range []string{Mangle, Filter, NAT, Route} {
+		for i, row := range slices.Clone(r.inv[menu]) {
+			if Owned(menu, row) {
+				twin := maps.Clone(row)
+				twin[".id"] = fmt.Sprintf("*F%X", i)
+				r.inv[menu] = append(r.inv[menu], twin)
+			}
+		}
+	}
+	r.carry(New(clone(r.inv), twoLines()))
+	if d := cmp.Diff(want, r.inv); d != "" {
+		t.Errorf("(-once +now):\n%s", d)
+	}
+	twin := maps.Clone(r.row(Mangle, "comment", twoLines().Steering.Comment))
+	twin[".id"] = "*FF"
+	r.inv[Mangle] = append(r.inv[Mangle], twin)
+	if p := New(r.inv, twoLines()); !p.Blocked() || !hints(p, "is switched is there twice") {
+		t.Errorf("%+v", p.Problems)
+	}
+}
+
 func TestStrictFilter(t *testing.T) {
 	inv := factory()
 	inv[Settings] = []Row{{"rp-filter": "strict"}}

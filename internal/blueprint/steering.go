@@ -153,8 +153,9 @@ func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
 
 // masquerade asks for source NAT on a line, unless some rule does it.
 func (p *planner) masquerade(l *Line) {
+	c := comment("source NAT of " + l.Name)
 	for _, r := range p.inv[NAT] {
-		if r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !enabled(r) || p.partial(r) {
+		if r["comment"] == c.Value || r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !enabled(r) || p.partial(r) {
 			continue
 		}
 		out, list := r["out-interface"], r["out-interface-list"]
@@ -162,7 +163,6 @@ func (p *planner) masquerade(l *Line) {
 			return
 		}
 	}
-	c := comment("source NAT of " + l.Name)
 	p.need(item{
 		menu: NAT, name: "source NAT of " + l.Name, is: commented(c.Value),
 		args: []Arg{{"chain", "srcnat"}, {"action", "masquerade"}, {"out-interface", l.WAN}, c},

@@ -47,7 +47,7 @@ func well() *Facts {
 		},
 		Linux:    &Linux{NetAdmin: true, Forwarding: true},
 		Lines:    []Line{line("ATT", "ether2"), line("Spectrum", "ether1")},
-		Steering: &Steering{Primary: "Spectrum", Alternate: "ATT", Sent: 3, Answered: 3, Least: 28, Sixth: 0.1},
+		Steering: &Steering{Primary: "Spectrum", Alternate: "ATT", Sent: 3, Answered: 3, Least: 28, Sixth: 0.1, HasRule: true},
 	}
 }
 
@@ -97,6 +97,22 @@ func TestRightsWaysOut(t *testing.T) {
 	}
 }
 
+// Which way the router is proved is said as it is.
+func TestTrustIsNotOverstated(t *testing.T) {
+	for want, set := range map[string]func(*Router){
+		"host key is":               func(*Router) {},
+		"certificate is the pinned": func(r *Router) { r.Door = "rest" },
+		"host key or certificate":   func(r *Router) { r.Door = "auto" },
+		"on this host (without":     func(r *Router) { r.Door, r.Unproved, r.Near = "api", "without TLS", true },
+	} {
+		f := well()
+		set(f.Router)
+		if got := find(t, Run(f), "router.trust"); got.Status != Passed || !strings.Contains(got.Text, want) {
+			t.Errorf("%q: %+v", want, got)
+		}
+	}
+}
+
 // Every check finds what it is for, and says why it matters and what puts it right.
 func TestEveryCheckFinds(t *testing.T) {
 	for _, k := range []struct {
@@ -111,6 +127,7 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"router.trust", Failed, "another key", func(f *Facts) {
 			f.Router.Stage, f.Router.Err, f.Router.Way = NotTrusted, "another key", "wanctl router trust"
 		}},
+		{"router.trust", Warned, "without TLS", func(f *Facts) { f.Router.Door, f.Router.Unproved = "api", "without TLS" }},
 		{"router.login", Failed, "wrong", func(f *Facts) { f.Router.Stage, f.Router.Err, f.Router.Way = NotAdmitted, "wrong password", "mend it" }},
 		{"router.read", Failed, "not enough", func(f *Facts) {
 			f.Router.Stage, f.Router.Err, f.Router.Way = NotReadable, "not enough permissions", "read"
@@ -120,6 +137,7 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"router.version", Warned, "September 2026", func(f *Facts) { f.Router.Version = "7.24.1" }},
 		{"router.version", Warned, "September 2026", func(f *Facts) { f.Router.Version = "7.22.3 (stable)" }},
 		{"router.version", Failed, "CVE-2023-41570", func(f *Facts) { f.Router.Version, f.Router.Door = "7.11.2", "rest" }},
+		{"router.version", Warned, "September 2026", func(f *Facts) { f.Router.Version, f.Router.Door = "7.24.1", "auto" }},
 		{"router.version", Hint, "simple queues", func(f *Facts) { f.Router.Version, f.Router.Door = "7.17.2", "api" }},
 		{"router.rights", Failed, "lacks write", func(f *Facts) { f.Router.Rights = []string{"read", "ssh"} }},
 		{"router.rights", Warned, "policy, ftp", func(f *Facts) { f.Router.Rights = []string{"read", "write", "ssh", "ftp", "policy"} }},
@@ -157,6 +175,8 @@ func TestEveryCheckFinds(t *testing.T) {
 			f.Router = nil
 			f.Lines[0].Queues.Up.Found, f.Lines[0].Queues.Down.Found = false, false
 		}},
+		{"ATT.queues", Failed, "WAN-Upload-ATT is switched off", func(f *Facts) { f.Lines[0].Queues.Up.Off = true }},
+		{"ATT.carries", Warned, "passes 300 %", func(f *Facts) { f.Lines[0].Queues.Down.Passed = 30_000_000 }},
 		{"ATT.cake", Failed, "not CAKE", func(f *Facts) { f.Lines[0].Queues.Down.Cake = false }},
 		{"ATT.cake", Failed, "not CAKE", func(f *Facts) { f.Router = nil; f.Lines[0].Queues.Down.Cake = false }},
 		{"ATT.carries", Failed, "passes 1 %", func(f *Facts) { f.Lines[0].Queues.Down.Passed = 100_000 }},
@@ -211,6 +231,7 @@ func TestUnknownIsSaid(t *testing.T) {
 		"ATT.path":           func(f *Facts) { f.Lines[0].Path = "" },
 		"ATT.controller":     func(f *Facts) { f.Lines[0].Running = false },
 		"steering.alternate": func(f *Facts) { f.Steering.Sent = 0 },
+		"steering.rule":      func(f *Facts) { f.Steering.HasRule = false },
 		"steering.ipv6":      func(f *Facts) { f.Steering.Sixth = -1 },
 	} {
 		f := well()

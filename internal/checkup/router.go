@@ -36,8 +36,7 @@ func (r *Router) checks(f *Facts) []check {
 	}
 	return []check{
 		{reach, nil, stage(NotReached, r.Name+" answers", "without the router nothing is set; measuring goes on")},
-		{trust, []string{reach}, stage(NotTrusted, "its "+map[bool]string{true: "host key", false: "certificate"}[r.Door == "ssh"]+" is the recorded one",
-			"somebody else could take its place, and would be told the password")},
+		{trust, []string{reach}, r.trust},
 		{login, []string{trust}, stage(NotAdmitted, "the login works", "RouterOS locks out who tries often; wanctl stops after the first refusal")},
 		{read, []string{login}, stage(NotReadable, "its configuration can be read", "what cannot be read cannot be checked or confirmed")},
 		{"router.version", []string{read}, r.version},
@@ -53,6 +52,24 @@ func (r *Router) checks(f *Facts) []check {
 	}
 }
 
+// trust looks whether it is the router.
+func (r *Router) trust() verdict {
+	const why = "somebody else could take its place, and would be told the password"
+	switch {
+	case r.Stage <= NotTrusted:
+		return verdict{Failed, r.Err, why, r.Way}
+	case r.Unproved != "" && !r.Near:
+		return verdict{Warned, "nothing proves that it is the router: " + r.Unproved, why, "docs/routeros.md, \"Certificate\""}
+	case r.Unproved != "":
+		return pass("it is on this host (%s)", r.Unproved)
+	case r.Door == "ssh":
+		return pass("its host key is the recorded one")
+	case r.Door == "auto":
+		return pass("its host key or certificate is as it should be")
+	}
+	return pass("its certificate is the pinned one, or an authority of this host vouches for it")
+}
+
 func (r *Router) version() verdict {
 	v, ok := parseVersion(r.Version)
 	if !ok {
@@ -66,7 +83,7 @@ func (r *Router) version() verdict {
 	}
 	worst, texts := Passed, []string(nil)
 	for _, fl := range flaws {
-		if v.less(fl.since) || v.fixedIn(fl.fixed...) || fl.door != "" && fl.door != r.Door {
+		if v.less(fl.since) || v.fixedIn(fl.fixed...) || fl.door != "" && fl.door != r.Door && r.Door != "auto" {
 			continue
 		}
 		worst = max(worst, fl.status)

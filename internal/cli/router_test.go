@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/configs"
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 )
 
@@ -560,6 +561,24 @@ func TestDoctorAtTheDoor(t *testing.T) {
 	examine("failed   router.login: ")
 	b.router.Refuse()
 	examine("failed   router.reach: ")
+}
+
+func TestUnproved(t *testing.T) {
+	for _, c := range []struct {
+		r    config.Router
+		why  string
+		near bool
+	}{
+		{config.Router{Host: "192.0.2.1", Transport: config.TransportSSH}, "", false},
+		{config.Router{Host: "127.0.0.1", Transport: config.TransportAPI, Plain: true}, "without TLS", true},
+		{config.Router{Host: "localhost", Transport: config.TransportREST, VerifySSL: true}, "", true},
+		{config.Router{Host: "router.example", Transport: config.TransportREST, Insecure: true}, "not looked at", false},
+		{config.Router{Host: "192.0.2.1", Transport: config.TransportREST, TLSPin: [32]byte{1}}, "", false},
+	} {
+		if why, near := unproved(c.r); near != c.near || (why == "") != (c.why == "") || !strings.Contains(why, c.why) {
+			t.Errorf("%+v: %q, %t", c.r, why, near)
+		}
+	}
 }
 
 func TestRouterClock(t *testing.T) {
