@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/configs"
+	"wanctl/internal/blueprint"
 	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 )
@@ -51,7 +53,8 @@ type routerBench struct {
 	pin       string
 	answer    string // what the person types
 	stdin     io.Reader
-	says      func(string) // what is written to stderr, as it is written
+	says      func(string) // hears what is written to stderr, as it is written
+	prints    func(string) // and to stdout
 	signals   chan chan<- os.Signal
 }
 
@@ -166,6 +169,9 @@ func (b *routerBench) run(args ...string) (code int, out, errs string) {
 	}
 	if b.says != nil {
 		app.Stderr = eavesdrop{&e, b.says}
+	}
+	if b.prints != nil {
+		app.Stdout = eavesdrop{&o, b.prints}
 	}
 	code = Main(args, app)
 	for _, secret := range []string{"sesame", "boss"} {
@@ -382,6 +388,40 @@ func TestRouterInterruptedQuestion(t *testing.T) {
 	code, out, errs := b.run(append([]string{"router", "apply"}, b.all()...)...)
 	if code != exitFailed || !strings.Contains(errs, "interrupted") || b.config() != before {
 		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}
+
+// Ctrl-C in the middle takes back what was made, and does not blame the router.
+func TestRouterInterruptedInTheMiddle(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	b.signals = make(chan chan<- os.Signal, 1)
+	b.prints = func(text string) {
+		if strings.HasPrefix(text, "7/") {
+			keys := <-b.signals
+			keys <- os.Interrupt
+			for len(keys) > 0 {
+				runtime.Gosched()
+			}
+		}
+	}
+	code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, ": interrupted\n") || !strings.Contains(errs, "changes before it were undone") || strings.Contains(errs, "overloaded") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if after := b.config(); after != before {
+		t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
+	}
+}
+
+func TestPermitted(t *testing.T) {
+	all := []blueprint.Change{{Item: "user", Privileged: true}, {Item: "queue"}}
+	if got := permitted(all, ""); len(got) != 1 || got[0].Item != "queue" || !all[0].Privileged {
+		t.Errorf("%v", got)
+	}
+	if got := permitted(all, "admin"); len(got) != 2 {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -28,10 +28,8 @@ func (c routerApplyCmd) Run(app *App) error {
 	}
 	defer v.close()
 	p := blueprint.New(v.inventory, v.wanted())
-	if c.User == "" { // without the right to it, users and groups are left out
-		n := len(p.Changes)
-		p.Changes = slices.DeleteFunc(p.Changes, func(c blueprint.Change) bool { return c.Privileged })
-		if len(p.Changes) < n {
+	if n := len(p.Changes); c.User == "" { // without the right to it, users and groups are left out
+		if p.Changes = permitted(p.Changes, c.User); len(p.Changes) < n {
 			fmt.Fprintln(app.Stderr, "note: the user and its group are left out: they need the right \"policy\" (log in with --user as somebody who has it)")
 		}
 	}
@@ -52,11 +50,19 @@ func (c routerApplyCmd) Run(app *App) error {
 	if err := v.read(ctx, blueprint.Menus()); err != nil {
 		return fmt.Errorf("all is done, and could not be verified: %w", err)
 	}
-	if left := blueprint.New(v.inventory, v.wanted()); len(left.Changes) > 0 && (c.User != "" || !left.Changes[0].Privileged) {
-		return fmt.Errorf("all is done, and %d differences are left, %s first: wanctl router plan shows them", len(left.Changes), left.Changes[0].Item)
+	if left := permitted(blueprint.New(v.inventory, v.wanted()).Changes, c.User); len(left) > 0 {
+		return fmt.Errorf("all is done, and %d differences are left, %s first: wanctl router plan shows them", len(left), left[0].Item)
 	}
 	fmt.Fprintf(app.Stdout, "%d changes made on %s, and verified\n", len(p.Changes), v.admin)
 	return nil
+}
+
+// permitted are the changes that a login may make: users and groups need one of their own.
+func permitted(all []blueprint.Change, user string) []blueprint.Change {
+	if user != "" {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(c blueprint.Change) bool { return c.Privileged })
 }
 
 // consent asks, unless --yes was given.
@@ -100,12 +106,18 @@ func (a *App) carryOut(ctx context.Context, v *routerView, p blueprint.Plan) err
 			fmt.Fprintf(a.Stdout, "%d/%d %s\n", i+1, len(p.Changes), c.Item)
 			continue
 		}
+		if ctx.Err() != nil {
+			err = errors.New("interrupted")
+		}
 		fmt.Fprintf(a.Stderr, "error: %s: %v\n", c.Item, err)
 		if uerr := a.takeBack(v, c, made[len(before):]); uerr != nil {
 			return fmt.Errorf("%d changes were made and could not be undone: %w; mend that, then wanctl router undo", len(made)-len(before), uerr)
 		}
 		if werr := forget(path, before); werr != nil {
 			return fmt.Errorf("the %d changes before it were undone, and %w", i, werr)
+		}
+		if i == 0 {
+			return errors.New("nothing was changed")
 		}
 		return fmt.Errorf("the %d changes before it were undone", i)
 	}
@@ -283,8 +295,7 @@ func (c routerUndoCmd) Run(app *App) error {
 	p := blueprint.Undo(v.inventory, made)
 	if c.User == "" {
 		n := len(p.Changes)
-		p.Changes = slices.DeleteFunc(p.Changes, func(c blueprint.Change) bool { return c.Privileged })
-		if len(p.Changes) < n {
+		if p.Changes = permitted(p.Changes, c.User); len(p.Changes) < n {
 			fmt.Fprintln(app.Stderr, "note: the user and its group stay: they need the right \"policy\" (log in with --user as somebody who has it)")
 		}
 	}
@@ -297,6 +308,9 @@ func (c routerUndoCmd) Run(app *App) error {
 	}
 	for i, c := range p.Changes {
 		if _, err := app.carry(ctx, v, c); err != nil && !gone(c, err) {
+			if ctx.Err() != nil {
+				err = errors.New("interrupted")
+			}
 			return fmt.Errorf("%s: %w; %d of %d changes are undone: mend that and call it again", c.Item, err, i, len(p.Changes))
 		}
 	}
