@@ -288,6 +288,9 @@ func TestRouterAccount(t *testing.T) {
 		}
 		b.put(filepath.Base(b.all()[i]), strings.Replace(string(text), "user: wanctl", "user: newcomer", 1))
 	}
+	if out := b.must(exitOK, append([]string{"router", "plan", "--rsc", "--user", "admin"}, b.all()...)...); strings.Contains(out, "\n/user/add") || !strings.Contains(out, ": /user/add") {
+		t.Errorf("a user with a password that everybody knows: %s", out)
+	}
 	args := append([]string{"router", "apply", "--yes", "--user", "admin"}, b.all()...)
 	if out := b.must(exitOK, args...); !strings.Contains(out, "user newcomer") || !strings.Contains(out, `password="…"`) {
 		t.Errorf("apply prints %s", out)
@@ -535,6 +538,22 @@ func (b *routerBench) commands(do func()) int {
 	before := len(b.router.Commands())
 	do()
 	return len(b.router.Commands()) - before
+}
+
+// What --rsc prints does the same as apply, line by line.
+func TestRouterScript(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "ssh")
+	b.trust()
+	for l := range strings.Lines(b.must(exitOK, append([]string{"router", "plan", "--rsc"}, b.all()...)...)) {
+		if strings.HasPrefix(l, "/") {
+			if out, failed := b.router.Exec(t.Context(), "admin", strings.TrimSpace(l)); failed || out != "" {
+				t.Fatalf("%s%s", l, out)
+			}
+		}
+	}
+	if out := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...); !strings.Contains(out, "nothing to do") {
+		t.Errorf("after it: %s", out)
+	}
 }
 
 // The doctor's way out of too many rights works as it is typed; --user is not whom it looks at.

@@ -199,7 +199,11 @@ func (c routerPlanCmd) Run(app *App) error {
 func (a *App) showScript(v *routerView, p blueprint.Plan) {
 	fmt.Fprintf(a.Stdout, "# wanctl: what %s lacks\n", v.admin)
 	for _, c := range p.Changes {
-		fmt.Fprintf(a.Stdout, "# %s: %s\n%s\n", c.Item, c.Why, v.command(c))
+		hold := ""
+		if c.Verb == blueprint.Add && c.Menu == blueprint.User { // pasted as it is, everybody would know the password
+			hold = "# put a password in, then take this mark away: "
+		}
+		fmt.Fprintf(a.Stdout, "# %s: %s\n%s%s\n", c.Item, c.Why, hold, v.command(c))
 	}
 	a.showProblems(p)
 }
