@@ -43,7 +43,7 @@ const (
 func Menus() map[string][]string {
 	firewall := []string{
 		".id", "chain", "action", "comment", "disabled", "dynamic", "invalid", "connection-state", "connection-mark", "packet-mark",
-		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address", "dst-address-list", "dscp",
+		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "src-address", "dst-address", "dst-address-list", "dscp",
 	}
 	nat := slices.DeleteFunc(slices.Clone(firewall), func(k string) bool { return k == "connection-state" }) // NAT sees new connections alone
 	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target")
@@ -158,6 +158,8 @@ type Line struct {
 	// WAN is the interface the line is on, LAN the one its download leaves by; LAN may be empty where the router has one
 	// bridge only.
 	WAN, LAN string
+	// Sources are the addresses, each once, from which the line is probed; with steering they are sent by it.
+	Sources []string
 	// Queues are the names of the two queues.
 	Queues link.Pair[string]
 	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.

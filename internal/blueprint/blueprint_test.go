@@ -578,6 +578,30 @@ func TestTwice(t *testing.T) {
 	}
 }
 
+// What probes a line goes through it, whatever else matches it.
+func TestProbesGoTheirWay(t *testing.T) {
+	w := twoLines()
+	w.Lines[0].Sources, w.Lines[1].Sources = []string{"192.168.88.5"}, []string{"192.168.88.6"}
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), w))
+	rule := r.row(Mangle, "src-address", "192.168.88.6")
+	if rule["new-connection-mark"] != ConnectionMark("ATT") || rule["connection-state"] != "new" || rule["in-interface"] != "bridge" ||
+		r.index(Mangle, rule["comment"]) > r.index(Mangle, Owner+"class voip 1") {
+		t.Errorf("%v", rule)
+	}
+	r.row(Mangle, "src-address", "192.168.88.5")
+	if again := New(clone(r.inv), w); len(again.Changes) > 0 {
+		t.Errorf("a second plan: %s", show(again))
+	}
+	w.Lines[0].Sources = w.Lines[1].Sources
+	r = &router{t: t, inv: factory()}
+	p := New(clone(r.inv), w)
+	r.carry(p)
+	if !hints(p, "is probed from 192.168.88.6, too") || slices.ContainsFunc(r.inv[Mangle], func(row Row) bool { return row["src-address"] != "" }) {
+		t.Errorf("%+v", p.Problems)
+	}
+}
+
 func TestStrictFilter(t *testing.T) {
 	inv := factory()
 	inv[Settings] = []Row{{"rp-filter": "strict"}}

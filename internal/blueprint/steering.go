@@ -203,6 +203,7 @@ func within(to string, networks []string) string {
 // mangle asks for the rules that mark connections. In prerouting, in this order:
 //
 //	what comes in by a line is pinned to it;
+//	what comes from an address that probes a line is pinned to it;
 //	what goes to networks that the main table reaches by other ways is set aside: the lines' tables know none of them;
 //	the first packet of a new connection of a class is marked, by its class's rules;
 //	the rule that is switched pins it to the alternate;
@@ -223,6 +224,19 @@ func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
 			"a connection from outside is answered by the line it came in by",
 			append(slices.Clone(fresh), Arg{"in-interface", l.WAN}, Arg{"action", "mark-connection"},
 				Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
+	}
+	for _, l := range []*Line{primary, alternate} {
+		for _, source := range l.Sources {
+			if slices.Contains(primary.Sources, source) && slices.Contains(alternate.Sources, source) {
+				p.hint(fmt.Sprintf("%s: the other line is probed from %s, too, so no rule sends its probes by the line", l.Name, source),
+					"give each line a ping_source_ip of its own, or routes to the reflectors; wanctl doctor looks by which line probes leave")
+				continue
+			}
+			note := "probes of " + l.Name + " from " + source
+			rules = append(rules, rule(note, note, "a line is measured by what goes through it",
+				append(slices.Clone(from), Arg{"src-address", source}, Arg{"action", "mark-connection"},
+					Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
+		}
 	}
 	ways := p.elsewhere()
 	for _, network := range ways {

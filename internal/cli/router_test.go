@@ -237,7 +237,7 @@ func TestRouterFromItsBox(t *testing.T) {
 				before := b.config()
 				plan := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...)
 				for _, want := range []string{
-					"+ queue WAN-Download-Spectrum: ", "parent=ether2 packet-mark=no-mark max-limit=18000000", "cake-overhead=22", "cake-atm=ptm",
+					"+ queue WAN-Download-Spectrum: ", "src-address=10.10.110.248 action=mark-connection new-connection-mark=wanctl-ATT", "parent=ether2 packet-mark=no-mark max-limit=18000000", "cake-overhead=22", "cake-atm=ptm",
 					`new-connection-mark=wanctl-ATT passthrough=yes disabled=yes comment="ADAPTIVE: Steer latency-sensitive to ATT"`,
 					`place-before=[find where comment="defconf: fasttrack"]`,
 				} {
@@ -326,12 +326,12 @@ func TestRouterApplyFails(t *testing.T) {
 				b.trust()
 				before := b.config()
 				quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
-				for range quiet + 2*41 { // the menus, and the first 41 changes, each of which is read back
+				for range quiet + 2*42 { // the menus, and the first 42 changes, each of which is read back
 					b.router.CutNext(0)
 				}
 				fault.happen(b.router)
 				code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
-				if code != exitFailed || !strings.Contains(errs, "the 41 changes before it were undone") || !strings.Contains(errs, fault.says) {
+				if code != exitFailed || !strings.Contains(errs, "the 42 changes before it were undone") || !strings.Contains(errs, fault.says) {
 					t.Errorf("%d\n%s%s", code, out, errs)
 				}
 				if after := b.config(); after != before {
@@ -524,8 +524,16 @@ func TestIsFingerprint(t *testing.T) {
 		seen, text string
 		is         bool
 	}{
-		{key, key, true}, {key, "SHA256:abc", true}, {key, "abc", true}, {key, "bc", false}, {key, "c", false}, {key, "ssh-ed25519", false},
-		{cert, cert, true}, {cert, "0f1e", true}, {cert, "e", false}, {cert, "1e", false},
+		{key, key, true},
+		{key, "SHA256:abc", true},
+		{key, "abc", true},
+		{key, "bc", false},
+		{key, "c", false},
+		{key, "ssh-ed25519", false},
+		{cert, cert, true},
+		{cert, "0f1e", true},
+		{cert, "e", false},
+		{cert, "1e", false},
 	} {
 		if got := isFingerprint(c.seen, c.text); got != c.is {
 			t.Errorf("%q for %q: %t", c.text, c.seen, got)

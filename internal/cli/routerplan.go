@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 
 	"wanctl/internal/blueprint"
 	"wanctl/internal/config"
@@ -73,6 +75,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		if l.WAN == "" { // where the upload's queue hangs, unless that is no interface
 			l.WAN = v.parentOf(c.Queues.Upload)
 		}
+		l.Sources = s.sources(c)
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
@@ -92,6 +95,23 @@ func (v *routerView) wanted() blueprint.Wanted {
 	}
 	w.Account = &blueprint.Account{Name: s.router.User, Policies: policies(s.router.Transport), Address: ownAddress(s.router)}
 	return w
+}
+
+// sources are the addresses that a line is probed from, by its controller and by steering.
+func (s *site) sources(w *config.WAN) (from []string) {
+	all := []netip.Addr{w.Probe.Source}
+	if st := s.steering; st != nil && st.Steer.Primary == w.Name {
+		all = append(all, st.Probe.Source)
+	}
+	if st := s.steering; st != nil && st.Steer.Alternate == w.Name {
+		all = append(all, st.Alternate.Source)
+	}
+	for _, a := range all {
+		if a.Is4() && !slices.Contains(from, a.String()) {
+			from = append(from, a.String())
+		}
+	}
+	return from
 }
 
 // policies are the rights that a door needs.
