@@ -4,6 +4,7 @@
 package blueprint
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ const (
 func Menus() map[string][]string {
 	firewall := []string{
 		".id", "chain", "action", "comment", "disabled", "dynamic", "invalid", "connection-state", "connection-mark", "packet-mark",
-		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address", "dst-address-list", "dscp",
+		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "src-address", "dst-address", "dst-address-list", "dscp",
 	}
 	nat := slices.DeleteFunc(slices.Clone(firewall), func(k string) bool { return k == "connection-state" }) // NAT sees new connections alone
 	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target")
@@ -157,6 +158,8 @@ type Line struct {
 	// WAN is the interface the line is on, LAN the one its download leaves by; LAN may be empty where the router has one
 	// bridge only.
 	WAN, LAN string
+	// Sources are the addresses, each once, from which the line is probed; with steering they are sent by it.
+	Sources []string
 	// Queues are the names of the two queues.
 	Queues link.Pair[string]
 	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.
@@ -221,6 +224,7 @@ func New(inv Inventory, w Wanted) Plan {
 	}
 	p.marks()
 	p.steering()
+	p.collisions()
 	p.fastTrack()
 	p.others()
 	return p.plan
@@ -264,8 +268,12 @@ func (p *planner) need(it item) (id string) {
 		return ""
 	}
 	r := p.inv[it.menu][i]
+	p.single(it, p.inv[it.menu][i+1:])
 	c := Change{Verb: Set, Menu: it.menu, ID: r[".id"], Item: it.name, Why: it.why, Privileged: it.privileged}
 	c.Args = Missing(r, it.args)
+	if Owned(it.menu, r) && truth(r["disabled"]) && !slices.ContainsFunc(it.args, func(a Arg) bool { return a.Key == "disabled" }) {
+		c.Args = append(c.Args, Arg{"disabled", "no"})
+	}
 	for _, a := range c.Args {
 		c.Was = append(c.Was, Arg{a.Key, r[a.Key]})
 	}
@@ -273,6 +281,22 @@ func (p *planner) need(it item) (id string) {
 		p.plan.Changes = append(p.plan.Changes, c)
 	}
 	return c.ID
+}
+
+// single takes further items like one away, or says that they are in the way where wanctl did not make them.
+func (p *planner) single(it item, others []Row) {
+	for _, r := range others {
+		switch {
+		case r["dynamic"] == "true" || !it.is(r):
+		case Owned(it.menu, r):
+			p.plan.Changes = append(p.plan.Changes, Change{
+				Verb: Remove, Menu: it.menu, ID: r[".id"], Item: it.name, Why: "it is there twice", Privileged: it.privileged,
+			})
+		default:
+			p.block(fmt.Sprintf("%s is there twice in %s", it.name, it.menu), "remove one of those with the comment "+describe(r))
+			return
+		}
+	}
 }
 
 // Missing are those of some properties that an item does not have.

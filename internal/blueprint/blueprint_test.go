@@ -172,7 +172,7 @@ func TestFromTheFactory(t *testing.T) {
 		q["cake-mpu"] != "64" || q["cake-atm"] != "none" || q["cake-bandwidth"] != "0" {
 		t.Errorf("%v", q)
 	}
-	if q := r.row(Route, "routing-table", "wanctl-ATT"); q["gateway"] != "10.10.111.1" {
+	if q := r.row(Route, "routing-table", "wanctl-ATT"); q["gateway"] != "10.10.111.1%ether2" {
 		t.Errorf("%v", q)
 	}
 	// ether1 is masqueraded already, as a member of a list; ether2 is not.
@@ -186,8 +186,8 @@ func TestFromTheFactory(t *testing.T) {
 		}
 	}
 	order := []string{
-		Owner + "inbound on Spectrum", Owner + "inbound on ATT", Owner + "class voip 1", Owner + "class voip 2", Owner + "class dscp", w.Steering.Comment,
-		Owner + "end of classes", Owner + "new on Spectrum", Owner + "route of Spectrum", Owner + "route of ATT",
+		Owner + "inbound on Spectrum", Owner + "inbound on ATT", Owner + "way to 10.0.0.0/8", Owner + "way to 224.0.0.0/4", Owner + "class voip 1", Owner + "class voip 2", Owner + "class dscp", w.Steering.Comment,
+		Owner + "end of classes", Owner + "new on Spectrum", Owner + "end of ways", Owner + "route of Spectrum", Owner + "route of ATT",
 	}
 	last := -1
 	for _, c := range order {
@@ -277,7 +277,7 @@ func TestQueuesThatAreThere(t *testing.T) {
 	if q := r.row(QueueTree, "name", "WAN-Download-ATT"); q["disabled"] != "no" {
 		t.Errorf("%v", q)
 	}
-	if len(r.inv[Mangle6]) != 2 || len(r.inv[Filter6]) != 5 {
+	if len(r.inv[Mangle6]) != 1 || len(r.inv[Filter6]) != 5 {
 		t.Errorf("IPv6 has no twins: %v, %v", r.inv[Mangle6], r.inv[Filter6])
 	}
 	for _, text := range []string{"hangs under global", "hangs under bridge, and not under ether1", "has no packet mark", `simple queue "kids"`, `queue "guests" hangs under ether1`} {
@@ -350,7 +350,25 @@ func TestHints(t *testing.T) {
 			inv[Mangle] = []Row{{".id": "*1", "action": "mark-routing", "new-routing-mark": "x"}}
 		},
 		"connections over IPv6 are not steered": func(inv Inventory, _ *Wanted) { inv[Address6] = []Row{{"address": "2001:db8::1/64"}} },
-		"user wanctl is in the group full":      func(inv Inventory, _ *Wanted) { inv[User] = append(inv[User], Row{"name": "wanctl", "group": "full"}) },
+		"mangle rule \"VIP\" accepts packets before": func(inv Inventory, _ *Wanted) {
+			inv[Mangle] = []Row{{".id": "*1", "chain": "prerouting", "action": "accept", "comment": "VIP"}}
+		},
+		"mangle rule *1 marks packets (bulk)": func(inv Inventory, w *Wanted) {
+			inv[Mangle] = []Row{{".id": "*1", "chain": "forward", "action": "mark-packet", "new-packet-mark": "bulk"}}
+			w.Steering = nil
+		},
+		"1997 further mangle rules mark connections as well": func(inv Inventory, _ *Wanted) {
+			for i := range 2000 {
+				inv[Mangle] = append(inv[Mangle], Row{".id": fmt.Sprintf("*%X", i+1), "action": "mark-connection"})
+			}
+		},
+		"class dscp: what goes to 10.1.2.3 never moves": func(_ Inventory, w *Wanted) { w.Steering.Classes[1].Matches[0].To = "10.1.2.3" },
+		"the main table has 40 routes": func(inv Inventory, _ *Wanted) {
+			for i := range 40 {
+				inv[Route] = append(inv[Route], Row{"dst-address": fmt.Sprintf("198.51.%d.0/24", i), "gateway": "wg"})
+			}
+		},
+		"user wanctl is in the group full": func(inv Inventory, _ *Wanted) { inv[User] = append(inv[User], Row{"name": "wanctl", "group": "full"}) },
 	} {
 		inv, w := factory(), twoLines()
 		change(inv, &w)
@@ -377,16 +395,210 @@ func TestGateway(t *testing.T) {
 		"immediate":    {Route: {{"dst-address": "0.0.0.0/0", "gateway": "192.0.2.1", "immediate-gw": "192.0.2.1%ether2"}}},
 		"scoped":       {Route: {{"dst-address": "0.0.0.0/0", "gateway": "192.0.2.1%ether2"}}},
 		"dhcp alone":   {DHCPClient: {{"interface": "ether2", "gateway": "192.0.2.1"}}},
+		"recursive":    {Route: {{"dst-address": "0.0.0.0/0", "gateway": "8.8.8.8", "immediate-gw": "192.0.2.1%ether2"}}},
 		"not disabled": {Route: {{"dst-address": "0.0.0.0/0", "gateway": "192.0.2.9%ether2", "disabled": "true"}, {"dst-address": "0.0.0.0/0", "gateway": "192.0.2.1%ether2"}}},
 	} {
 		p := planner{inv: inv}
-		if gw, _ := p.gateway("ether2"); gw != "192.0.2.1" {
+		if gw, _ := p.gateway("ether2"); gw != "192.0.2.1%ether2" {
 			t.Errorf("%s: %q", name, gw)
 		}
 	}
 	p := planner{inv: Inventory{Route: {{"dst-address": "0.0.0.0/0", "gateway": "pppoe-out1", "dynamic": "true"}}}}
 	if gw, dynamic := p.gateway("pppoe-out1"); gw != "pppoe-out1" || dynamic {
 		t.Errorf("%q, %t: an interface as the gateway follows by itself", gw, dynamic)
+	}
+}
+
+// What the main table reaches by other ways than the lines stays out of their tables, which have a default route alone.
+func TestElsewhere(t *testing.T) {
+	inv := factory()
+	inv[Route] = append(inv[Route],
+		Row{"dst-address": "198.51.100.0/24", "gateway": "wg-office", "routing-table": "main"},
+		Row{"dst-address": "198.51.100.128/25", "gateway": "wg-office"},
+		Row{"dst-address": "203.0.113.0/24", "gateway": "ether2", "dynamic": "true"},
+		Row{"dst-address": "192.168.20.0/24", "gateway": "guests"},
+		Row{"dst-address": "192.0.2.0/24", "gateway": "ether1", "routing-table": "other"},
+		Row{"dst-address": "192.0.3.0/24", "gateway": "ether1", "disabled": "true"})
+	p := planner{inv: inv}
+	want := append(slices.Clone(private), "198.51.100.0/24", "203.0.113.0/24")
+	if d := cmp.Diff(want, p.elsewhere()); d != "" {
+		t.Error(d)
+	}
+	r := &router{t: t, inv: inv}
+	r.carry(New(clone(inv), twoLines()))
+	set := r.row(Mangle, "comment", Owner+"way to 198.51.100.0/24")
+	free := r.row(Mangle, "comment", Owner+"end of ways")
+	if set["connection-mark"] != "no-mark" || set["connection-state"] != "new" || set["in-interface"] != "bridge" || set["dst-address"] != "198.51.100.0/24" ||
+		free["connection-mark"] != set["new-connection-mark"] || free["new-connection-mark"] != "no-mark" {
+		t.Errorf("%v, %v", set, free)
+	}
+	// The router's own word on a forwarded connection goes to the LAN, whatever the connection's mark.
+	if a := r.row(Mangle, "comment", Owner+"answers by ATT"); a["chain"] != "output" || a["out-interface"] != "ether1" {
+		t.Errorf("%v", a)
+	}
+}
+
+// A rule of ours that somebody switched off is switched on again, but for steering's.
+func TestOwnRulesThatAreOff(t *testing.T) {
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), twoLines()))
+	for _, menu := range []string{Mangle, Filter, NAT} {
+		for _, row := range r.inv[menu] {
+			if Owned(menu, row) {
+				row["disabled"] = "true"
+			}
+		}
+	}
+	p := New(clone(r.inv), twoLines())
+	r.carry(p)
+	for _, menu := range []string{Mangle, Filter, NAT} {
+		for _, row := range r.inv[menu] {
+			if Owned(menu, row) && truth(row["disabled"]) {
+				t.Errorf("%s stays off: %v", menu, row)
+			}
+		}
+	}
+	if again := New(clone(r.inv), twoLines()); len(p.Changes) == 0 || len(again.Changes) > 0 {
+		t.Errorf("%s, then %s", show(p), show(again))
+	}
+}
+
+// Masquerading of a part is none: hairpin NAT has no out-interface either.
+func TestPartialMasquerade(t *testing.T) {
+	inv := factory()
+	inv[NAT] = append(inv[NAT], Row{".id": "*2", "chain": "srcnat", "action": "masquerade", "dst-address": "192.168.88.0/24", "comment": "hairpin"})
+	r := &router{t: t, inv: inv}
+	r.carry(New(clone(inv), twoLines()))
+	r.row(NAT, "out-interface", "ether2")
+}
+
+// Several FastTrack rules: the exclusions stand before the first of each chain.
+func TestFastTrackChains(t *testing.T) {
+	inv := factory()
+	inv[Filter] = append(inv[Filter],
+		Row{".id": "*5", "chain": "forward", "action": "fasttrack-connection"},
+		Row{".id": "*6", "chain": "lan-wan", "action": "fasttrack-connection", "comment": "own"},
+		Row{".id": "*7", "chain": "late", "action": "fasttrack-connection", "disabled": "true"})
+	r := &router{t: t, inv: inv}
+	r.carry(New(clone(inv), twoLines()))
+	if len(r.inv[Filter]) != len(inv[Filter]) || len(inv[Filter]) != 7+8 {
+		t.Errorf("%v", r.inv[Filter])
+	}
+	if i := r.index(Filter, Owner+"no FastTrack in by ATT in lan-wan"); i < 0 || i > r.index(Filter, "own") || r.inv[Filter][i]["chain"] != "lan-wan" {
+		t.Errorf("at %d: %v", i, r.inv[Filter])
+	}
+	if again := New(clone(r.inv), twoLines()); len(again.Changes) > 0 {
+		t.Errorf("a second plan: %s", show(again))
+	}
+}
+
+// A group's set adds the rights that it names and takes none away that it does not.
+func TestGroupLosesRights(t *testing.T) {
+	inv := factory()
+	inv[Group] = append(inv[Group], Row{".id": "*9", "name": "wanctl-group", "policy": "read,write,ssh,reboot,!ftp", "comment": Owner + "rights of wanctl's user"})
+	for _, c := range New(inv, twoLines()).Changes {
+		if c.Menu == Group {
+			if c.Verb != Set || len(c.Args) != 1 || c.Args[0].Value != "read,write,ssh,!reboot" {
+				t.Errorf("%+v", c)
+			}
+			return
+		}
+	}
+	t.Error("the group is left alone")
+}
+
+// A second line: the first one's queue was made without marks, and gets its own; a line that moved takes its queues along.
+func TestFromOneLineToTwo(t *testing.T) {
+	one, two := twoLines(), twoLines()
+	one.Lines, one.Steering = one.Lines[:1], nil
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), one))
+	other := twoLines()
+	other.Lines, other.Steering = other.Lines[1:], nil
+	if p := New(clone(r.inv), other); !p.Blocked() || !hints(p, "has the queue WAN-Download-Spectrum of another line") {
+		t.Errorf("the second line by itself: %+v", p.Problems)
+	}
+	p := New(clone(r.inv), two)
+	r.carry(p)
+	if q := r.row(QueueTree, "name", "WAN-Download-Spectrum"); q["packet-mark"] != MarkOf("Spectrum") {
+		t.Errorf("%v", q)
+	}
+	if p := New(clone(r.inv), one); len(p.Changes) > 0 || p.Blocked() {
+		t.Errorf("the first line by itself: %s %+v", show(p), p.Problems)
+	}
+	two.Lines[1].WAN = "ether9"
+	r.inv[Interface] = append(r.inv[Interface], Row{".id": "*9", "name": "ether9"})
+	two.Steering = nil
+	r.carry(New(clone(r.inv), two))
+	if q := r.row(QueueTree, "name", "WAN-Upload-ATT"); q["parent"] != "ether9" {
+		t.Errorf("%v", q)
+	}
+}
+
+// Somebody's queue keeps its mark, and no rule of ours takes that off its packets.
+func TestQueueWithItsOwnMark(t *testing.T) {
+	for mark, want := range map[string]string{"dl": "keeps its packet mark dl", "no-mark": "takes packets without a mark", "": "has no packet mark"} {
+		inv := factory()
+		inv[QueueTree] = []Row{{".id": "*1", "name": "WAN-Download-ATT", "parent": "bridge", "packet-mark": mark}}
+		r := &router{t: t, inv: inv}
+		p := New(clone(inv), twoLines())
+		r.carry(p)
+		if !hints(p, want) {
+			t.Errorf("%q: %+v", mark, p.Problems)
+		}
+		if marks := r.index(Mangle, Owner+"download of ATT") >= 0; marks != (mark != "dl") {
+			t.Errorf("%q: a rule marks ATT's packets: %t", mark, marks)
+		}
+	}
+}
+
+// What two programs added at the same time is there once in the end; of the rule that is switched there may be one.
+func TestTwice(t *testing.T) {
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), twoLines()))
+	want := clone(r.inv)
+	for _, menu := range []string{Mangle, Filter, NAT, Route} {
+		for i, row := range slices.Clone(r.inv[menu]) {
+			if Owned(menu, row) {
+				twin := maps.Clone(row)
+				twin[".id"] = fmt.Sprintf("*F%X", i)
+				r.inv[menu] = append(r.inv[menu], twin)
+			}
+		}
+	}
+	r.carry(New(clone(r.inv), twoLines()))
+	if d := cmp.Diff(want, r.inv); d != "" {
+		t.Errorf("(-once +now):\n%s", d)
+	}
+	twin := maps.Clone(r.row(Mangle, "comment", twoLines().Steering.Comment))
+	twin[".id"] = "*FF"
+	r.inv[Mangle] = append(r.inv[Mangle], twin)
+	if p := New(r.inv, twoLines()); !p.Blocked() || !hints(p, "is switched is there twice") {
+		t.Errorf("%+v", p.Problems)
+	}
+}
+
+// What probes a line goes through it, whatever else matches it.
+func TestProbesGoTheirWay(t *testing.T) {
+	w := twoLines()
+	w.Lines[0].Sources, w.Lines[1].Sources = []string{"192.168.88.5"}, []string{"192.168.88.6"}
+	r := &router{t: t, inv: factory()}
+	r.carry(New(clone(r.inv), w))
+	rule := r.row(Mangle, "src-address", "192.168.88.6")
+	if rule["new-connection-mark"] != ConnectionMark("ATT") || rule["connection-state"] != "new" || rule["in-interface"] != "bridge" ||
+		r.index(Mangle, rule["comment"]) > r.index(Mangle, Owner+"class voip 1") {
+		t.Errorf("%v", rule)
+	}
+	r.row(Mangle, "src-address", "192.168.88.5")
+	if again := New(clone(r.inv), w); len(again.Changes) > 0 {
+		t.Errorf("a second plan: %s", show(again))
+	}
+	w.Lines[0].Sources = w.Lines[1].Sources
+	r = &router{t: t, inv: factory()}
+	p := New(clone(r.inv), w)
+	r.carry(p)
+	if !hints(p, "is probed from 192.168.88.6, too") || slices.ContainsFunc(r.inv[Mangle], func(row Row) bool { return row["src-address"] != "" }) {
+		t.Errorf("%+v", p.Problems)
 	}
 }
 

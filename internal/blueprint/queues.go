@@ -2,7 +2,9 @@ package blueprint
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"wanctl/internal/link"
 )
@@ -83,6 +85,11 @@ func (p *planner) queues(l *Line) {
 			"give interfaces.lan in its file")
 		return
 	}
+	if other := p.stranger(lan); other != "" {
+		p.block(fmt.Sprintf("%s: the router has the queue %s of another line, too, and their downloads are told apart by marks", l.Name, other),
+			"give the files of all lines of the router at once")
+		return
+	}
 	for _, d := range directions {
 		parent, mark := lan, "no-mark"
 		if d == link.Up {
@@ -99,8 +106,26 @@ func (p *planner) queues(l *Line) {
 	}
 }
 
-// queue asks for one queue. One that is there keeps its parent, mark and limit: somebody chose them, and the limit is the
-// controller's.
+// stranger is a download's queue that a plan of another line made under an interface; empty is none. Only the files of a
+// single line do not name all.
+func (p *planner) stranger(lan string) string {
+	if p.marked() {
+		return ""
+	}
+	l := &p.want.Lines[0]
+	if slices.ContainsFunc(p.inv[QueueTree], func(r Row) bool { return r["name"] == l.Queues.Down && r["packet-mark"] == MarkOf(l.Name) }) {
+		return "" // they were there when its marks were made
+	}
+	for _, r := range p.inv[QueueTree] {
+		if Owned(QueueTree, r) && r["parent"] == lan && r["name"] != l.Queues.Down && strings.HasPrefix(r["comment"], Owner+link.Down.String()+" of ") {
+			return r["name"]
+		}
+	}
+	return ""
+}
+
+// queue asks for one queue. One that is there keeps its limit, which is the controller's, and, where somebody else made it,
+// its parent and mark.
 func (p *planner) queue(l *Line, d link.Direction, name, parent, mark string) {
 	shape := []Arg{
 		{"queue", typeName(l, d)}, {"bucket-size", bucket}, {"burst-limit", "0"}, {"burst-threshold", "0"}, {"burst-time", "0s"}, {"disabled", "no"},
@@ -109,6 +134,14 @@ func (p *planner) queue(l *Line, d link.Direction, name, parent, mark string) {
 	for _, r := range p.inv[QueueTree] {
 		if r["name"] != name {
 			continue
+		}
+		if Owned(QueueTree, r) {
+			args := append([]Arg{{"parent", parent}}, shape...)
+			if p.marked() { // the files of one line alone do not say that there are no others
+				args = append(args, Arg{"packet-mark", mark})
+			}
+			p.need(item{menu: QueueTree, name: "queue " + name, is: named(name), args: args, why: why})
+			return
 		}
 		p.need(item{menu: QueueTree, name: "queue " + name, is: named(name), args: shape, why: why})
 		switch {
@@ -119,8 +152,14 @@ func (p *planner) queue(l *Line, d link.Direction, name, parent, mark string) {
 			p.hint(fmt.Sprintf("queue %s hangs under %s, and not under %s, by which this direction leaves", name, r["parent"], parent),
 				"whether it carries the traffic is proved by counters: wanctl doctor")
 		}
-		if is := r["packet-mark"]; is == "" && p.marked() && d == link.Down {
+		switch is := r["packet-mark"]; {
+		case !p.marked() || d == link.Up || is == mark:
+		case is == "":
 			p.hint(fmt.Sprintf("queue %s has no packet mark: it takes what the other lines bring as well", name), "packet-mark="+mark)
+		case is == "no-mark":
+			p.hint(fmt.Sprintf("queue %s takes packets without a mark, and the line's have one", name), "packet-mark="+mark)
+		default:
+			p.hint(fmt.Sprintf("queue %s keeps its packet mark %s, so the rules that set it stay yours", name, is), "it has to be on all that comes in by "+l.WAN)
 		}
 		return
 	}
@@ -144,6 +183,14 @@ func (p *planner) hasInterface(name string) bool {
 	return false
 }
 
+// own says whether somebody else's queue takes the line's download by a mark of its own.
+func (p *planner) own(l *Line) bool {
+	return slices.ContainsFunc(p.inv[QueueTree], func(r Row) bool {
+		mark := r["packet-mark"]
+		return r["name"] == l.Queues.Down && !Owned(QueueTree, r) && mark != "" && mark != "no-mark" && mark != MarkOf(l.Name)
+	})
+}
+
 // marks tells the lines' downloads apart, in both protocols.
 func (p *planner) marks() {
 	if !p.marked() {
@@ -156,7 +203,7 @@ func (p *planner) marks() {
 	for _, menu := range menus {
 		for i := range p.want.Lines {
 			l := &p.want.Lines[i]
-			if l.WAN == "" {
+			if l.WAN == "" || p.own(l) {
 				continue
 			}
 			c := comment("download of " + l.Name)

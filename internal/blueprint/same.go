@@ -42,7 +42,7 @@ func same(key, is, want string) bool {
 		return slices.Equal(Rights(is), Rights(want))
 	case "disabled", "passthrough", "cake-nat", "cake-wash", "cake-autorate-ingress", "fib":
 		return truth(is) == truth(want)
-	case "address", "dst-address": // one host is itself with /32
+	case "address", "src-address", "dst-address": // one host is itself with /32
 		return strings.TrimSuffix(is, "/32") == strings.TrimSuffix(want, "/32")
 	}
 	return false

@@ -2,6 +2,8 @@ package blueprint
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,44 @@ func RoutingTable(line string) string { return Prefix + line }
 // latency is the packet mark of a new connection's first packet that belongs to a class, from when it is known to when it
 // is decided which line takes it.
 const latency = Prefix + "latency"
+
+// aside is the connection mark, for a moment, of a new connection that neither line shall have.
+const aside = Prefix + "elsewhere"
+
+// private are the networks that no line of the internet leads to, and multicast.
+var private = []string{"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/4"}
+
+// mostWays bounds how many routes get a rule.
+const mostWays = 32
+
+// elsewhere are the networks that new connections reach by the main table, whatever is switched.
+func (p *planner) elsewhere() []string {
+	var known []netip.Prefix
+	for _, n := range private {
+		known = append(known, netip.MustParsePrefix(n))
+	}
+	more := 0
+	for _, r := range p.inv[Route] {
+		to, err := netip.ParsePrefix(r["dst-address"])
+		table := r["routing-table"]
+		if err != nil || !to.Addr().Is4() || to.Bits() == 0 || truth(r["disabled"]) || table != "" && table != "main" ||
+			slices.ContainsFunc(known, func(k netip.Prefix) bool { return k.Bits() <= to.Bits() && k.Contains(to.Addr()) }) {
+			continue
+		}
+		if more++; more <= mostWays {
+			known = append(known, to.Masked())
+		}
+	}
+	if more > mostWays {
+		p.hint(fmt.Sprintf("the main table has %d routes to networks of its own, and rules for the first %d keep connections there away from the lines", more, mostWays),
+			"in front of wanctl's rules, accept what goes to the others")
+	}
+	var all []string
+	for _, k := range known {
+		all = append(all, k.String())
+	}
+	return all
+}
 
 func (p *planner) line(name string) *Line {
 	for i := range p.want.Lines {
@@ -48,7 +88,6 @@ func (p *planner) steering() {
 	p.masquerade(primary)
 	p.masquerade(alternate)
 	p.mangle(s, primary, alternate, lan)
-	p.collisions()
 	if len(p.inv[Settings]) > 0 && p.inv[Settings][0]["rp-filter"] == "strict" {
 		p.need(item{
 			menu: Settings, name: "reverse path filter", is: func(Row) bool { return true }, args: []Arg{{"rp-filter", "loose"}},
@@ -87,22 +126,26 @@ func (p *planner) table(l *Line) {
 	}
 }
 
-// gateway is that of an interface's default route.
+// gateway is that of an interface's default route, bound to the interface: two modems may have the same address, and a route
+// whose gateway is found through others would not be found in another table.
 func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
 	for _, r := range p.inv[Route] {
 		if r["dst-address"] != "0.0.0.0/0" || truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
 			continue
 		}
 		gw := r["gateway"]
-		addr, iface, _ := strings.Cut(gw, "%")
-		_, immediate, _ := strings.Cut(r["immediate-gw"], "%")
-		if gw == wan || iface == wan || immediate == wan {
-			return addr, truth(r["dynamic"]) && addr != wan
+		if gw == wan {
+			return wan, false
+		}
+		for _, hop := range []string{r["immediate-gw"], gw} {
+			if addr, iface, _ := strings.Cut(hop, "%"); iface == wan && addr != "" {
+				return hop, truth(r["dynamic"])
+			}
 		}
 	}
 	for _, r := range p.inv[DHCPClient] {
 		if r["interface"] == wan && r["gateway"] != "" && !truth(r["disabled"]) {
-			return r["gateway"], true
+			return r["gateway"] + "%" + wan, true
 		}
 	}
 	return "", false
@@ -110,8 +153,9 @@ func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
 
 // masquerade asks for source NAT on a line, unless some rule does it.
 func (p *planner) masquerade(l *Line) {
+	c := comment("source NAT of " + l.Name)
 	for _, r := range p.inv[NAT] {
-		if r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !enabled(r) {
+		if r["comment"] == c.Value || r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !enabled(r) || p.partial(r) {
 			continue
 		}
 		out, list := r["out-interface"], r["out-interface-list"]
@@ -119,12 +163,17 @@ func (p *planner) masquerade(l *Line) {
 			return
 		}
 	}
-	c := comment("source NAT of " + l.Name)
 	p.need(item{
 		menu: NAT, name: "source NAT of " + l.Name, is: commented(c.Value),
 		args: []Arg{{"chain", "srcnat"}, {"action", "masquerade"}, {"out-interface", l.WAN}, c},
 		why:  "what takes this line has to come back to it",
 	})
+}
+
+// partial says whether a rule takes a part of what leaves by its interface only: hairpin NAT, for one.
+func (p *planner) partial(r Row) bool {
+	return slices.ContainsFunc([]string{"dst-address", "dst-address-list", "dst-address-type", "protocol", "connection-mark", "packet-mark", "in-interface", "in-interface-list"},
+		func(k string) bool { return r[k] != "" })
 }
 
 // listed says whether an interface is a member of a list; a list that is built of others is not looked into.
@@ -134,13 +183,33 @@ func (p *planner) listed(list, iface string) bool {
 	})
 }
 
+// within is the first of some networks that a destination lies in; empty is none of them.
+func within(to string, networks []string) string {
+	dst, err := netip.ParsePrefix(to)
+	if a, err2 := netip.ParseAddr(to); err2 == nil {
+		dst, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if err != nil {
+		return ""
+	}
+	for _, n := range networks {
+		if k := netip.MustParsePrefix(n); k.Bits() <= dst.Bits() && k.Contains(dst.Addr()) {
+			return n
+		}
+	}
+	return ""
+}
+
 // mangle asks for the rules that mark connections. In prerouting, in this order:
 //
 //	what comes in by a line is pinned to it;
+//	what comes from an address that probes a line is pinned to it;
+//	what goes to networks that the main table reaches by other ways is set aside: the lines' tables know none of them;
 //	the first packet of a new connection of a class is marked, by its class's rules;
 //	the rule that is switched pins it to the alternate;
 //	the mark of the first packet is taken off;
 //	every other new connection is pinned to the primary;
+//	what was set aside is let go, unmarked;
 //	a connection's mark leads to its line's table.
 func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
 	rule := func(name, note, why string, args ...Arg) item {
@@ -156,6 +225,25 @@ func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
 			append(slices.Clone(fresh), Arg{"in-interface", l.WAN}, Arg{"action", "mark-connection"},
 				Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
 	}
+	for _, l := range []*Line{primary, alternate} {
+		for _, source := range l.Sources {
+			if slices.Contains(primary.Sources, source) && slices.Contains(alternate.Sources, source) {
+				p.hint(fmt.Sprintf("%s: the other line is probed from %s, too, so no rule sends its probes by the line", l.Name, source),
+					"give each line a ping_source_ip of its own, or routes to the reflectors; wanctl doctor looks by which line probes leave")
+				continue
+			}
+			note := "probes of " + l.Name + " from " + source
+			rules = append(rules, rule(note, note, "a line is measured by what goes through it",
+				append(slices.Clone(from), Arg{"src-address", source}, Arg{"action", "mark-connection"},
+					Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
+		}
+	}
+	ways := p.elsewhere()
+	for _, network := range ways {
+		rules = append(rules, rule("way to "+network, "way to "+network, "the main table knows the way there, and the lines' tables do not: other LANs, tunnels, modems",
+			Arg{"connection-state", "new"}, Arg{"connection-mark", "no-mark"}, Arg{"in-interface", lan}, Arg{"dst-address", network},
+			Arg{"action", "mark-connection"}, Arg{"new-connection-mark", aside}, Arg{"passthrough", "yes"}))
+	}
 	for _, c := range s.Classes {
 		for i, m := range c.Matches {
 			note := "class " + c.Name
@@ -163,6 +251,9 @@ func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
 				note += " " + strconv.Itoa(i+1)
 			}
 			args := append(slices.Clone(from), m.args()...)
+			if n := within(m.To, ways); n != "" {
+				p.hint(fmt.Sprintf("class %s: what goes to %s never moves, because the main table knows the way to %s", c.Name, m.To, n), "leave it out of the class")
+			}
 			rules = append(rules, rule(note, note, "new connections of this class may move",
 				append(args, Arg{"action", "mark-packet"}, Arg{"new-packet-mark", latency}, Arg{"passthrough", "yes"})...))
 		}
@@ -176,7 +267,9 @@ func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
 			Arg{"packet-mark", latency}, Arg{"action", "mark-packet"}, Arg{"new-packet-mark", "no-mark"}, Arg{"passthrough", "yes"}),
 		rule("new on "+primary.Name, "new on "+primary.Name,
 			"every connection is pinned by its first packet: one that is answered late would move otherwise",
-			append(slices.Clone(from), Arg{"action", "mark-connection"}, Arg{"new-connection-mark", ConnectionMark(primary.Name)}, Arg{"passthrough", "yes"})...))
+			append(slices.Clone(from), Arg{"action", "mark-connection"}, Arg{"new-connection-mark", ConnectionMark(primary.Name)}, Arg{"passthrough", "yes"})...),
+		rule("end of ways", "end of ways", "what stays away from the lines has no mark of wanctl's, for other people's rules",
+			Arg{"connection-mark", aside}, Arg{"action", "mark-connection"}, Arg{"new-connection-mark", "no-mark"}, Arg{"passthrough", "yes"}))
 	for _, l := range []*Line{primary, alternate} {
 		rules = append(rules, rule("route of "+l.Name, "route of "+l.Name,
 			"a permanent rule: a connection keeps its line for life, whatever is switched",
@@ -184,9 +277,11 @@ func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
 			Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"}))
 	}
 	p.ordered(rules)
-	for _, l := range []*Line{primary, alternate} {
+	for _, pair := range [][2]*Line{{primary, alternate}, {alternate, primary}} {
+		l, other := pair[0], pair[1]
+		// What would leave by the LAN is the router's own word on a forwarded connection, "fragmentation needed" for one.
 		it := rule("answers by "+l.Name, "answers by "+l.Name, "what the router itself answers leaves by the line it was asked by",
-			Arg{"connection-mark", ConnectionMark(l.Name)}, Arg{"action", "mark-routing"}, Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"})
+			Arg{"connection-mark", ConnectionMark(l.Name)}, Arg{"out-interface", other.WAN}, Arg{"action", "mark-routing"}, Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"})
 		it.args[0].Value = "output"
 		p.need(it)
 	}
@@ -218,22 +313,55 @@ func (m Match) args() (args []Arg) {
 	return args
 }
 
-// collisions tells of other people's marks of connections: a connection has one.
+// mostTold bounds how many foreign rules of one kind are named.
+const mostTold = 3
+
+// collisions tells of other people's rules that act on the same packets.
 func (p *planner) collisions() {
-	for _, r := range p.inv[Mangle] {
-		if !enabled(r) || truth(r["dynamic"]) || strings.HasPrefix(r["comment"], Owner) || r["comment"] == p.want.Steering.Comment {
-			continue
-		}
-		switch r["action"] {
-		case "mark-connection":
-			p.hint(fmt.Sprintf("mangle rule %s marks connections (%s), and a connection has one mark: those it marks first are not steered, and "+
-				"those that wanctl marks first do not get it", describe(r), r["new-connection-mark"]),
-				"tell its traffic by an address list or DSCP instead, or mark packets; or accept that it is left out")
-		case "mark-routing":
-			p.hint(fmt.Sprintf("mangle rule %s chooses routes (%s), too: the later of the two rules wins", describe(r), r["new-routing-mark"]),
-				"disable it if it is of an earlier set-up")
+	told := map[string]int{}
+	tell := func(kind, what, way string) {
+		if told[kind]++; told[kind] <= mostTold {
+			p.hint(what, way)
 		}
 	}
+	steered := p.want.Steering != nil
+	behind := len(p.inv[Mangle]) // the last of wanctl's rules, or where they will be
+	for i, r := range p.inv[Mangle] {
+		if p.ours(r) {
+			behind = i
+		}
+	}
+	for i, r := range p.inv[Mangle] {
+		if !enabled(r) || truth(r["dynamic"]) || p.ours(r) {
+			continue
+		}
+		switch action := r["action"]; {
+		case action == "mark-packet":
+			tell("mark packets", fmt.Sprintf("mangle rule %s marks packets (%s): a queue takes those with its own mark alone, and these pass the lines' queues by",
+				describe(r), r["new-packet-mark"]), "hang a queue for them under wanctl's, or switch the rule off; wanctl doctor measures how much passes by")
+		case !steered:
+		case action == "mark-connection":
+			tell("mark connections", fmt.Sprintf("mangle rule %s marks connections (%s), and a connection has one mark: those it marks first are not steered, and "+
+				"those that wanctl marks first do not get it", describe(r), r["new-connection-mark"]),
+				"tell its traffic by an address list or DSCP instead, or mark packets; or accept that it is left out")
+		case action == "mark-routing":
+			tell("choose routes", fmt.Sprintf("mangle rule %s chooses routes (%s), too: the later of the two rules wins", describe(r), r["new-routing-mark"]),
+				"disable it if it is of an earlier set-up")
+		case action == "accept" && r["chain"] == "prerouting" && i < behind:
+			tell("accept", fmt.Sprintf("mangle rule %s accepts packets before wanctl's rules see them: those are not steered", describe(r)),
+				"move it behind them, if what it accepts may move")
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(told)) {
+		if n := told[kind] - mostTold; n > 0 {
+			p.hint(fmt.Sprintf("%d further mangle rules %s as well", n, kind), "wanctl router show lists them")
+		}
+	}
+}
+
+// ours says whether a mangle rule is a plan's, or the one that is switched.
+func (p *planner) ours(r Row) bool {
+	return strings.HasPrefix(r["comment"], Owner) || p.want.Steering != nil && r["comment"] == p.want.Steering.Comment
 }
 
 // fastTrack keeps the lines' connections away from FastTrack, where marks or steering need to see their packets.
@@ -246,30 +374,42 @@ func (p *planner) fastTrack() {
 		menus = append(menus, Filter6)
 	}
 	for _, menu := range menus {
-		first := slices.IndexFunc(p.inv[menu], func(r Row) bool {
-			return r["action"] == "fasttrack-connection" && enabled(r) && !truth(r["dynamic"])
-		})
-		if first < 0 {
+		seen := map[string]bool{}
+		for i, r := range p.inv[menu] {
+			// The first in each chain; accept in a chain that another jumps to ends all of them.
+			if r["action"] == "fasttrack-connection" && enabled(r) && !truth(r["dynamic"]) && !seen[r["chain"]] {
+				seen[r["chain"]] = true
+				p.exclude(menu, i)
+			}
+		}
+		if len(seen) > 0 {
+			p.hint("the lines' connections are no longer FastTracked, which costs the router CPU; LAN to LAN still is",
+				"wanctl doctor says when the router cannot keep up")
+		}
+	}
+}
+
+// exclude accepts the lines' connections in front of a FastTrack rule.
+func (p *planner) exclude(menu string, first int) {
+	row := p.inv[menu][first]
+	where := ""
+	if row["chain"] != "forward" {
+		where = " in " + row["chain"]
+	}
+	for i := range p.want.Lines {
+		l := &p.want.Lines[i]
+		if l.WAN == "" {
 			continue
 		}
-		at := p.inv[menu][first][".id"]
-		for i := range p.want.Lines {
-			l := &p.want.Lines[i]
-			if l.WAN == "" {
-				continue
-			}
-			for _, way := range []struct{ key, word string }{{"in-interface", "in by "}, {"out-interface", "out by "}} {
-				c := comment("no FastTrack " + way.word + l.Name)
-				p.need(item{
-					menu: menu, name: "FastTrack exclusion " + way.word + l.Name, is: commented(c.Value), before: at,
-					args: []Arg{{"chain", "forward"}, {"action", "accept"}, {"connection-state", "established,related"}, {way.key, l.WAN}, c},
-					why:  "FastTracked packets skip mangle and so the line's queue, and steering",
-				})
-				p.precedes(menu, c.Value, first)
-			}
+		for _, way := range []struct{ key, word string }{{"in-interface", "in by "}, {"out-interface", "out by "}} {
+			c := comment("no FastTrack " + way.word + l.Name + where)
+			p.need(item{
+				menu: menu, name: "FastTrack exclusion " + way.word + l.Name + where, is: commented(c.Value), before: row[".id"],
+				args: []Arg{{"chain", row["chain"]}, {"action", "accept"}, {"connection-state", "established,related"}, {way.key, l.WAN}, c},
+				why:  "FastTracked packets skip mangle and so the line's queue, and steering",
+			})
+			p.precedes(menu, c.Value, first)
 		}
-		p.hint("the lines' connections are no longer FastTracked, which costs the router CPU; LAN to LAN still is",
-			"wanctl doctor says when the router cannot keep up")
 	}
 }
 
@@ -303,6 +443,15 @@ func (p *planner) account() {
 		}
 	}
 	group := comment("rights of wanctl's user")
+	for _, r := range p.inv[Group] {
+		if r["name"] == Prefix+"group" { // a set takes away only what it names
+			for _, extra := range Rights(r["policy"]) {
+				if !slices.Contains(a.Policies, extra) {
+					rights += ",!" + extra
+				}
+			}
+		}
+	}
 	p.need(item{
 		menu: Group, name: "group " + Prefix + "group", is: named(Prefix + "group"), privileged: true, why: why,
 		args: []Arg{{"name", Prefix + "group"}, {"policy", rights}, group},

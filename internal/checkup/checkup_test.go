@@ -47,7 +47,7 @@ func well() *Facts {
 		},
 		Linux:    &Linux{NetAdmin: true, Forwarding: true},
 		Lines:    []Line{line("ATT", "ether2"), line("Spectrum", "ether1")},
-		Steering: &Steering{Primary: "Spectrum", Alternate: "ATT", Sent: 3, Answered: 3, Least: 28, Sixth: 0.1},
+		Steering: &Steering{Primary: "Spectrum", Alternate: "ATT", Sent: 3, Answered: 3, Least: 28, Sixth: 0.1, HasRule: true},
 	}
 }
 
@@ -72,6 +72,47 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
+// The ways out of wrong rights are commands for the group that our user is in, and RouterOS's own groups stay as they are.
+func TestRightsWaysOut(t *testing.T) {
+	needs := []string{"read", "write", "ssh"}
+	for _, k := range []struct {
+		group  string
+		rights []string
+		fix    string
+	}{
+		{"mine", []string{"read", "ssh"}, `/user/group/set [find name="mine"] policy=write; then`},
+		{`a "$"`, append([]string{"ftp", "sniff"}, needs...), `/user/group/set [find name="a \"\$\""] policy=!ftp,!sniff; then`},
+		{"write", append([]string{"reboot"}, needs...), `/user/group/add name=wanctl-group policy=read,write,ssh; /user/set [find name="wanctl"] group=wanctl-group; then`},
+		{"read", []string{"read", "ssh"}, `/user/group/add name=wanctl-group policy=read,write,ssh; /user/set`},
+	} {
+		f := well()
+		f.Router.User, f.Router.Group, f.Router.Rights = "wanctl", k.group, k.rights
+		if got := find(t, Run(f), "router.rights").Fix; !strings.HasPrefix(got, k.fix) {
+			t.Errorf("%s: %s", k.group, got)
+		}
+		f.Router.Inventory[blueprint.Group] = []blueprint.Row{{"name": "wanctl-group"}}
+		if got := find(t, Run(f), "router.rights").Fix; strings.Contains(got, "group/add") {
+			t.Errorf("a second group: %s", got)
+		}
+	}
+}
+
+// Which way the router is proved is said as it is.
+func TestTrustIsNotOverstated(t *testing.T) {
+	for want, set := range map[string]func(*Router){
+		"host key is":               func(*Router) {},
+		"certificate is the pinned": func(r *Router) { r.Door = "rest" },
+		"host key or certificate":   func(r *Router) { r.Door = "auto" },
+		"on this host (without":     func(r *Router) { r.Door, r.Unproved, r.Near = "api", "without TLS", true },
+	} {
+		f := well()
+		set(f.Router)
+		if got := find(t, Run(f), "router.trust"); got.Status != Passed || !strings.Contains(got.Text, want) {
+			t.Errorf("%q: %+v", want, got)
+		}
+	}
+}
+
 // Every check finds what it is for, and says why it matters and what puts it right.
 func TestEveryCheckFinds(t *testing.T) {
 	for _, k := range []struct {
@@ -86,6 +127,7 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"router.trust", Failed, "another key", func(f *Facts) {
 			f.Router.Stage, f.Router.Err, f.Router.Way = NotTrusted, "another key", "wanctl router trust"
 		}},
+		{"router.trust", Warned, "without TLS", func(f *Facts) { f.Router.Door, f.Router.Unproved = "api", "without TLS" }},
 		{"router.login", Failed, "wrong", func(f *Facts) { f.Router.Stage, f.Router.Err, f.Router.Way = NotAdmitted, "wrong password", "mend it" }},
 		{"router.read", Failed, "not enough", func(f *Facts) {
 			f.Router.Stage, f.Router.Err, f.Router.Way = NotReadable, "not enough permissions", "read"
@@ -95,12 +137,17 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"router.version", Warned, "September 2026", func(f *Facts) { f.Router.Version = "7.24.1" }},
 		{"router.version", Warned, "September 2026", func(f *Facts) { f.Router.Version = "7.22.3 (stable)" }},
 		{"router.version", Failed, "CVE-2023-41570", func(f *Facts) { f.Router.Version, f.Router.Door = "7.11.2", "rest" }},
+		{"router.version", Warned, "September 2026", func(f *Facts) { f.Router.Version, f.Router.Door = "7.24.1", "auto" }},
 		{"router.version", Hint, "simple queues", func(f *Facts) { f.Router.Version, f.Router.Door = "7.17.2", "api" }},
 		{"router.rights", Failed, "lacks write", func(f *Facts) { f.Router.Rights = []string{"read", "ssh"} }},
 		{"router.rights", Warned, "policy, ftp", func(f *Facts) { f.Router.Rights = []string{"read", "write", "ssh", "ftp", "policy"} }},
 		{"router.clock", Warned, "3h0m0s off", func(f *Facts) { f.Router.Skew = -3 * time.Hour }},
 		{"router.load", Warned, "97 %", func(f *Facts) { f.Router.Load = 97 }},
 		{"router.fasttrack", Failed, "marks", func(f *Facts) { f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.Filter}} }},
+		{"router.fasttrack", Failed, "marks", func(f *Facts) {
+			f.Router.Inventory[blueprint.Filter], f.Router.Inventory[blueprint.Filter6] = nil, f.Router.Inventory[blueprint.Filter]
+			f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.Filter6}}
+		}},
 		{"router.fasttrack", Hint, "most routers", func(f *Facts) { f.Lines, f.Steering = f.Lines[:1], nil }},
 		{"router.offload", Warned, "switch1", func(f *Facts) { f.Router.Inventory[Switch][0]["l3-hw-offloading"] = "true" }},
 		{"router.shapers", Warned, "cake-bandwidth=18M", func(f *Facts) { f.Router.Inventory[blueprint.QueueType][0]["cake-bandwidth"] = "18M" }},
@@ -128,6 +175,8 @@ func TestEveryCheckFinds(t *testing.T) {
 			f.Router = nil
 			f.Lines[0].Queues.Up.Found, f.Lines[0].Queues.Down.Found = false, false
 		}},
+		{"ATT.queues", Failed, "WAN-Upload-ATT is switched off", func(f *Facts) { f.Lines[0].Queues.Up.Off = true }},
+		{"ATT.carries", Warned, "passes 300 %", func(f *Facts) { f.Lines[0].Queues.Down.Passed = 30_000_000 }},
 		{"ATT.cake", Failed, "not CAKE", func(f *Facts) { f.Lines[0].Queues.Down.Cake = false }},
 		{"ATT.cake", Failed, "not CAKE", func(f *Facts) { f.Router = nil; f.Lines[0].Queues.Down.Cake = false }},
 		{"ATT.carries", Failed, "passes 1 %", func(f *Facts) { f.Lines[0].Queues.Down.Passed = 100_000 }},
@@ -182,6 +231,7 @@ func TestUnknownIsSaid(t *testing.T) {
 		"ATT.path":           func(f *Facts) { f.Lines[0].Path = "" },
 		"ATT.controller":     func(f *Facts) { f.Lines[0].Running = false },
 		"steering.alternate": func(f *Facts) { f.Steering.Sent = 0 },
+		"steering.rule":      func(f *Facts) { f.Steering.HasRule = false },
 		"steering.ipv6":      func(f *Facts) { f.Steering.Sixth = -1 },
 	} {
 		f := well()

@@ -38,6 +38,10 @@ const (
 type Router struct {
 	// Name is user@host:port, Door which service that is ("ssh", "rest", "api").
 	Name, Door string
+	// Unproved says why nothing proves that it is the router: "without TLS"; empty is that something does. Near says that it
+	// is reached on this host, where nobody is in between.
+	Unproved string
+	Near     bool
 	// Stage is how far we got, Err and Way why not further and what to do.
 	Stage    Stage
 	Err, Way string
@@ -46,7 +50,8 @@ type Router struct {
 	// Skew is the router's clock less ours, where HasSkew.
 	Skew    time.Duration
 	HasSkew bool
-	// Rights are those of our user, nil when they cannot be read; Needs are those it needs.
+	// User is our user and Group its group; Rights are that group's, nil when they cannot be read; Needs are those it needs.
+	User, Group   string
 	Rights, Needs []string
 	// Load is the CPU's, in percent, and Model the board's name; -1 and empty where not known.
 	Load  int
@@ -89,8 +94,9 @@ type Linux struct {
 // Queue is one queue of a line.
 type Queue struct {
 	// Name is the queue's, or its interface's on Linux; Found and Cake say that it is there and that it is CAKE.
-	Name        string
-	Found, Cake bool
+	// Off says that the queue is disabled, or that the router flags it as invalid.
+	Name             string
+	Found, Cake, Off bool
 	// Limit is its rate now.
 	Limit unit.Rate
 	// Passed are the bytes that it passed while we watched.
@@ -132,8 +138,9 @@ type Line struct {
 // Steering is the dual-WAN set-up.
 type Steering struct {
 	Primary, Alternate string
-	// Rule says what is wrong with the rule that is switched; empty is nothing.
-	Rule string
+	// Rule says what is wrong with the rule that is switched, empty is nothing; HasRule says that it was looked at.
+	Rule    string
+	HasRule bool
 	// Answered and Sent count probes over the alternate, and Least is their least round trip.
 	Sent, Answered int
 	Least          unit.Millis

@@ -12,9 +12,11 @@ import (
 
 // Figures of a line's checks.
 const (
-	// carryShare is the least part of the interface's bytes that must pass the queue, and leastCrossed how many must have
+	// carryShare is the least part of the interface's bytes that must pass the queue, mostShare what is more than they can be
+	// (headers counted otherwise), and leastCrossed how many must have
 	// crossed, at least, in a second to tell.
 	carryShare   = 0.9
+	mostShare    = 1.25
 	leastCrossed = 12_500 * unit.Bytes(1) // 100 kbit/s
 	// fewReflectors is under how many that answer one that lies can move a state, and fewOperators under how many networks
 	// of the size of a provider's they fail together.
@@ -50,6 +52,14 @@ func (l *Line) queues(f *Facts) verdict {
 	for _, d := range both {
 		if q := l.Queues.Get(d); !q.Found {
 			lost = append(lost, q.Name)
+		}
+	}
+	for _, d := range both {
+		if q := l.Queues.Get(d); q.Found && q.Off {
+			return verdict{
+				Failed, fmt.Sprintf("the queue %s is switched off, or invalid", q.Name), "what it should hold passes it by",
+				"/queue/tree/enable [find name=" + quoted(q.Name) + "]; /queue/tree/print detail says what is invalid",
+			}
 		}
 	}
 	if lost == nil {
@@ -92,6 +102,11 @@ func (l *Line) carries(f *Facts) verdict {
 		seen = true
 		share := float64(passed) / float64(crossed)
 		switch {
+		case share > mostShare && worst.status < Warned:
+			worst = verdict{
+				Warned, fmt.Sprintf("%s passes %.0f %% of what crosses %s in %v", l.Queues.Get(d).Name, 100*share, l.Interface, l.Watched.Round(time.Second)),
+				"what is not the line's is held to the line's rate, and takes it away", "let the queue take the line's packets alone: docs/routeros.md, \"Queues\"",
+			}
 		case share >= carryShare:
 			if worst.text == "" {
 				worst.text = fmt.Sprintf("%s passes %.0f %% of what crosses %s", l.Queues.Get(d).Name, 100*share, l.Interface)

@@ -36,8 +36,7 @@ func (r *Router) checks(f *Facts) []check {
 	}
 	return []check{
 		{reach, nil, stage(NotReached, r.Name+" answers", "without the router nothing is set; measuring goes on")},
-		{trust, []string{reach}, stage(NotTrusted, "its "+map[bool]string{true: "host key", false: "certificate"}[r.Door == "ssh"]+" is the recorded one",
-			"somebody else could take its place, and would be told the password")},
+		{trust, []string{reach}, r.trust},
 		{login, []string{trust}, stage(NotAdmitted, "the login works", "RouterOS locks out who tries often; wanctl stops after the first refusal")},
 		{read, []string{login}, stage(NotReadable, "its configuration can be read", "what cannot be read cannot be checked or confirmed")},
 		{"router.version", []string{read}, r.version},
@@ -53,6 +52,24 @@ func (r *Router) checks(f *Facts) []check {
 	}
 }
 
+// trust looks whether it is the router.
+func (r *Router) trust() verdict {
+	const why = "somebody else could take its place, and would be told the password"
+	switch {
+	case r.Stage <= NotTrusted:
+		return verdict{Failed, r.Err, why, r.Way}
+	case r.Unproved != "" && !r.Near:
+		return verdict{Warned, "nothing proves that it is the router: " + r.Unproved, why, "docs/routeros.md, \"Certificate\""}
+	case r.Unproved != "":
+		return pass("it is on this host (%s)", r.Unproved)
+	case r.Door == "ssh":
+		return pass("its host key is the recorded one")
+	case r.Door == "auto":
+		return pass("its host key or certificate is as it should be")
+	}
+	return pass("its certificate is the pinned one, or an authority of this host vouches for it")
+}
+
 func (r *Router) version() verdict {
 	v, ok := parseVersion(r.Version)
 	if !ok {
@@ -66,7 +83,7 @@ func (r *Router) version() verdict {
 	}
 	worst, texts := Passed, []string(nil)
 	for _, fl := range flaws {
-		if v.less(fl.since) || v.fixedIn(fl.fixed...) || fl.door != "" && fl.door != r.Door {
+		if v.less(fl.since) || v.fixedIn(fl.fixed...) || fl.door != "" && fl.door != r.Door && r.Door != "auto" {
 			continue
 		}
 		worst = max(worst, fl.status)
@@ -77,9 +94,12 @@ func (r *Router) version() verdict {
 	}
 	return verdict{
 		worst, fmt.Sprintf("RouterOS %s has known faults: %s", r.Version, strings.Join(texts, "; ")),
-		"who reaches the router's services could take it over, or it may fail", "/system/package/update/install, and limit the service to this host: /ip/service/set address=",
+		"who reaches the router's services could take it over, or it may fail", "/system/package/update/install, and limit the service to this host: /ip/service/set " + services[r.Door] + " address=ADDRESS",
 	}
 }
+
+// services are the doors' names in /ip/service.
+var services = map[string]string{"ssh": "ssh", "api": "api-ssl", "rest": "www-ssl", "auto": "ssh,api-ssl,www-ssl"}
 
 // dangerous are rights that a controller never needs and that open the router to whoever steals its key.
 var dangerous = []string{"policy", "sensitive", "ftp", "sniff", "reboot", "password", "winbox", "romon", "local", "telnet", "test"}
@@ -99,17 +119,38 @@ func (r *Router) rights() verdict {
 			has = append(has, d)
 		}
 	}
-	set := "/user/group/set [find name=" + blueprint.Prefix + "group] policy=" + strings.Join(r.Needs, ",")
 	switch {
 	case lacks != nil:
-		return verdict{Failed, "our user lacks " + strings.Join(lacks, ", "), "rates cannot be read or set without them", set}
+		return verdict{
+			Failed, "our user lacks " + strings.Join(lacks, ", "), "rates cannot be read or set without them",
+			r.regroup(strings.Join(lacks, ",")) + "; then end its sessions: /user/active",
+		}
 	case has != nil:
 		return verdict{
 			Warned, "our user has rights it does not need: " + strings.Join(has, ", "), "who gets hold of its key gets these, too",
-			"wanctl router plan shows a group with " + strings.Join(r.Needs, ",") + " alone",
+			r.regroup("!"+strings.Join(has, ",!")) + "; then end its sessions: /user/active",
 		}
 	}
 	return pass("our user has %s and nothing more that matters", strings.Join(r.Needs, ", "))
+}
+
+// regroup are the commands that change our user's rights: those of its group, or another group where that one is RouterOS's
+// own, which others may be in and which cannot be changed.
+func (r *Router) regroup(policy string) string {
+	if !slices.Contains([]string{"full", "read", "write"}, r.Group) {
+		return "/user/group/set [find name=" + quoted(r.Group) + "] policy=" + policy
+	}
+	const own = blueprint.Prefix + "group"
+	first := "/user/group/add name=" + own + " policy=" + strings.Join(r.Needs, ",")
+	if slices.ContainsFunc(r.Inventory[blueprint.Group], func(g blueprint.Row) bool { return g["name"] == own }) {
+		first = "/user/group/set [find name=" + own + "] policy=" + strings.Join(r.Needs, ",")
+	}
+	return first + "; /user/set [find name=" + quoted(r.User) + "] group=" + own
+}
+
+// quoted is a text as RouterOS's command line takes it.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`).Replace(s) + `"`
 }
 
 func (r *Router) clock() verdict {
@@ -140,19 +181,19 @@ func (r *Router) load() verdict {
 
 // fastTrack looks whether connections can pass the lines' queues by.
 func (r *Router) fastTrack(f *Facts) verdict {
-	for _, row := range r.Inventory[blueprint.Filter] {
+	for _, row := range slices.Concat(r.Inventory[blueprint.Filter], r.Inventory[blueprint.Filter6]) {
 		if row["action"] != "fasttrack-connection" || !acts(row) || row["dynamic"] == "true" {
 			continue
 		}
 		if f.Steering == nil && len(f.Lines) < 2 {
 			return verdict{
 				Hint, "FastTrack is on; queues under an interface meet its packets on most routers, and not on all", "FastTracked packets skip mangle, simple queues and queues under global",
-				"the counters of the queues tell (" + "queues carry the traffic" + "); where they stand still, exclude the line from FastTrack: wanctl router plan",
+				"the checks that end in .carries tell, while something is downloaded; where they fail: /ip/firewall/filter/disable [find action=fasttrack-connection]",
 			}
 		}
 		missing := 0
 		for _, c := range r.Plan.Changes {
-			if c.Menu == blueprint.Filter {
+			if c.Menu == blueprint.Filter || c.Menu == blueprint.Filter6 {
 				missing++
 			}
 		}
@@ -171,7 +212,7 @@ func (r *Router) offload() verdict {
 		if row["l3-hw-offloading"] == "true" || row["l3-hw-offloading"] == "yes" {
 			return verdict{
 				Warned, "the switch chip " + row["name"] + " routes in hardware", "what it routes never meets a queue",
-				"/interface/ethernet/switch/set " + row["name"] + " l3-hw-offloading=no",
+				"/interface/ethernet/switch/set [find name=" + quoted(row["name"]) + "] l3-hw-offloading=no",
 			}
 		}
 	}
@@ -187,13 +228,13 @@ func (r *Router) shapers() verdict {
 		if bw := row["cake-bandwidth"]; bw != "" && bw != "0" && r.uses(row["name"]) {
 			return verdict{
 				Warned, fmt.Sprintf("the queue type %q has cake-bandwidth=%s beside the queue's max-limit", row["name"], bw), "two shapers act, or the wrong one does",
-				`/queue/type/set [find name="` + row["name"] + `"] cake-bandwidth=0`,
+				"/queue/type/set [find name=" + quoted(row["name"]) + "] cake-bandwidth=0",
 			}
 		}
 		if row["cake-autorate-ingress"] == "true" || row["cake-autorate-ingress"] == "yes" {
 			return verdict{
 				Warned, fmt.Sprintf("the queue type %q has cake-autorate-ingress on", row["name"]), "it changes CAKE's own shaper, against the rates that wanctl sets",
-				`/queue/type/set [find name="` + row["name"] + `"] cake-autorate-ingress=no`,
+				"/queue/type/set [find name=" + quoted(row["name"]) + "] cake-autorate-ingress=no",
 			}
 		}
 	}

@@ -12,6 +12,9 @@ func (s *Steering) checks(f *Facts) []check {
 	}
 	return []check{
 		{"steering.rule", root, func() verdict {
+			if !s.HasRule {
+				return unknown("the rule that is switched was not looked at: its router was not among the files")
+			}
 			if s.Rule != "" {
 				return verdict{Failed, s.Rule, "wanctl switches no rule of another form: it would break connections", "wanctl router plan FILE… shows the rule it needs"}
 			}

@@ -61,7 +61,7 @@ type App struct {
 	OpenQueues func() (Queues, error)
 	// Stdin is where questions are answered, nil where nobody is; AskSecret asks for a secret on the terminal, nil without one.
 	Stdin     io.Reader
-	AskSecret func(question string) (string, error)
+	AskSecret func(ctx context.Context, question string) (string, error)
 	// Notify delivers signals; the returned function stops that.
 	Notify func(chan<- os.Signal, ...os.Signal) (stop func())
 }
@@ -79,14 +79,41 @@ func System() *App {
 		},
 	}
 	if in := int(os.Stdin.Fd()); term.IsTerminal(in) {
-		app.AskSecret = func(question string) (string, error) {
+		app.AskSecret = func(ctx context.Context, question string) (string, error) {
 			fmt.Fprint(os.Stderr, question)
-			b, err := term.ReadPassword(in)
-			fmt.Fprintln(os.Stderr)
-			return string(b), err
+			was, err := term.GetState(in)
+			if err != nil {
+				return "", err
+			}
+			defer fmt.Fprintln(os.Stderr)
+			typed, err := unlessEnded(ctx, func() ([]byte, error) { return term.ReadPassword(in) })
+			if ctx.Err() != nil { // it reads on, until the process ends, and the echo has to be back by then
+				err = errors.Join(err, term.Restore(in, was))
+			}
+			return string(typed), err
 		}
 	}
 	return app
+}
+
+// unlessEnded waits for what cannot be interrupted, a reading of the terminal, or until ctx ends.
+func unlessEnded[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := read()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, errors.New("interrupted")
+	}
 }
 
 // grammar is the whole command line.

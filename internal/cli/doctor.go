@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"wanctl/internal/blueprint"
-	"wanctl/internal/cake"
 	"wanctl/internal/checkup"
 	"wanctl/internal/config"
 	"wanctl/internal/daemon"
@@ -165,8 +164,9 @@ func (c doctorCmd) router(ctx context.Context, app *App, f *checkup.Facts) (*rou
 		return nil, err
 	}
 	r := &checkup.Router{Door: s.router.Transport, Needs: policies(s.router.Transport), Load: -1}
+	r.Unproved, r.Near = unproved(s.router)
 	f.Router = r
-	o, err := app.options(s, c.User)
+	o, err := app.options(ctx, s, c.User)
 	if err != nil {
 		return nil, err
 	}
@@ -193,9 +193,23 @@ func (c doctorCmd) router(ctx context.Context, app *App, f *checkup.Facts) (*rou
 	r.Name, r.Stage, r.Version, r.Model, r.Load = admin.String(), checkup.Open, v.version, v.model, v.load
 	r.Inventory = v.inventory
 	r.Plan = blueprint.New(v.inventory, v.wanted())
-	r.Rights = v.rights(o.User)
+	r.User = s.router.User // with --user, too: it is the controller's rights that matter
+	r.Group, r.Rights = v.rights(r.User)
 	r.Skew, r.HasSkew = v.skew(ctx)
 	return v, nil
+}
+
+// unproved says why nothing proves that a router is the one that is meant, empty where something does, and whether it is on
+// this host.
+func unproved(r config.Router) (why string, near bool) {
+	switch {
+	case r.Plain:
+		why = "the connection is without TLS"
+	case r.Transport != config.TransportSSH && !r.VerifySSL && r.TLSPin == [32]byte{}:
+		why = "its certificate is not looked at (verify_ssl: false)"
+	}
+	a, err := netip.ParseAddr(r.Host)
+	return why, r.Host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // stageOf is how far a login got that failed so.
@@ -212,19 +226,19 @@ func stageOf(k routeros.Kind) checkup.Stage {
 	return checkup.NotReadable
 }
 
-// rights are those of a user's group; nil when they cannot be told.
-func (v *routerView) rights(user string) []string {
+// rights are a user's group and what that may do; nil when that cannot be told.
+func (v *routerView) rights(user string) (group string, rights []string) {
 	for _, u := range v.inventory[blueprint.User] {
 		if u["name"] != user {
 			continue
 		}
 		for _, g := range v.inventory[blueprint.Group] {
 			if g["name"] == u["group"] && g["policy"] != "" {
-				return blueprint.Rights(g["policy"])
+				return u["group"], blueprint.Rights(g["policy"])
 			}
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // skew is how far the router's clock is ahead of ours, to the second.
@@ -323,7 +337,7 @@ func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
 		if v != nil {
 			for _, r := range v.inventory[blueprint.QueueTree] {
 				if r["name"] == name {
-					q.Found, q.Cake = true, v.isCake(r["queue"])
+					q.Found, q.Cake, q.Off = true, v.isCake(r["queue"]), r["disabled"] == "true" || r["disabled"] == "yes" || r["invalid"] == "true"
 				}
 			}
 		}
@@ -333,24 +347,6 @@ func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
 
 func (v *routerView) isCake(typ string) bool {
 	return slices.ContainsFunc(v.inventory[blueprint.QueueType], func(r blueprint.Row) bool { return r["name"] == typ && r["kind"] == "cake" })
-}
-
-// linuxQueues looks a line's queues up in the kernel.
-func (a *App) linuxQueues(w *config.WAN, l *checkup.Line) {
-	l.Queues = link.Pair[checkup.Queue]{Down: checkup.Queue{Name: w.Interfaces.Download}, Up: checkup.Queue{Name: w.Interfaces.Upload}}
-	k, err := a.queues()
-	if err != nil {
-		return
-	}
-	defer func() { _ = k.Close() }()
-	s := setupOf(w)
-	found, err := k.Look(s.Upload, s.Download)
-	if err != nil {
-		return
-	}
-	if p := cake.PlanApply(s, found); len(p.Steps) == 0 && len(p.Problems) == 0 {
-		l.Queues.Down.Found, l.Queues.Down.Cake, l.Queues.Up.Found, l.Queues.Up.Cake = true, true, true, true
-	}
 }
 
 // perReflector is how many echoes the doctor sends to each.
@@ -410,7 +406,7 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
 	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Steer.Alternate, Sixth: -1}
 	if v != nil {
-		out.Rule = v.ruleOf(s)
+		out.Rule, out.HasRule = v.ruleOf(s), true
 	}
 	if s.Alternate.Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either
@@ -476,28 +472,4 @@ func sectors(ctx context.Context, v *routerView) (float64, bool) {
 		return float64(after-before) / times, ok1 && ok2 && after >= before
 	}
 	return 0, false
-}
-
-// linuxFacts are those of this host.
-func linuxFacts() *checkup.Linux {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
-	return &checkup.Linux{NetAdmin: mayChangeQueues(), Forwarding: err == nil && strings.TrimSpace(string(b)) == "1"}
-}
-
-// capNetAdmin is CAP_NET_ADMIN's bit in the capability sets of /proc (linux/capability.h).
-const capNetAdmin = 12
-
-// mayChangeQueues says whether this process has CAP_NET_ADMIN.
-func mayChangeQueues() bool {
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return false
-	}
-	for l := range strings.Lines(string(b)) {
-		if hex, ok := strings.CutPrefix(l, "CapEff:"); ok {
-			n, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
-			return err == nil && n>>capNetAdmin&1 == 1
-		}
-	}
-	return false
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gofrs/flock"
+
 	"wanctl/internal/blueprint"
 	"wanctl/internal/config"
 	"wanctl/internal/daemon"
@@ -113,22 +115,25 @@ func (a *App) site(paths []string) (*site, error) {
 	return s, nil
 }
 
-// options are how the site's router is reached, as another user where one is named.
-func (a *App) options(s *site, user string) (routeros.Options, error) {
+// options are how the site's router is reached, as another user where one is named. A password is asked for once, before
+// anything is sent: a login has a deadline, and a lost connection is made anew.
+func (a *App) options(ctx context.Context, s *site, user string) (routeros.Options, error) {
 	o := daemon.RouterOptions(s.router, s.timeouts)
 	if user == "" {
 		return o, nil
 	}
 	o.User, o.KeyFile = user, ""
-	o.Password = func() (string, error) {
-		if p, ok := a.LookupEnv("WANCTL_ADMIN_PASSWORD"); ok {
-			return p, nil
-		}
+	password, ok := a.LookupEnv("WANCTL_ADMIN_PASSWORD")
+	if !ok {
 		if a.AskSecret == nil {
-			return "", errors.New("no terminal to ask for it: put it into WANCTL_ADMIN_PASSWORD")
+			return o, fmt.Errorf("password of %s: no terminal to ask for it: put it into WANCTL_ADMIN_PASSWORD", user)
 		}
-		return a.AskSecret(fmt.Sprintf("Password of %s on %s: ", user, s.router.Host))
+		var err error
+		if password, err = a.AskSecret(ctx, fmt.Sprintf("Password of %s on %s: ", user, s.router.Host)); err != nil {
+			return o, fmt.Errorf("password of %s: %w", user, err)
+		}
 	}
+	o.Password = func() (string, error) { return password, nil }
 	return o, nil
 }
 
@@ -155,10 +160,10 @@ func (c routerTrustCmd) Run(app *App) error {
 	}
 	fmt.Fprintf(app.Stdout, "%s shows %s\n", cl, seen)
 	switch {
-	case c.Fingerprint != "" && !strings.HasSuffix(seen, c.Fingerprint):
+	case c.Fingerprint != "" && !isFingerprint(seen, c.Fingerprint):
 		return fmt.Errorf("that is not %s: nothing was recorded, and somebody may be in between", c.Fingerprint)
 	case c.Fingerprint == "":
-		yes, err := app.ask("Is this the router's own? It shows it with " + ownPlace(o.Transport) + " [y/N] ")
+		yes, err := app.ask(ctx, "Is this the router's own? It shows it with "+ownPlace(o.Transport)+" [y/N] ")
 		if err != nil {
 			return err
 		}
@@ -178,6 +183,14 @@ func (c routerTrustCmd) Run(app *App) error {
 	return nil
 }
 
+// isFingerprint says whether a text is the whole fingerprint that was seen, "ssh-ed25519 SHA256:…" or "sha256:…", with or
+// without the words before it.
+func isFingerprint(seen, text string) bool {
+	_, digest, _ := strings.Cut(seen, ":")
+	kind, named, ok := strings.Cut(seen, " ")
+	return text == seen || text == digest || ok && kind != "" && text == named
+}
+
 func ownPlace(t routeros.Transport) string {
 	if t == routeros.SSH {
 		return "/ip/ssh/print and ssh-keygen -lf on its exported key."
@@ -186,12 +199,16 @@ func ownPlace(t routeros.Transport) string {
 }
 
 // ask puts a yes-or-no question; without anybody to answer that is an error.
-func (a *App) ask(question string) (bool, error) {
+func (a *App) ask(ctx context.Context, question string) (bool, error) {
 	fmt.Fprint(a.Stdout, question)
 	if a.Stdin == nil {
 		return false, errors.New("nobody answers: use the flag for scripts")
 	}
-	line, err := bufio.NewReader(io.LimitReader(a.Stdin, 64)).ReadString('\n')
+	line, err := unlessEnded(ctx, func() (string, error) { return bufio.NewReader(io.LimitReader(a.Stdin, 64)).ReadString('\n') })
+	if ctx.Err() != nil {
+		fmt.Fprintln(a.Stdout)
+		return false, err
+	}
 	if err != nil && line == "" {
 		return false, errors.New("nobody answers: use the flag for scripts")
 	}
@@ -258,9 +275,16 @@ type routerView struct {
 	version   string
 	model     string
 	load      int
+	// release lets the next apply or undo begin.
+	release func() error
 }
 
-func (v *routerView) close() { _ = v.admin.Close() }
+func (v *routerView) close() {
+	_ = v.admin.Close()
+	if v.release != nil {
+		_ = v.release()
+	}
+}
 
 // survey reads what a plan needs.
 func (a *App) survey(ctx context.Context, f routerFiles) (*routerView, error) {
@@ -268,7 +292,36 @@ func (a *App) survey(ctx context.Context, f routerFiles) (*routerView, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := a.options(s, f.User)
+	return a.look(ctx, s, f)
+}
+
+// surveyAlone does the same for who changes the router, one at a time: two would add everything twice.
+func (a *App) surveyAlone(ctx context.Context, f routerFiles) (*routerView, error) {
+	s, err := a.site(f.Files)
+	if err != nil {
+		return nil, err
+	}
+	path := strings.TrimSuffix(a.changesFile(s), "_changes.json") + ".lock"
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the state directory, for what an undo needs: %w; nothing was changed (make it writable, or name another in STATE_DIRECTORY)", err)
+	}
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	switch ok, err := lock.TryLock(); {
+	case err != nil:
+		return nil, fmt.Errorf("take the lock %s: %w; nothing was changed (make its directory writable, or name another in STATE_DIRECTORY)", path, err)
+	case !ok:
+		return nil, fmt.Errorf("another wanctl changes %s at this moment (it holds %s): wait until it is done", s.router.Host, path)
+	}
+	v, err := a.look(ctx, s, f)
+	if err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
+	v.release = lock.Unlock
+	return v, nil
+}
+
+func (a *App) look(ctx context.Context, s *site, f routerFiles) (*routerView, error) {
+	o, err := a.options(ctx, s, f.User)
 	if err != nil {
 		return nil, err
 	}

@@ -4,16 +4,22 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/configs"
+	"wanctl/internal/blueprint"
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 )
 
@@ -46,6 +52,21 @@ type routerBench struct {
 	port      int
 	pin       string
 	answer    string // what the person types
+	stdin     io.Reader
+	says      func(string) // hears what is written to stderr, as it is written
+	prints    func(string) // and to stdout
+	signals   chan chan<- os.Signal
+}
+
+// eavesdrop tells what is written.
+type eavesdrop struct {
+	io.Writer
+	hear func(string)
+}
+
+func (e eavesdrop) Write(b []byte) (int, error) {
+	e.hear(string(b))
+	return e.Writer.Write(b)
 }
 
 // newRouterBench serves a router of a version through one door.
@@ -136,7 +157,21 @@ func (b *routerBench) run(args ...string) (code int, out, errs string) {
 	look := func(n string) (string, bool) { v, ok := env[n]; return v, ok }
 	app := &App{
 		Stdin: strings.NewReader(b.answer), Stdout: &o, Stderr: &e, LookupEnv: look, ReadFile: os.ReadFile, Getenv: func(n string) string { return env[n] },
-		Notify: func(chan<- os.Signal, ...os.Signal) func() { return func() {} },
+		Notify: func(c chan<- os.Signal, which ...os.Signal) func() {
+			if b.signals != nil && slices.Contains(which, os.Interrupt) {
+				b.signals <- c
+			}
+			return func() {}
+		},
+	}
+	if b.stdin != nil {
+		app.Stdin = b.stdin
+	}
+	if b.says != nil {
+		app.Stderr = eavesdrop{&e, b.says}
+	}
+	if b.prints != nil {
+		app.Stdout = eavesdrop{&o, b.prints}
 	}
 	code = Main(args, app)
 	for _, secret := range []string{"sesame", "boss"} {
@@ -202,7 +237,7 @@ func TestRouterFromItsBox(t *testing.T) {
 				before := b.config()
 				plan := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...)
 				for _, want := range []string{
-					"+ queue WAN-Download-Spectrum: ", "parent=ether2 packet-mark=no-mark max-limit=18000000", "cake-overhead=22", "cake-atm=ptm",
+					"+ queue WAN-Download-Spectrum: ", "src-address=10.10.110.248 action=mark-connection new-connection-mark=wanctl-ATT", "parent=ether2 packet-mark=no-mark max-limit=18000000", "cake-overhead=22", "cake-atm=ptm",
 					`new-connection-mark=wanctl-ATT passthrough=yes disabled=yes comment="ADAPTIVE: Steer latency-sensitive to ATT"`,
 					`place-before=[find where comment="defconf: fasttrack"]`,
 				} {
@@ -253,6 +288,9 @@ func TestRouterAccount(t *testing.T) {
 		}
 		b.put(filepath.Base(b.all()[i]), strings.Replace(string(text), "user: wanctl", "user: newcomer", 1))
 	}
+	if out := b.must(exitOK, append([]string{"router", "plan", "--rsc", "--user", "admin"}, b.all()...)...); strings.Contains(out, "\n/user/add") || !strings.Contains(out, ": /user/add") {
+		t.Errorf("a user with a password that everybody knows: %s", out)
+	}
 	args := append([]string{"router", "apply", "--yes", "--user", "admin"}, b.all()...)
 	if out := b.must(exitOK, args...); !strings.Contains(out, "user newcomer") || !strings.Contains(out, `password="…"`) {
 		t.Errorf("apply prints %s", out)
@@ -288,12 +326,12 @@ func TestRouterApplyFails(t *testing.T) {
 				b.trust()
 				before := b.config()
 				quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
-				for range quiet + 2*34 { // the menus, and the first 34 changes, each of which is read back
+				for range quiet + 2*42 { // the menus, and the first 42 changes, each of which is read back
 					b.router.CutNext(0)
 				}
 				fault.happen(b.router)
 				code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
-				if code != exitFailed || !strings.Contains(errs, "the 34 changes before it were undone") || !strings.Contains(errs, fault.says) {
+				if code != exitFailed || !strings.Contains(errs, "the 42 changes before it were undone") || !strings.Contains(errs, fault.says) {
 					t.Errorf("%d\n%s%s", code, out, errs)
 				}
 				if after := b.config(); after != before {
@@ -304,11 +342,250 @@ func TestRouterApplyFails(t *testing.T) {
 	}
 }
 
+// A router that restarts in the middle is waited for, and then as it was.
+func TestRouterRestartsInTheMiddle(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
+	for range quiet + 2*20 {
+		b.router.CutNext(0)
+	}
+	b.router.CutNext(rosim.CutAfter)
+	b.says = func(text string) {
+		switch {
+		case strings.HasPrefix(text, "error: "):
+			b.router.Refuse()
+		case strings.Contains(text, "the router is gone"):
+			if err := b.router.Return(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, "the 20 changes before it were undone") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if after := b.config(); after != before {
+		t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
+	}
+	if left, err := filepath.Glob(filepath.Join(b.dir, "state", "*_changes.json")); err != nil || left != nil {
+		t.Errorf("%v, %v: nothing is left to undo", left, err)
+	}
+}
+
+// Ctrl-C at a question ends it, and changes nothing.
+func TestRouterInterruptedQuestion(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	in, hold := io.Pipe()
+	t.Cleanup(func() { _ = hold.Close() })
+	asked := make(chan struct{})
+	b.stdin, b.signals = readSignal{in, asked}, make(chan chan<- os.Signal, 1)
+	go func() {
+		keys := <-b.signals
+		<-asked
+		keys <- os.Interrupt
+	}()
+	code, out, errs := b.run(append([]string{"router", "apply"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, "interrupted") || b.config() != before {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}
+
+// Ctrl-C in the middle takes back what was made, and does not blame the router.
+func TestRouterInterruptedInTheMiddle(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	b.signals = make(chan chan<- os.Signal, 1)
+	b.prints = func(text string) {
+		if strings.HasPrefix(text, "7/") {
+			keys := <-b.signals
+			keys <- os.Interrupt
+			for len(keys) > 0 {
+				runtime.Gosched()
+			}
+		}
+	}
+	code, out, errs := b.run(append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if code != exitFailed || !strings.Contains(errs, ": interrupted\n") || !strings.Contains(errs, "changes before it were undone") || strings.Contains(errs, "overloaded") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	if after := b.config(); after != before {
+		t.Errorf("the router (-before +after):\n%s", cmp.Diff(before, after))
+	}
+}
+
+func TestPermitted(t *testing.T) {
+	all := []blueprint.Change{{Item: "user", Privileged: true}, {Item: "queue"}}
+	if got := permitted(all, ""); len(got) != 1 || got[0].Item != "queue" || !all[0].Privileged {
+		t.Errorf("%v", got)
+	}
+	if got := permitted(all, "admin"); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+// readSignal closes a channel when somebody begins to read.
+type readSignal struct {
+	io.Reader
+	begun chan struct{}
+}
+
+func (r readSignal) Read(b []byte) (int, error) {
+	close(r.begun)
+	return r.Reader.Read(b)
+}
+
+// Two at once would add everything twice: the second is told to wait. Where nothing can be remembered, nothing is changed.
+func TestRouterOneAtATime(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	before := b.config()
+	if err := os.MkdirAll(filepath.Join(b.dir, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock := flock.New(filepath.Join(b.dir, "state", "router_127.0.0.1.lock"))
+	if ok, err := lock.TryLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	for _, verb := range []string{"apply", "undo"} {
+		if out := b.must(exitFailed, append([]string{"router", verb, "--yes"}, b.all()...)...); !strings.Contains(out, "another wanctl changes 127.0.0.1") {
+			t.Errorf("%s: %s", verb, out)
+		}
+	}
+	if err := lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(b.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	b.put("state", "a file where the directory should be")
+	if out := b.must(exitFailed, append([]string{"router", "apply", "--yes"}, b.all()...)...); !strings.Contains(out, "nothing was changed") || b.config() != before {
+		t.Errorf("without a state directory: %s", out)
+	}
+}
+
+// A process that is killed leaves a file from which an undo puts back what was set, though the change was not answered yet.
+func TestRouterRemembersBefore(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	if _, err := b.router.Import("strict.rsc", strings.NewReader("/ip settings\nset rp-filter=strict\n")); err != nil {
+		t.Fatal(err)
+	}
+	before := b.config()
+	path := filepath.Join(b.dir, "state", "router_127.0.0.1_changes.json")
+	var seen string // as it was when the change failed: that of a process that ended there
+	b.says = func(text string) {
+		if strings.HasPrefix(text, "error: reverse path filter") {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+			}
+			seen = string(b)
+		}
+	}
+	plan := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...)
+	at, n := -1, 0
+	for l := range strings.Lines(plan) {
+		if strings.HasPrefix(l, "~ reverse path filter") {
+			at = n
+		}
+		if strings.HasPrefix(l, "+ ") || strings.HasPrefix(l, "~ ") {
+			n++
+		}
+	}
+	quiet := b.commands(func() { b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...) })
+	for range quiet + 2*at {
+		b.router.CutNext(0)
+	}
+	b.router.FailNext("failure: no")
+	b.must(exitFailed, append([]string{"router", "apply", "--yes"}, b.all()...)...)
+	if !strings.Contains(seen, `"rp-filter"`) || !strings.Contains(seen, `"strict"`) {
+		t.Fatalf("it remembers %s", seen)
+	}
+	if _, err := b.router.Import("loose.rsc", strings.NewReader("/ip settings\nset rp-filter=loose\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(seen), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.must(exitOK, append([]string{"router", "undo", "--yes"}, b.all()...)...)
+	if after := b.config(); after != before {
+		t.Errorf("after the undo (-before +after):\n%s", cmp.Diff(before, after))
+	}
+}
+
+func TestIsFingerprint(t *testing.T) {
+	const key, cert = "ssh-ed25519 SHA256:abc", "sha256:0f1e"
+	for _, c := range []struct {
+		seen, text string
+		is         bool
+	}{
+		{key, key, true},
+		{key, "SHA256:abc", true},
+		{key, "abc", true},
+		{key, "bc", false},
+		{key, "c", false},
+		{key, "ssh-ed25519", false},
+		{cert, cert, true},
+		{cert, "0f1e", true},
+		{cert, "e", false},
+		{cert, "1e", false},
+	} {
+		if got := isFingerprint(c.seen, c.text); got != c.is {
+			t.Errorf("%q for %q: %t", c.text, c.seen, got)
+		}
+	}
+}
+
 // commands counts what the router is asked meanwhile.
 func (b *routerBench) commands(do func()) int {
 	before := len(b.router.Commands())
 	do()
 	return len(b.router.Commands()) - before
+}
+
+// What --rsc prints does the same as apply, line by line.
+func TestRouterScript(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "ssh")
+	b.trust()
+	for l := range strings.Lines(b.must(exitOK, append([]string{"router", "plan", "--rsc"}, b.all()...)...)) {
+		if strings.HasPrefix(l, "/") {
+			if out, failed := b.router.Exec(t.Context(), "admin", strings.TrimSpace(l)); failed || out != "" {
+				t.Fatalf("%s%s", l, out)
+			}
+		}
+	}
+	if out := b.must(exitOK, append([]string{"router", "plan"}, b.all()...)...); !strings.Contains(out, "nothing to do") {
+		t.Errorf("after it: %s", out)
+	}
+}
+
+// The doctor's way out of too many rights works as it is typed; --user is not whom it looks at.
+func TestDoctorRightsWayOut(t *testing.T) {
+	b := newRouterBench(t, "7.22.3", "api")
+	b.trust()
+	for _, args := range [][]string{{"--user", "admin"}, nil} {
+		_, out, _ := b.run(append(append([]string{"doctor", "--watch", "1ms"}, args...), b.all()...)...)
+		_, rest, ok := strings.Cut(out, "router.rights: our user has rights it does not need: ")
+		_, fix, ok2 := strings.Cut(rest, "fix: ")
+		fix, _, ok3 := strings.Cut(fix, "; then")
+		if !ok || !ok2 || !ok3 {
+			t.Fatalf("%v: %s", args, out)
+		}
+		if args != nil {
+			continue
+		}
+		if out, failed := b.router.Exec(t.Context(), "admin", fix); failed || out != "" {
+			t.Fatalf("%s: %s", fix, out)
+		}
+	}
+	if _, out, _ := b.run(append([]string{"doctor", "--watch", "1ms"}, b.all()...)...); strings.Contains(out, "router.rights") {
+		t.Errorf("after it: %s", out)
+	}
 }
 
 // What keeps a plan from being carried out is an error, and nothing is changed.
@@ -351,6 +628,24 @@ func TestDoctorAtTheDoor(t *testing.T) {
 	examine("failed   router.login: ")
 	b.router.Refuse()
 	examine("failed   router.reach: ")
+}
+
+func TestUnproved(t *testing.T) {
+	for _, c := range []struct {
+		r    config.Router
+		why  string
+		near bool
+	}{
+		{config.Router{Host: "192.0.2.1", Transport: config.TransportSSH}, "", false},
+		{config.Router{Host: "127.0.0.1", Transport: config.TransportAPI, Plain: true}, "without TLS", true},
+		{config.Router{Host: "localhost", Transport: config.TransportREST, VerifySSL: true}, "", true},
+		{config.Router{Host: "router.example", Transport: config.TransportREST, Insecure: true}, "not looked at", false},
+		{config.Router{Host: "192.0.2.1", Transport: config.TransportREST, TLSPin: [32]byte{1}}, "", false},
+	} {
+		if why, near := unproved(c.r); near != c.near || (why == "") != (c.why == "") || !strings.Contains(why, c.why) {
+			t.Errorf("%+v: %q, %t", c.r, why, near)
+		}
+	}
 }
 
 func TestRouterClock(t *testing.T) {

@@ -52,13 +52,29 @@ type Edit struct {
 // List reads a menu: its items in the router's order, dynamic ones too, each with its ".id" and the properties asked for
 // as far as they are set. A menu that this version of RouterOS does not have is an empty one.
 func (a *Admin) List(ctx context.Context, menu string, properties []string) ([]map[string]string, error) {
-	op := "read " + menu
+	return a.list(ctx, "read "+menu, menu, properties, "")
+}
+
+// Item reads one item of a menu that has several; nil is that it is not there.
+func (a *Admin) Item(ctx context.Context, menu, id string, properties []string) (map[string]string, error) {
+	op := "read an item of " + menu
+	if !isID(id) {
+		return nil, a.c.err(Syntax, op, fmt.Errorf("%q is no item's id", id), "this is a fault of wanctl's: please report it")
+	}
+	rows, err := a.list(ctx, op, menu, properties, id)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+func (a *Admin) list(ctx context.Context, op, menu string, properties []string, id string) ([]map[string]string, error) {
 	if err := checkDesk(menu, properties); err != nil {
 		return nil, a.c.err(Syntax, op, err, "this is a fault of wanctl's: please report it")
 	}
 	var rows []row
 	err := a.with(ctx, op, func(ctx context.Context, l line) (failed *Error) {
-		rows, failed = l.(clerk).list(ctx, op, menu, properties)
+		rows, failed = l.(clerk).list(ctx, op, menu, properties, id)
 		return failed
 	})
 	var e *Error
@@ -92,7 +108,7 @@ func (a *Admin) Do(ctx context.Context, e Edit) (id string, err error) {
 
 // clerk is a line that lists menus and edits them.
 type clerk interface {
-	list(ctx context.Context, op, menu string, properties []string) ([]row, *Error)
+	list(ctx context.Context, op, menu string, properties []string, id string) ([]row, *Error)
 	edit(ctx context.Context, op string, e Edit) (id string, failed *Error)
 }
 

@@ -2,6 +2,8 @@ package routeros_test
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -123,6 +125,39 @@ func TestAdminEdits(t *testing.T) {
 		}
 		if _, err := a.Do(t.Context(), routeros.Edit{Verb: "set", Menu: "/queue/tree", ID: "*1", Args: []routeros.Arg{{Key: "max-limit", Value: "fast"}}}); err == nil {
 			t.Error("a queue has the limit \"fast\"")
+		}
+	})
+}
+
+// A firewall of many rules is read whole, in pages where that matters, and one of them alone, through every door.
+func TestAdminReadsManyRules(t *testing.T) {
+	const many = 100
+	var text strings.Builder
+	text.WriteString("/ip firewall mangle\n")
+	for i := range many {
+		fmt.Fprintf(&text, "add action=mark-connection chain=forward comment=\"theirs %d\" connection-state=new new-connection-mark=bulk protocol=tcp dst-port=%d\n", i, i+1)
+	}
+	everyWay(t, func(t *testing.T, w way) {
+		b, a := w.admin(t)
+		if _, err := b.router.Import("theirs.rsc", strings.NewReader(text.String())); err != nil {
+			t.Fatal(err)
+		}
+		properties := blueprint.Menus()[blueprint.Mangle]
+		rows := list(t, a, blueprint.Mangle, properties...)
+		at := slices.IndexFunc(rows, func(r map[string]string) bool { return r["comment"] == "theirs 0" })
+		if at < 0 || len(rows) != at+many || rows[at+many-1]["comment"] != fmt.Sprintf("theirs %d", many-1) {
+			t.Fatalf("%d rules, the first at %d", len(rows), at)
+		}
+		want := rows[at+many/2]
+		if one, err := a.Item(t.Context(), blueprint.Mangle, want[".id"], properties); err != nil || !maps.Equal(one, want) {
+			t.Errorf("%v, %v, want %v", one, err, want)
+		}
+		if none, err := a.Item(t.Context(), blueprint.Mangle, "*FFFFF", properties); err != nil || none != nil {
+			t.Errorf("%v, %v", none, err)
+		}
+		_, err := a.Item(t.Context(), blueprint.Mangle, "*1 or true", properties)
+		if er := failed(t, err, routeros.Syntax); er.Sent {
+			t.Error("it was sent")
 		}
 	})
 }

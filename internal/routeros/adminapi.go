@@ -11,16 +11,19 @@ import (
 // The admin's commands through the binary API and REST. There values are data: nothing in them is ever a command.
 
 // listing are the words that print a menu.
-func listing(menu string, properties []string) []string {
+func listing(menu string, properties []string, id string) []string {
 	w := []string{menu + "/print"}
 	if !desks[menu].single { // a menu of one item takes no list of properties
 		w = append(w, "=.proplist="+strings.Join(properties, ","))
 	}
+	if id != "" {
+		w = append(w, "?.id="+id)
+	}
 	return w
 }
 
-func (l *apiLine) list(ctx context.Context, op, menu string, properties []string) ([]row, *Error) {
-	p, failed := l.said(ctx, op, listing(menu, properties))
+func (l *apiLine) list(ctx context.Context, op, menu string, properties []string, id string) ([]row, *Error) {
+	p, failed := l.said(ctx, op, listing(menu, properties, id))
 	if failed != nil {
 		return nil, failed
 	}
@@ -91,11 +94,15 @@ func (l *apiLine) said(ctx context.Context, op string, words []string) (*pending
 	return p, nil
 }
 
-func (l *restLine) list(ctx context.Context, op, menu string, properties []string) ([]row, *Error) {
+func (l *restLine) list(ctx context.Context, op, menu string, properties []string, id string) ([]row, *Error) {
 	if desks[menu].single {
 		return l.told(ctx, op, "GET", "/rest"+menu, nil)
 	}
-	rows, failed := l.told(ctx, op, "POST", "/rest"+menu+"/print", map[string]any{".proplist": properties})
+	ask := map[string]any{".proplist": properties}
+	if id != "" {
+		ask[".query"] = []string{".id=" + id}
+	}
+	rows, failed := l.told(ctx, op, "POST", "/rest"+menu+"/print", ask)
 	return spelled(rows), failed
 }
 

@@ -14,7 +14,7 @@ type desk struct {
 
 var firewallKeys = []string{
 	"chain", "action", "comment", "disabled", "connection-state", "connection-mark", "packet-mark", "in-interface", "in-interface-list",
-	"out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "dst-address", "dst-address-list", "dscp",
+	"out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "src-address", "dst-address", "dst-address-list", "dscp",
 }
 
 var mangleKeys = append(slices.Clone(firewallKeys), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough")

@@ -50,18 +50,18 @@ func TestDesksExistOnEveryVersion(t *testing.T) {
 // What a listing prints is read back whole, whatever the values hold, and what is cut or made up is refused.
 func TestListings(t *testing.T) {
 	const two = "wanctl|item|*1|.\r\nwanctl|name|4|a|.b|.\r\nwanctl|comment|27|x\nwanctl|item|*9|.\nwanctl|y|.\r\nwanctl|item|*A|.\r\nwanctl|end|.\r\n"
-	rows, err := parseListing(two)
+	rows, _, err := parseListing(two)
 	if err != nil || len(rows) != 2 || rows[0]["name"] != "a|.b" || rows[0]["comment"] != "x\nwanctl|item|*9|.\nwanctl|y" || rows[1][".id"] != "*A" {
 		t.Errorf("%v %q", err, rows)
 	}
-	if rows, err := parseListing("wanctl|item||.\nwanctl|version|4|7.24|.\nwanctl|end|."); err != nil || len(rows) != 1 || rows[0]["version"] != "7.24" {
+	if rows, _, err := parseListing("wanctl|item||.\nwanctl|version|4|7.24|.\nwanctl|end|."); err != nil || len(rows) != 1 || rows[0]["version"] != "7.24" {
 		t.Errorf("%v %q", err, rows)
 	}
 	for _, bad := range []string{
 		"", "wanctl|item|*1|.\n", "bad command name\n", "wanctl|item|x|.\nwanctl|end|.", "wanctl|name|1|a|.\nwanctl|end|.", "wanctl|item|*1|.\nwanctl|name|9|a|.\nwanctl|end|.",
 		"wanctl|item|*1|.\nwanctl|name|-1|a|.\nwanctl|end|.", "wanctl|item|*1|.\nwanctl|name|a|.\nwanctl|end|.", "wanctl|item", two + "more", "wanctl|x",
 	} {
-		if rows, err := parseListing(bad); err == nil {
+		if rows, _, err := parseListing(bad); err == nil {
 			t.Errorf("%q is %q", bad, rows)
 		}
 	}
@@ -71,7 +71,7 @@ func FuzzListing(f *testing.F) {
 	f.Add("wanctl|item|*1|.\nwanctl|name|1|a|.\nwanctl|end|.")
 	f.Add("wanctl|item||.\r\nwanctl|end|.\r\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		rows, err := parseListing(s)
+		rows, _, err := parseListing(s)
 		if err == nil && !strings.Contains(s, "wanctl|end|.") {
 			t.Errorf("%q has no end, and is %q", s, rows)
 		}
