@@ -6,6 +6,7 @@ package blueprint
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"wanctl/internal/link"
@@ -139,6 +140,8 @@ type Problem struct {
 	Severity Severity
 	// What is the finding, Way the way out.
 	What, Way string
+	// Shapes says that it is something which shapes the lines' traffic a second time.
+	Shapes bool `json:"-"`
 }
 
 // Plan is what to do.
@@ -238,11 +241,11 @@ type planner struct {
 }
 
 func (p *planner) hint(what, way string) {
-	p.plan.Problems = append(p.plan.Problems, Problem{Hint, what, way})
+	p.plan.Problems = append(p.plan.Problems, Problem{Severity: Hint, What: what, Way: way})
 }
 
 func (p *planner) block(what, way string) {
-	p.plan.Problems = append(p.plan.Problems, Problem{Blocker, what, way})
+	p.plan.Problems = append(p.plan.Problems, Problem{Severity: Blocker, What: what, Way: way})
 }
 
 // marked says whether downloads are told apart by packet marks: with more than one line they all leave by the LAN.
@@ -258,20 +261,25 @@ type item struct {
 	privileged bool
 }
 
-// need adds what is missing and sets what differs. It returns the id of the item, empty when it is not there yet.
-func (p *planner) need(it item) (id string) {
-	i := slices.IndexFunc(p.inv[it.menu], func(r Row) bool { return r["dynamic"] != "true" && it.is(r) })
+// at is the first of the rows that is the item, -1 when none is. What the router made itself never is.
+func (it item) at(rows []Row) int {
+	return slices.IndexFunc(rows, func(r Row) bool { return !Truth(r["dynamic"]) && it.is(r) })
+}
+
+// need adds what is missing and sets what differs.
+func (p *planner) need(it item) {
+	i := it.at(p.inv[it.menu])
 	if i < 0 {
 		p.plan.Changes = append(p.plan.Changes, Change{
 			Verb: Add, Menu: it.menu, Item: it.name, Args: it.args, Before: it.before, Why: it.why, Privileged: it.privileged,
 		})
-		return ""
+		return
 	}
 	r := p.inv[it.menu][i]
 	p.single(it, p.inv[it.menu][i+1:])
 	c := Change{Verb: Set, Menu: it.menu, ID: r[".id"], Item: it.name, Why: it.why, Privileged: it.privileged}
 	c.Args = Missing(r, it.args)
-	if Owned(it.menu, r) && truth(r["disabled"]) && !slices.ContainsFunc(it.args, func(a Arg) bool { return a.Key == "disabled" }) {
+	if Owned(it.menu, r) && Truth(r["disabled"]) && !slices.ContainsFunc(it.args, func(a Arg) bool { return a.Key == "disabled" }) {
 		c.Args = append(c.Args, Arg{"disabled", "no"})
 	}
 	for _, a := range c.Args {
@@ -280,14 +288,13 @@ func (p *planner) need(it item) (id string) {
 	if len(c.Args) > 0 {
 		p.plan.Changes = append(p.plan.Changes, c)
 	}
-	return c.ID
 }
 
 // single takes further items like one away, or says that they are in the way where wanctl did not make them.
 func (p *planner) single(it item, others []Row) {
 	for _, r := range others {
 		switch {
-		case r["dynamic"] == "true" || !it.is(r):
+		case Truth(r["dynamic"]) || !it.is(r):
 		case Owned(it.menu, r):
 			p.plan.Changes = append(p.plan.Changes, Change{
 				Verb: Remove, Menu: it.menu, ID: r[".id"], Item: it.name, Why: "it is there twice", Privileged: it.privileged,
@@ -314,7 +321,7 @@ func (p *planner) ordered(items []item) {
 	rows := p.inv[items[0].menu]
 	at := make([]int, len(items))
 	for i, it := range items {
-		at[i] = slices.IndexFunc(rows, func(r Row) bool { return r["dynamic"] != "true" && it.is(r) })
+		at[i] = it.at(rows)
 	}
 	// From the last to the first, each has to be in front of the next that is there. One that is not goes directly in front
 	// of it, so that all that was in front of that one is in front of both.
@@ -349,10 +356,10 @@ func commented(comment string) func(Row) bool {
 
 func comment(text string) Arg { return Arg{"comment", Owner + text} }
 
-func number(rate unit.Rate) string { return rateText(int64(rate)) }
+func number(rate unit.Rate) string { return strconv.FormatInt(int64(rate), 10) }
 
-// enabled says whether a row acts.
-func enabled(r Row) bool { return !truth(r["disabled"]) && !truth(r["invalid"]) }
+// Enabled says whether an item acts.
+func Enabled(r Row) bool { return !Truth(r["disabled"]) && !Truth(r["invalid"]) }
 
 // describe names a foreign row to a person.
 func describe(r Row) string {

@@ -453,7 +453,7 @@ func TestOwnRulesThatAreOff(t *testing.T) {
 	r.carry(p)
 	for _, menu := range []string{Mangle, Filter, NAT} {
 		for _, row := range r.inv[menu] {
-			if Owned(menu, row) && truth(row["disabled"]) {
+			if Owned(menu, row) && Truth(row["disabled"]) {
 				t.Errorf("%s stays off: %v", menu, row)
 			}
 		}

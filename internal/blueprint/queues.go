@@ -57,7 +57,7 @@ func (p *planner) lan(l *Line) string {
 	}
 	found := ""
 	for _, r := range p.inv[Interface] {
-		if r["type"] == "bridge" && !truth(r["disabled"]) {
+		if r["type"] == "bridge" && !Truth(r["disabled"]) {
 			if found != "" {
 				return ""
 			}
@@ -221,7 +221,7 @@ func (p *planner) marks() {
 // sixth says whether the router has addresses of IPv6 that are routed.
 func (p *planner) sixth() bool {
 	for _, r := range p.inv[Address6] {
-		if !truth(r["disabled"]) && !truth(r["link-local"]) {
+		if !Truth(r["disabled"]) && !Truth(r["link-local"]) {
 			return true
 		}
 	}

@@ -41,14 +41,15 @@ func same(key, is, want string) bool {
 	case "policy":
 		return slices.Equal(Rights(is), Rights(want))
 	case "disabled", "passthrough", "cake-nat", "cake-wash", "cake-autorate-ingress", "fib":
-		return truth(is) == truth(want)
+		return Truth(is) == Truth(want)
 	case "address", "src-address", "dst-address": // one host is itself with /32
 		return strings.TrimSuffix(is, "/32") == strings.TrimSuffix(want, "/32")
 	}
 	return false
 }
 
-func truth(s string) bool { return s == "yes" || s == "true" }
+// Truth reads a yes or no: the command line prints yes, the API true.
+func Truth(s string) bool { return s == "yes" || s == "true" }
 
 // set are the words of a list, in order; the command line joins a list's words by semicolons, the API by commas.
 func set(s string) []string {
@@ -84,8 +85,6 @@ func rateOf(s string) (int64, bool) {
 	}
 	return v * times, true
 }
-
-func rateText(v int64) string { return strconv.FormatInt(v, 10) }
 
 // duration reads a time in RouterOS's forms: "100ms", "1s500ms", "00:00:00.100", "1d02:00:00".
 func duration(s string) (time.Duration, bool) {

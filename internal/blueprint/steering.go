@@ -38,7 +38,7 @@ func (p *planner) elsewhere() []string {
 	for _, r := range p.inv[Route] {
 		to, err := netip.ParsePrefix(r["dst-address"])
 		table := r["routing-table"]
-		if err != nil || !to.Addr().Is4() || to.Bits() == 0 || truth(r["disabled"]) || table != "" && table != "main" ||
+		if err != nil || !to.Addr().Is4() || to.Bits() == 0 || Truth(r["disabled"]) || table != "" && table != "main" ||
 			slices.ContainsFunc(known, func(k netip.Prefix) bool { return k.Bits() <= to.Bits() && k.Contains(to.Addr()) }) {
 			continue
 		}
@@ -130,7 +130,7 @@ func (p *planner) table(l *Line) {
 // whose gateway is found through others would not be found in another table.
 func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
 	for _, r := range p.inv[Route] {
-		if r["dst-address"] != "0.0.0.0/0" || truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
+		if r["dst-address"] != "0.0.0.0/0" || Truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
 			continue
 		}
 		gw := r["gateway"]
@@ -139,12 +139,12 @@ func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
 		}
 		for _, hop := range []string{r["immediate-gw"], gw} {
 			if addr, iface, _ := strings.Cut(hop, "%"); iface == wan && addr != "" {
-				return hop, truth(r["dynamic"])
+				return hop, Truth(r["dynamic"])
 			}
 		}
 	}
 	for _, r := range p.inv[DHCPClient] {
-		if r["interface"] == wan && r["gateway"] != "" && !truth(r["disabled"]) {
+		if r["interface"] == wan && r["gateway"] != "" && !Truth(r["disabled"]) {
 			return r["gateway"] + "%" + wan, true
 		}
 	}
@@ -155,7 +155,7 @@ func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
 func (p *planner) masquerade(l *Line) {
 	c := comment("source NAT of " + l.Name)
 	for _, r := range p.inv[NAT] {
-		if r["comment"] == c.Value || r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !enabled(r) || p.partial(r) {
+		if r["comment"] == c.Value || r["chain"] != "srcnat" || r["action"] != "masquerade" && r["action"] != "src-nat" || !Enabled(r) || p.partial(r) {
 			continue
 		}
 		out, list := r["out-interface"], r["out-interface-list"]
@@ -179,7 +179,7 @@ func (p *planner) partial(r Row) bool {
 // listed says whether an interface is a member of a list; a list that is built of others is not looked into.
 func (p *planner) listed(list, iface string) bool {
 	return slices.ContainsFunc(p.inv[ListMember], func(r Row) bool {
-		return r["list"] == list && r["interface"] == iface && !truth(r["disabled"])
+		return r["list"] == list && r["interface"] == iface && !Truth(r["disabled"])
 	})
 }
 
@@ -292,7 +292,7 @@ func (p *planner) toggle(s *Steering, alternate *Line, from []Arg) item {
 	args := append([]Arg{{"chain", "prerouting"}}, from...)
 	args = append(args, Arg{"packet-mark", latency}, Arg{"action", "mark-connection"},
 		Arg{"new-connection-mark", ConnectionMark(alternate.Name)}, Arg{"passthrough", "yes"})
-	if !slices.ContainsFunc(p.inv[Mangle], func(r Row) bool { return commented(s.Comment)(r) && r["dynamic"] != "true" }) {
+	if !slices.ContainsFunc(p.inv[Mangle], func(r Row) bool { return commented(s.Comment)(r) && !Truth(r["dynamic"]) }) {
 		args = append(args, Arg{"disabled", "yes"}, Arg{"comment", s.Comment})
 	}
 	return item{
@@ -332,7 +332,7 @@ func (p *planner) collisions() {
 		}
 	}
 	for i, r := range p.inv[Mangle] {
-		if !enabled(r) || truth(r["dynamic"]) || p.ours(r) {
+		if !Enabled(r) || Truth(r["dynamic"]) || p.ours(r) {
 			continue
 		}
 		switch action := r["action"]; {
@@ -377,7 +377,7 @@ func (p *planner) fastTrack() {
 		seen := map[string]bool{}
 		for i, r := range p.inv[menu] {
 			// The first in each chain; accept in a chain that another jumps to ends all of them.
-			if r["action"] == "fasttrack-connection" && enabled(r) && !truth(r["dynamic"]) && !seen[r["chain"]] {
+			if r["action"] == "fasttrack-connection" && Enabled(r) && !Truth(r["dynamic"]) && !seen[r["chain"]] {
 				seen[r["chain"]] = true
 				p.exclude(menu, i)
 			}
@@ -469,11 +469,13 @@ func (p *planner) account() {
 // others tells of what else shapes or changes the same traffic.
 func (p *planner) others() {
 	for _, r := range p.inv[QueueSimple] {
-		if truth(r["disabled"]) {
+		if Truth(r["disabled"]) {
 			continue
 		}
-		p.hint(fmt.Sprintf("simple queue %s shapes %s a second time: simple queues come before queue trees", describe(r), r["target"]),
-			"disable it, unless it limits what does not pass the lines")
+		p.plan.Problems = append(p.plan.Problems, Problem{
+			Severity: Hint, Shapes: true, What: fmt.Sprintf("simple queue %s shapes %s a second time: simple queues come before queue trees", describe(r), r["target"]),
+			Way: "disable it, unless it limits what does not pass the lines",
+		})
 	}
 	ours := map[string]bool{}
 	for i := range p.want.Lines {
@@ -482,7 +484,7 @@ func (p *planner) others() {
 		}
 	}
 	for _, r := range p.inv[QueueTree] {
-		if ours[r["name"]] || !enabled(r) || strings.HasPrefix(r["comment"], Owner) {
+		if ours[r["name"]] || !Enabled(r) || strings.HasPrefix(r["comment"], Owner) {
 			continue
 		}
 		for i := range p.want.Lines {

@@ -20,7 +20,7 @@ func Undo(inv Inventory, changed []Change) Plan {
 	}
 	for _, menu := range owning {
 		for _, r := range inv[menu] {
-			if r["dynamic"] == "true" || !Owned(menu, r) && !switched(menu, r, changed) {
+			if Truth(r["dynamic"]) || !Owned(menu, r) && !switched(menu, r, changed) {
 				continue
 			}
 			p.plan.Changes = append(p.plan.Changes, Change{

@@ -153,7 +153,7 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"router.shapers", Warned, "cake-bandwidth=18M", func(f *Facts) { f.Router.Inventory[blueprint.QueueType][0]["cake-bandwidth"] = "18M" }},
 		{"router.shapers", Warned, "cake-autorate-ingress", func(f *Facts) { f.Router.Inventory[blueprint.QueueType][0]["cake-autorate-ingress"] = "yes" }},
 		{"router.shapers", Warned, "second time", func(f *Facts) {
-			f.Router.Plan.Problems = []blueprint.Problem{{What: "simple queue x shapes y a second time", Way: "disable it"}}
+			f.Router.Plan.Problems = []blueprint.Problem{{What: "simple queue x shapes y a second time", Way: "disable it", Shapes: true}}
 		}},
 		{"router.writers", Warned, "scheduler night", func(f *Facts) {
 			f.Router.Inventory[Scheduler] = append(f.Router.Inventory[Scheduler], blueprint.Row{"name": "night", "on-event": "/queue tree set WAN-Upload-ATT disabled=yes"})

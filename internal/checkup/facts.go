@@ -127,9 +127,6 @@ type Line struct {
 	Path, PathText string
 	// Baseline is the configured one and its bounds, 0 where there are none.
 	Baseline, BaselineMin, BaselineMax unit.Millis
-	// Target and Warn are the thresholds.
-	Target, Warn unit.Millis
-	Ceiling      link.Rates
 	// Running says that its controller runs, and then Findings what it found.
 	Running  bool
 	Findings []string

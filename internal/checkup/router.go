@@ -182,7 +182,7 @@ func (r *Router) load() verdict {
 // fastTrack looks whether connections can pass the lines' queues by.
 func (r *Router) fastTrack(f *Facts) verdict {
 	for _, row := range slices.Concat(r.Inventory[blueprint.Filter], r.Inventory[blueprint.Filter6]) {
-		if row["action"] != "fasttrack-connection" || !acts(row) || row["dynamic"] == "true" {
+		if row["action"] != "fasttrack-connection" || !blueprint.Enabled(row) || blueprint.Truth(row["dynamic"]) {
 			continue
 		}
 		if f.Steering == nil && len(f.Lines) < 2 {
@@ -209,7 +209,7 @@ func (r *Router) fastTrack(f *Facts) verdict {
 
 func (r *Router) offload() verdict {
 	for _, row := range r.Inventory[Switch] {
-		if row["l3-hw-offloading"] == "true" || row["l3-hw-offloading"] == "yes" {
+		if blueprint.Truth(row["l3-hw-offloading"]) {
 			return verdict{
 				Warned, "the switch chip " + row["name"] + " routes in hardware", "what it routes never meets a queue",
 				"/interface/ethernet/switch/set [find name=" + quoted(row["name"]) + "] l3-hw-offloading=no",
@@ -231,7 +231,7 @@ func (r *Router) shapers() verdict {
 				"/queue/type/set [find name=" + quoted(row["name"]) + "] cake-bandwidth=0",
 			}
 		}
-		if row["cake-autorate-ingress"] == "true" || row["cake-autorate-ingress"] == "yes" {
+		if blueprint.Truth(row["cake-autorate-ingress"]) {
 			return verdict{
 				Warned, fmt.Sprintf("the queue type %q has cake-autorate-ingress on", row["name"]), "it changes CAKE's own shaper, against the rates that wanctl sets",
 				"/queue/type/set [find name=" + quoted(row["name"]) + "] cake-autorate-ingress=no",
@@ -239,7 +239,7 @@ func (r *Router) shapers() verdict {
 		}
 	}
 	for _, p := range r.Plan.Problems {
-		if strings.Contains(p.What, "shapes") && strings.Contains(p.What, "second time") {
+		if p.Shapes {
 			return verdict{Warned, p.What, "the lower of the two limits holds, and it is not the one that is controlled", p.Way}
 		}
 	}
@@ -269,7 +269,7 @@ func (r *Router) writers(f *Facts) verdict {
 		texts      []string
 	}{{Netwatch, "netwatch", []string{"up-script", "down-script"}}, {Scheduler, "scheduler", []string{"on-event"}}, {Script, "script", []string{"source"}}} {
 		for _, row := range r.Inventory[m.menu] {
-			if !acts(row) || strings.HasPrefix(row["comment"], blueprint.Owner) {
+			if !blueprint.Enabled(row) || strings.HasPrefix(row["comment"], blueprint.Owner) {
 				continue
 			}
 			for _, key := range m.texts {
@@ -329,10 +329,4 @@ func (r *Router) flash() verdict {
 		}
 	}
 	return pass("a rate change writes %.1f sectors of the router's flash", r.Sectors)
-}
-
-// acts says whether a row is in force.
-func acts(r blueprint.Row) bool {
-	off := func(k string) bool { return r[k] == "true" || r[k] == "yes" }
-	return !off("disabled") && !off("invalid")
 }
