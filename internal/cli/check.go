@@ -75,6 +75,21 @@ func (c checkCmd) Run(app *App) error {
 	return nil
 }
 
+// parseAll reads files and prints their errors; whole says that all could be read. Those that could not are left out.
+func (a *App) parseAll(paths []string, run string) (files []*config.File, whole bool) {
+	whole = true
+	for _, path := range paths {
+		f, ds := a.parse(path, run)
+		fmt.Fprint(a.Stderr, ds.Errors())
+		if f == nil {
+			whole = false
+			continue
+		}
+		files = append(files, f)
+	}
+	return files, whole
+}
+
 // parse reads one file, and for steering its primary's; a file that cannot be opened is a finding like any other.
 // run is --run-dir, for paths that the file leaves open; empty is the usual one.
 func (a *App) parse(path, run string) (*config.File, config.Diagnostics) {

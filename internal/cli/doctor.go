@@ -101,16 +101,24 @@ func (a *App) showFindings(found []checkup.Finding) {
 
 // gather collects the facts.
 func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error) {
-	wans, steering, err := app.doctored(c.Files)
+	files, whole := app.parseAll(c.Files, "")
+	if !whole {
+		return nil, exitCode(exitFailed)
+	}
+	wans, steering, linux, err := patients(files)
 	if err != nil {
 		return nil, err
 	}
 	f := &checkup.Facts{}
 	var v *routerView
-	if i := slices.IndexFunc(wans, func(w *config.WAN) bool { return w.Router.Transport == config.TransportLinux }); i >= 0 {
+	if linux {
 		f.Linux = linuxFacts()
 	} else {
-		if v, err = c.router(ctx, app, f); err != nil {
+		s, err := app.siteOf(files, true)
+		if err != nil {
+			return nil, err
+		}
+		if v, err = c.router(ctx, app, s, f); err != nil {
 			return nil, err
 		}
 		if v != nil {
@@ -127,42 +135,30 @@ func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error)
 		f.Steering = c.steering(ctx, steering, v)
 	}
 	all.Wait()
-	if c.ProbeRouter && v != nil && f.Router.Stage == checkup.Open {
+	if c.ProbeRouter && v != nil {
 		f.Router.Sectors, f.Router.HasSectors = sectors(ctx, v)
 	}
 	return f, ctx.Err()
 }
 
-// doctored reads the files: all of one router, or all of this host.
-func (a *App) doctored(paths []string) (wans []*config.WAN, steering *config.Steering, err error) {
-	bad := false
-	for _, path := range paths {
-		f, ds := a.parse(path, "")
-		fmt.Fprint(a.Stderr, ds.Errors())
-		switch {
-		case f == nil:
-			bad = true
-		case f.WAN != nil:
-			wans = append(wans, f.WAN)
-			if (f.WAN.Router.Transport == config.TransportLinux) != (wans[0].Router.Transport == config.TransportLinux) {
-				return nil, nil, fmt.Errorf("%s: is of another kind of router than the files before it: examine them apart", path)
-			}
-		default:
+// patients are what the files are of: all of one router, or all of this host.
+func patients(files []*config.File) (wans []*config.WAN, steering *config.Steering, linux bool, err error) {
+	for _, f := range files {
+		if f.WAN == nil {
 			steering = f.Steering
+			continue
 		}
+		here := f.WAN.Router.Transport == config.TransportLinux
+		if len(wans) > 0 && here != linux {
+			return nil, nil, false, fmt.Errorf("%s: is of another kind of router than the files before it: examine them apart", f.Name)
+		}
+		wans, linux = append(wans, f.WAN), here
 	}
-	if bad {
-		return nil, nil, exitCode(exitFailed)
-	}
-	return wans, steering, nil
+	return wans, steering, linux, nil
 }
 
 // router logs in and reads. How far it got is a fact, not an error.
-func (c doctorCmd) router(ctx context.Context, app *App, f *checkup.Facts) (*routerView, error) {
-	s, err := app.site(c.Files)
-	if err != nil {
-		return nil, err
-	}
+func (c doctorCmd) router(ctx context.Context, app *App, s *site, f *checkup.Facts) (*routerView, error) {
 	r := &checkup.Router{Door: s.router.Transport, Needs: policies(s.router.Transport), Load: -1}
 	r.Unproved, r.Near = unproved(s.router)
 	f.Router = r
@@ -273,7 +269,6 @@ func clock(date, of, offset string) (time.Time, bool) {
 func (c doctorCmd) line(ctx context.Context, app *App, w *config.WAN, v *routerView, running []daemon.Status) checkup.Line {
 	l := checkup.Line{
 		Name: w.Name, Interface: w.Interfaces.WAN, Baseline: w.Shaper.BaselineInitial, BaselineMin: w.Shaper.BaselineMin, BaselineMax: w.Shaper.BaselineMax,
-		Target: w.Shaper.Down.Target, Warn: w.Shaper.Down.Warn, Ceiling: w.Base,
 	}
 	for _, s := range running {
 		if s.Name == w.Name && s.WAN != nil {
@@ -287,11 +282,11 @@ func (c doctorCmd) line(ctx context.Context, app *App, w *config.WAN, v *routerV
 	} else {
 		v.queues(w, &l)
 	}
-	if !onLinux && v == nil {
-		l.Reflectors = reflectors(ctx, w)
-		return l
+	var hand daemon.Shaper
+	err := errors.New("the router cannot be read")
+	if onLinux || v != nil {
+		hand, err = daemon.DialShaper(w, daemon.HostClock{})
 	}
-	hand, err := daemon.DialShaper(w, daemon.HostClock{})
 	if err != nil {
 		l.Reflectors = reflectors(ctx, w)
 		return l
@@ -304,7 +299,7 @@ func (c doctorCmd) line(ctx context.Context, app *App, w *config.WAN, v *routerV
 	pause(ctx, c.Watch-time.Since(began))
 	after, err2 := hand.Exchange(ctx, nil)
 	if err1 == nil && err2 == nil {
-		l.Watched = (after.At - before.At).Sub(0)
+		l.Watched = after.At.Sub(before.At)
 		for _, d := range []link.Direction{link.Down, link.Up} {
 			q := l.Queues.Get(d)
 			q.Limit, q.Passed = after.Get(d).MaxLimit, max(after.Get(d).Bytes-before.Get(d).Bytes, 0)
@@ -337,7 +332,7 @@ func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
 		if v != nil {
 			for _, r := range v.inventory[blueprint.QueueTree] {
 				if r["name"] == name {
-					q.Found, q.Cake, q.Off = true, v.isCake(r["queue"]), r["disabled"] == "true" || r["disabled"] == "yes" || r["invalid"] == "true"
+					q.Found, q.Cake, q.Off = true, v.isCake(r["queue"]), !blueprint.Enabled(r)
 				}
 			}
 		}

@@ -202,24 +202,16 @@ func setupOf(w *config.WAN) cake.Setup {
 
 // qdiscs reads all files first and then plans for each. What was planned before an error is returned with it.
 func (a *App) qdiscs(files []string, plan func(Queues, *config.WAN) (cake.Plan, error)) ([]linePlan, error) {
-	var parsed []*config.File
-	bad := false
-	for _, path := range files {
-		f, ds := a.parse(path, "")
-		fmt.Fprint(a.Stderr, ds.Errors())
-		if f == nil {
-			bad = true
-			continue
-		}
+	parsed, whole := a.parseAll(files, "")
+	for _, f := range parsed {
 		if f.WAN == nil || f.WAN.Router.Transport != config.TransportLinux {
-			bad = true
-			fmt.Fprintf(a.Stderr, "%s: error: is not the configuration of a line that this host shapes (router.transport: linux)\n", path)
+			whole = false
+			fmt.Fprintf(a.Stderr, "%s: error: is not the configuration of a line that this host shapes (router.transport: linux)\n", f.Name)
 		}
-		parsed = append(parsed, f)
 	}
 	cross := config.CrossCheck(parsed...)
 	fmt.Fprint(a.Stderr, cross.Errors())
-	if bad || cross.HasErrors() {
+	if !whole || cross.HasErrors() {
 		return nil, exitCode(exitFailed)
 	}
 	k, err := a.queues()

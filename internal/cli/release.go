@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"wanctl/internal/config"
 	"wanctl/internal/daemon"
 )
 
@@ -27,18 +26,8 @@ Example:
 
 // Run releases each file's part of the router.
 func (c releaseCmd) Run(app *App) error {
-	var files []*config.File
-	bad := false
-	for _, p := range c.Files {
-		f, ds := app.parse(p, c.RunDir)
-		fmt.Fprint(app.Stderr, ds.Errors())
-		if f == nil {
-			bad = true
-			continue
-		}
-		files = append(files, f)
-	}
-	if bad {
+	files, whole := app.parseAll(c.Files, c.RunDir)
+	if !whole {
 		return exitCode(exitFailed)
 	}
 	r := daemon.Releaser{Clock: daemon.HostClock{}, Dirs: app.dirs(c.RunDir), IfNotHandedOver: c.IfNotHandedOver}

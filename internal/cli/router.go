@@ -70,21 +70,18 @@ type site struct {
 
 // site reads files, which must be of one router.
 func (a *App) site(paths []string) (*site, error) {
+	files, whole := a.parseAll(paths, "")
+	return a.siteOf(files, whole)
+}
+
+// siteOf takes files that were read; whole says that all could be.
+func (a *App) siteOf(files []*config.File, whole bool) (*site, error) {
 	s := &site{}
-	var files []*config.File
-	bad := false
-	complain := func(path, text string) {
-		bad = true
-		fmt.Fprintf(a.Stderr, "%s: error: %s\n", path, text)
+	complain := func(f *config.File, text string) {
+		whole = false
+		fmt.Fprintf(a.Stderr, "%s: error: %s\n", f.Name, text)
 	}
-	for _, path := range paths {
-		f, ds := a.parse(path, "")
-		fmt.Fprint(a.Stderr, ds.Errors())
-		if f == nil {
-			bad = true
-			continue
-		}
-		files = append(files, f)
+	for _, f := range files {
 		var r config.Router
 		var t config.Timeouts
 		switch {
@@ -92,7 +89,7 @@ func (a *App) site(paths []string) (*site, error) {
 			r, t = f.WAN.Router, f.WAN.Timeouts
 			s.wans = append(s.wans, f.WAN)
 		case s.steering != nil:
-			complain(path, "is a second steering configuration; a router is set up for one")
+			complain(f, "is a second steering configuration; a router is set up for one")
 			continue
 		default:
 			r, t = f.Steering.Router, f.Steering.Timeouts
@@ -100,16 +97,16 @@ func (a *App) site(paths []string) (*site, error) {
 		}
 		switch {
 		case r.Transport == config.TransportLinux:
-			complain(path, "this host is the router there (router.transport: linux); see wanctl qdisc")
+			complain(f, "this host is the router there (router.transport: linux); see wanctl qdisc")
 		case s.router.Host == "":
 			s.router, s.timeouts = r, t
 		case s.router.Host != r.Host:
-			complain(path, fmt.Sprintf("is of the router %s, and the one before of %s: give those of one router", r.Host, s.router.Host))
+			complain(f, fmt.Sprintf("is of the router %s, and the one before of %s: give those of one router", r.Host, s.router.Host))
 		}
 	}
 	cross := config.CrossCheck(files...)
 	fmt.Fprint(a.Stderr, cross.Errors())
-	if bad || cross.HasErrors() {
+	if !whole || cross.HasErrors() {
 		return nil, exitCode(exitFailed)
 	}
 	return s, nil
