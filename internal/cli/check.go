@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -49,13 +48,11 @@ func (c checkCmd) Run(app *App) error {
 		if all == nil {
 			all = config.Diagnostics{}
 		}
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(struct {
+		if err := app.printJSON("findings", struct {
 			OK       bool               `json:"ok"`
 			Findings config.Diagnostics `json:"findings"`
 		}{!bad, all}); err != nil {
-			return fmt.Errorf("print the findings: %w", err)
+			return err
 		}
 	} else {
 		fmt.Fprint(app.Stderr, all)

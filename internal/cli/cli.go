@@ -3,6 +3,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -233,6 +234,16 @@ func (a *App) context() (context.Context, context.CancelFunc) {
 		cancel()
 		close(over)
 	})
+}
+
+// printJSON prints a value for scripts; what names it in an error.
+func (a *App) printJSON(what string, v any) error {
+	e := json.NewEncoder(a.Stdout)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print the %s: %w", what, err)
+	}
+	return nil
 }
 
 // dirs are the directories for files that no configuration names.

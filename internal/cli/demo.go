@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,9 +78,7 @@ func (c demoCmd) Run(app *App) error {
 		return err
 	}
 	if c.JSON {
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return app.printJSON("figures", struct {
 			Without score.Result `json:"without"`
 			With    score.Result `json:"with"`
 		}{without, with})

@@ -54,7 +54,7 @@ func (c doctorCmd) Run(app *App) error {
 	}
 	found := checkup.Run(facts)
 	if c.JSON {
-		err = app.printJSON(struct {
+		err = app.printJSON("findings", struct {
 			Worst    checkup.Status    `json:"worst"`
 			Findings []checkup.Finding `json:"findings"`
 		}{checkup.Worst(found), found})

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -111,10 +110,8 @@ func (c qdiscPlanCmd) Run(app *App) error {
 		return err
 	}
 	if c.JSON {
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(plans); err != nil {
-			return fmt.Errorf("print the plans: %w", err)
+		if err := app.printJSON("plans", plans); err != nil {
+			return err
 		}
 	}
 	stuck := false

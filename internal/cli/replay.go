@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -58,14 +57,12 @@ func (c replayCmd) Run(app *App) error {
 		return err
 	}
 	if c.JSON {
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		err = e.Encode(res)
-	} else {
-		err = res.Text(app.Stdout)
+		err = app.printJSON("findings", res)
+	} else if err = res.Text(app.Stdout); err != nil {
+		err = fmt.Errorf("print the findings: %w", err)
 	}
 	if err != nil {
-		return fmt.Errorf("print the findings: %w", err)
+		return err
 	}
 	if res.Whole && !res.Against && res.First != nil {
 		return exitCode(exitFailed)

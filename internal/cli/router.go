@@ -237,7 +237,7 @@ func (c routerShowCmd) Run(app *App) error {
 	}
 	defer v.close()
 	if c.JSON {
-		return app.printJSON(v.inventory)
+		return app.printJSON("menus", v.inventory)
 	}
 	fmt.Fprintf(app.Stdout, "%s: RouterOS %s on %s\n", v.admin, v.version, v.model)
 	for _, m := range []struct{ menu, key string }{{blueprint.Interface, "name"}, {blueprint.QueueType, "name"}, {blueprint.QueueTree, "name"}, {blueprint.Mangle, "comment"}, {blueprint.Table, "name"}, {blueprint.User, "name"}} {
@@ -355,16 +355,6 @@ func (v *routerView) read(ctx context.Context, menus map[string][]string) error 
 		for _, r := range rows {
 			v.inventory[menu] = append(v.inventory[menu], r)
 		}
-	}
-	return nil
-}
-
-// printJSON prints a value.
-func (a *App) printJSON(v any) error {
-	e := json.NewEncoder(a.Stdout)
-	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("print JSON: %w", err)
 	}
 	return nil
 }

@@ -203,7 +203,7 @@ func (c routerPlanCmd) Run(app *App) error {
 	p := blueprint.New(v.inventory, v.wanted())
 	switch {
 	case c.JSON:
-		err = app.printJSON(p)
+		err = app.printJSON("plan", p)
 	case c.RSC:
 		app.showScript(v, p)
 	default:

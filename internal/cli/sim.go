@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -98,9 +97,7 @@ func (c simPlayCmd) Run(app *App) error {
 	took := daemon.HostClock{}.Now().Sub(began)
 	res := run.Result()
 	if c.JSON {
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(res)
+		return app.printJSON("figures", res)
 	}
 	if err := res.Text(app.Stdout); err != nil {
 		return err

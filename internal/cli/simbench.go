@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -80,9 +79,7 @@ func (c simBenchCmd) Run(app *App) error {
 		}
 	}
 	if c.JSON {
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return app.printJSON("figures", struct {
 			*score.Bench
 			Groups []score.Group `json:"groups"`
 		}{b, b.Groups()})

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,14 +41,12 @@ func (c statusCmd) Run(app *App) error {
 		if all == nil {
 			all = []daemon.Status{}
 		}
-		e := json.NewEncoder(app.Stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(struct {
+		if err := app.printJSON("status", struct {
 			Healthy    bool            `json:"healthy"`
 			Controller []daemon.Status `json:"controllers"`
 			Dead       []string        `json:"dead,omitempty"`
 		}{healthy && len(all) > 0, all, dead}); err != nil {
-			return fmt.Errorf("print the status: %w", err)
+			return err
 		}
 	} else {
 		for _, s := range all {
