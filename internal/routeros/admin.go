@@ -173,29 +173,46 @@ func (e Edit) check() error {
 // set, move or remove by a property, and before that in front of which it goes, since ids do not last; secrets are left out.
 func (e Edit) Command(item, before Arg) string {
 	find := func(a Arg) string { return "[find where " + a.Key + "=" + quote(a.Value) + "]" }
+	return e.Menu + "/" + e.Verb + e.tail(find(item), find(before), func(a Arg) string {
+		if a.Secret {
+			return `"…"`
+		}
+		return quoteIfNeeded(a.Value)
+	})
+}
+
+// tail is what follows the verb on a command line: the item, the values, each as value writes it, and in front of what it goes.
+func (e Edit) tail(item, before string, value func(Arg) string) string {
 	var b strings.Builder
-	b.WriteString(e.Menu + "/" + e.Verb)
 	if e.ID != "" {
-		b.WriteString(" " + find(item))
+		b.WriteString(" " + item)
 	}
 	for _, a := range e.Args {
-		v := quoteIfNeeded(a.Value)
-		if a.Secret {
-			v = `"…"`
-		}
 		b.WriteString(" " + a.Key)
 		if !slices.Contains(valueless, a.Key) {
-			b.WriteString("=" + v)
+			b.WriteString("=" + value(a))
 		}
 	}
 	if e.Before != "" {
-		key := "place-before"
-		if e.Verb == "move" {
-			key = "destination"
-		}
-		b.WriteString(" " + key + "=" + find(before))
+		b.WriteString(" " + e.beforeKey() + "=" + before)
 	}
 	return b.String()
+}
+
+// beforeKey is the property that says in front of what an item goes.
+func (e Edit) beforeKey() string {
+	if e.Verb == "move" {
+		return "destination"
+	}
+	return "place-before"
+}
+
+// idKey is the property that says which item is meant.
+func (e Edit) idKey() string {
+	if e.Verb == "move" {
+		return "numbers"
+	}
+	return ".id"
 }
 
 // quoteIfNeeded quotes what is not of the characters that need it not.

@@ -42,43 +42,46 @@ func spelled(rows []row) []row {
 	return rows
 }
 
-// data is the value as it is sent where nothing needs quoting.
-func (a Arg) data() string {
-	if slices.Contains(valueless, a.Key) {
-		return ""
+// fields are an edit as data, where nothing needs quoting.
+func (e Edit) fields() (all []Arg) {
+	if e.ID != "" {
+		all = append(all, Arg{Key: e.idKey(), Value: e.ID})
 	}
-	return a.Value
+	for _, a := range e.Args {
+		if slices.Contains(valueless, a.Key) {
+			a.Value = ""
+		}
+		all = append(all, a)
+	}
+	if e.Before != "" {
+		all = append(all, Arg{Key: e.beforeKey(), Value: e.Before})
+	}
+	return all
+}
+
+// newID is the id of what an edit added, as the router named it; an edit that adds nothing has none.
+func (s site) newID(op string, e Edit, named string) (string, *Error) {
+	if e.Verb != "add" {
+		return "", nil
+	}
+	if !isID(named) {
+		failed := s.err(Reply, op, errors.New("the router names no new item"), hintFor(Reply, s.opt))
+		failed.Sent = true
+		return "", failed
+	}
+	return named, nil
 }
 
 func (l *apiLine) edit(ctx context.Context, op string, e Edit) (string, *Error) {
 	w := []string{e.Menu + "/" + e.Verb}
-	switch {
-	case e.Verb == "move":
-		w = append(w, "=numbers="+e.ID)
-	case e.ID != "":
-		w = append(w, "=.id="+e.ID)
-	}
-	for _, a := range e.Args {
-		w = append(w, "="+a.Key+"="+a.data())
-	}
-	if e.Before != "" {
-		key := "place-before"
-		if e.Verb == "move" {
-			key = "destination"
-		}
-		w = append(w, "="+key+"="+e.Before)
+	for _, a := range e.fields() {
+		w = append(w, "="+a.Key+"="+a.Value)
 	}
 	p, failed := l.said(ctx, op, w)
 	if failed != nil {
 		return "", failed
 	}
-	id := p.result["ret"]
-	if e.Verb == "add" && !isID(id) {
-		e := l.err(Reply, op, errors.New("the router names no new item"), hintFor(Reply, l.opt))
-		e.Sent = true
-		return "", e
-	}
-	return id, nil
+	return l.newID(op, e, p.result["ret"])
 }
 
 // said sends a sentence that was checked, and returns its whole answer. It is not shown in an error: it may hold a secret.
@@ -108,31 +111,18 @@ func (l *restLine) list(ctx context.Context, op, menu string, properties []strin
 
 func (l *restLine) edit(ctx context.Context, op string, e Edit) (string, *Error) {
 	fields := map[string]any{}
-	for _, a := range e.Args {
-		fields[a.Key] = a.data()
-	}
-	switch {
-	case e.Verb == "move":
-		fields["numbers"] = e.ID
-		if e.Before != "" {
-			fields["destination"] = e.Before
-		}
-	case e.ID != "":
-		fields[".id"] = e.ID
-	}
-	if e.Verb == "add" && e.Before != "" {
-		fields["place-before"] = e.Before
+	for _, a := range e.fields() {
+		fields[a.Key] = a.Value
 	}
 	rows, failed := l.told(ctx, op, "POST", "/rest"+e.Menu+"/"+e.Verb, fields)
-	if failed != nil || e.Verb != "add" {
+	if failed != nil {
 		return "", failed
 	}
-	if len(rows) != 1 || !isID(rows[0]["ret"]) {
-		e := l.err(Reply, op, errors.New("the router names no new item"), hintFor(Reply, l.opt))
-		e.Sent = true
-		return "", e
+	named := ""
+	if len(rows) == 1 {
+		named = rows[0]["ret"]
 	}
-	return rows[0]["ret"], nil
+	return l.newID(op, e, named)
 }
 
 // told makes a request that was checked, and returns the rows of its response.

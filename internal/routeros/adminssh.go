@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -148,42 +147,24 @@ func (k *sshLine) said(op string, a answer, err error) *Error {
 
 // editLine is the command of an edit.
 func editLine(e Edit) string {
-	var b strings.Builder
-	b.WriteString(e.Menu + " " + e.Verb)
-	if e.ID != "" {
-		b.WriteString(" " + e.ID)
-	}
-	for _, a := range e.Args {
-		b.WriteString(" " + a.Key)
-		if !slices.Contains(valueless, a.Key) {
-			b.WriteString("=" + quote(a.Value))
-		}
-	}
-	if e.Before != "" {
-		key := "place-before"
-		if e.Verb == "move" {
-			key = "destination"
-		}
-		b.WriteString(" " + key + "=" + e.Before)
-	}
+	command := e.Menu + " " + e.Verb + e.tail(e.ID, e.Before, func(a Arg) string { return quote(a.Value) })
 	var s script
 	if e.Verb == "add" {
-		s.add(":local n ["+b.String()+"]", put("item", "[:tostr $n]"))
+		s.add(":local n ["+command+"]", put("item", "[:tostr $n]"))
 	} else {
-		s.add(b.String())
+		s.add(command)
 	}
 	return s.line()
 }
 
 func (k *sshLine) edit(ctx context.Context, op string, e Edit) (string, *Error) {
 	rows, _, failed := k.listed(ctx, op, editLine(e))
-	if failed != nil || e.Verb != "add" {
+	if failed != nil {
 		return "", failed
 	}
-	if len(rows) != 1 || rows[0][".id"] == "" {
-		failed = k.err(Reply, op, errors.New("the router names no new item"), hintFor(Reply, k.opt))
-		failed.Sent = true
-		return "", failed
+	named := ""
+	if len(rows) == 1 {
+		named = rows[0][".id"]
 	}
-	return rows[0][".id"], nil
+	return k.newID(op, e, named)
 }
