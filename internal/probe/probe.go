@@ -410,15 +410,8 @@ func (p *Pinger) SetInterval(d time.Duration) {
 // the same bounds. The others keep their accounts and are not waited for. It fails when there is none, when one does not
 // exist or is named twice.
 func (p *Pinger) Use(hosts []int) error {
-	used := make([]bool, len(p.o.Targets))
-	for _, h := range hosts {
-		if h < 0 || h >= len(used) || used[h] {
-			return &Error{
-				Kind: KindOptions, Op: "use probe target", Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
-				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(used)-1),
-			}
-		}
-		used[h] = true
+	if err := p.chosen(hosts, "use probe target"); err != nil {
+		return err
 	}
 	if len(hosts) == 0 {
 		return &Error{Kind: KindOptions, Op: "use probe targets", Err: errors.New("there is none"), Hint: "name at least one; Close ends probing"}
@@ -426,14 +419,27 @@ func (p *Pinger) Use(hosts []int) error {
 	p.mu.Lock()
 	same := slices.Equal(p.asked.hosts, hosts)
 	p.asked.hosts = slices.Clone(hosts)
-	for i := range used {
-		if t := &p.targets[i]; t.idle == used[i] {
-			t.idle, t.unanswered = !used[i], 0
+	for i := range p.o.Targets {
+		if t, idle := &p.targets[i], !slices.Contains(hosts, i); t.idle != idle {
+			t.idle, t.unanswered = idle, 0
 		}
 	}
 	p.mu.Unlock()
 	if !same {
 		p.wake()
+	}
+	return nil
+}
+
+// chosen fails, at what op says, when one of some targets does not exist or is named twice.
+func (p *Pinger) chosen(hosts []int, op string) error {
+	for i, h := range hosts {
+		if h < 0 || h >= len(p.o.Targets) || slices.Contains(hosts[:i], h) {
+			return &Error{
+				Kind: KindOptions, Op: op, Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
+				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(p.o.Targets)-1),
+			}
+		}
 	}
 	return nil
 }
