@@ -18,7 +18,6 @@ type tracked struct {
 	pool     *reflector.Pool
 	pace     pace
 	server   bool // an IRTT server is probed beside the pool
-	load     link.Load
 	peak     peak
 	// oneWayAt is when a sample with one-way delays arrived last.
 	oneWayAt unit.Time
@@ -67,8 +66,9 @@ func (t *tracked) reset(opt WANOptions) {
 	t.sensor, t.pool, t.pace, t.server = newSensors(opt), newPool(opt), pace{}, opt.IRTT
 }
 
-// step takes in what was observed since the last one and lets the law decide. random is a fresh number in [0, 1).
-func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, random float64, outside link.Outside) {
+// step takes in what was observed since the last one and lets the law decide. load is what the router last counted, random
+// a fresh number in [0, 1).
+func (t *tracked) step(now unit.Time, replies []link.Reply, load link.Load, applied link.Rates, random float64, outside link.Outside) {
 	t.probes, t.counters = t.observed.Take(t.probes[:0], t.counters)
 	for _, p := range t.probes {
 		t.sensor.Sent(p)
@@ -79,7 +79,7 @@ func (t *tracked) step(now unit.Time, replies []link.Reply, applied link.Rates, 
 		t.notes = append(t.notes, t.pool.Note(c))
 	}
 	use, known := t.law.Use(now)
-	use = t.peak.raise(now, use, t.load, t.out.Capacity)
+	use = t.peak.raise(now, use, load, t.out.Capacity)
 	// What is late after a path change is not held up: the line is idle all the same, or the path could never be learnt.
 	idle := t.idleFor.step(now, use, known && t.sensor.Overdue(now) < heldUp)
 	t.samples = t.samples[:0]
@@ -122,8 +122,7 @@ func (w *WAN) follow(now unit.Time) {
 			applied.Set(d, w.out.Applied.Get(d))
 		}
 	}
-	w.track.load = w.load
-	w.track.step(now, w.replies, applied, w.opt.Jitter(), w.opt.Outside())
+	w.track.step(now, w.replies, w.load, applied, w.opt.Jitter(), w.opt.Outside())
 }
 
 // turns are how many probes leave until each of the pool had its turn.

@@ -100,15 +100,14 @@ func (p *pace) step(now unit.Time, s signs) bool {
 // every is the time between two probes to one of so many hosts, or between two turns of the half of them that an IRTT server
 // leaves them.
 func (p *pace) every(hosts int, server bool) time.Duration {
-	switch least := hostStep; {
-	case !p.active && p.begun:
+	if p.begun && !p.active {
 		return time.Duration(hosts) * idleStep
-	case server:
-		least /= 2
-		fallthrough
-	default:
-		return max(least, time.Duration(hosts)*activeStep)
 	}
+	least := hostStep
+	if server {
+		least /= 2
+	}
+	return max(least, time.Duration(hosts)*activeStep)
 }
 
 // age is how old a reply may be to count, where it is so old that on an active line. turns are what all have in all until one

@@ -230,6 +230,19 @@ func (p *probed) run(d time.Duration) int {
 	return p.sent - before
 }
 
+// rests has the line carry nothing: it is probed twenty times a second at first, and twice when it has come to rest.
+func (p *probed) rests() {
+	p.t.Helper()
+	if n := p.run(10 * time.Second); n < 195 || n > 201 {
+		p.t.Errorf("%d probes in the first 10 s", n)
+	}
+	p.run(5 * time.Second)
+	p.silent, p.worst = 0, 0
+	if n := p.run(10 * time.Minute); n < 1195 || n > 1205 {
+		p.t.Errorf("%d probes in 10 min of an idle line", n)
+	}
+}
+
 // leave has a probe leave that is answered after rtt, or not at all.
 func (p *probed) leave(h int, rtt unit.Millis) {
 	p.obs.Sent(link.Probe{Host: h, Sent: p.now})
@@ -259,14 +272,7 @@ const fiveHosts = "  ping_hosts: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, 19
 // An idle line is probed twice a second, a used one twenty times, and nothing flaps meanwhile.
 func TestPaceOfALine(t *testing.T) {
 	p := newProbed(t, fiveHosts)
-	if n := p.run(10 * time.Second); n < 195 || n > 201 {
-		t.Errorf("%d probes in the first 10 s", n)
-	}
-	p.run(5 * time.Second)
-	p.silent, p.worst = 0, 0
-	if n := p.run(10 * time.Minute); n < 1195 || n > 1205 {
-		t.Errorf("%d probes in 10 min of an idle line", n)
-	}
+	p.rests()
 	p.Carried = link.Rates{Down: 30 * unit.Mbps}
 	p.run(time.Second)
 	if n := p.run(30 * time.Second); n < 595 || n > 601 {

@@ -88,27 +88,15 @@ type server struct {
 	buf     [irttMax]byte
 }
 
-// newServer checks the options of the IRTT server. Its target is the last one.
-func newServer(o *Options) (*server, error) {
-	if o.IRTT.Host == "" {
-		return nil, nil
+// addServer makes the IRTT server of the options the last target.
+func (p *Pinger) addServer() error {
+	o := &p.o.IRTT
+	if o.Port < 0 || o.Port > 65535 {
+		return &Error{Kind: KindOptions, Op: "IRTT server", Thing: o.String(), Err: fmt.Errorf("%d is no port", o.Port), Hint: "1 to 65535"}
 	}
-	a, err := netip.ParseAddr(o.IRTT.Host)
-	a = a.Unmap()
-	bad := func(kind Kind, hint, format string, args ...any) (*server, error) {
-		return nil, &Error{Kind: kind, Op: "IRTT server", Thing: o.IRTT.String(), Err: fmt.Errorf(format, args...), Hint: hint}
-	}
-	switch {
-	case o.IRTT.Port < 0 || o.IRTT.Port > 65535:
-		return bad(KindOptions, "1 to 65535", "%d is no port", o.IRTT.Port)
-	case err != nil && !plausibleName(o.IRTT.Host):
-		return bad(KindOptions, "", "neither an IP address nor a host name")
-	case err == nil && !usable(a):
-		return bad(KindOptions, "", "not a unicast address")
-	case err == nil && !o.binding().allows(familyOf(a)):
-		return bad(KindFamily, "use its address of the source's IP version", "cannot be probed from %v, an address of the other IP version", o.Source)
-	}
-	return &server{host: len(o.Targets), signal: make(chan struct{}, 1)}, nil
+	p.server = &server{host: len(p.targets), signal: make(chan struct{}, 1)}
+	p.targets = append(p.targets, target{name: o.Host, port: o.port()})
+	return p.aim(&p.targets[p.server.host], "IRTT server", o.String())
 }
 
 // poke has the server tended at once.

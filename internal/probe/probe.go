@@ -257,37 +257,14 @@ func Open(o Options) (*Pinger, error) {
 	p.quiet.log = p.o.Log
 	p.targets = make([]target, len(o.Targets), len(o.Targets)+1)
 	for i, name := range o.Targets {
-		t := &p.targets[i]
-		t.name = name
-		a, perr := netip.ParseAddr(name)
-		switch a = a.Unmap(); {
-		case perr != nil && !plausibleName(name):
-			err = errors.Join(err, &Error{Kind: KindOptions, Op: "probe target", Thing: fmt.Sprintf("%q", name), Err: errors.New("neither an IP address nor a host name")})
-		case perr != nil:
-			// A name: Run looks it up.
-		case !usable(a):
-			err = errors.Join(err, &Error{Kind: KindOptions, Op: "probe target", Thing: name, Err: errors.New("not a unicast address")})
-		case !p.o.binding().allows(familyOf(a)):
-			err = errors.Join(err, &Error{
-				Kind: KindFamily, Op: "probe target", Thing: name, Err: fmt.Errorf("cannot be probed from %v, an address of the other IP version", o.Source),
-				Hint: "use targets of the source's IP version, or bind by interface or mark too",
-			})
-		default:
-			t.literal = true
-			p.point(t, a)
-		}
+		p.targets[i].name = name
+		err = errors.Join(err, p.aim(&p.targets[i], "probe target", name))
 	}
-	s, serr := newServer(&p.o)
-	if err = errors.Join(err, serr); err != nil {
+	if o.IRTT.Host != "" {
+		err = errors.Join(err, p.addServer())
+	}
+	if err != nil {
 		return nil, err
-	}
-	if p.server = s; s != nil {
-		p.targets = append(p.targets, target{name: o.IRTT.Host, port: o.IRTT.port()})
-		if a, err := netip.ParseAddr(o.IRTT.Host); err == nil {
-			t := &p.targets[s.host]
-			t.literal = true
-			p.point(t, a.Unmap())
-		}
 	}
 	if err := p.openAll(); err != nil {
 		return nil, err
@@ -366,6 +343,28 @@ func (p *Pinger) families() []family {
 	return out
 }
 
+// aim points a target at its address; a name is left to Run, which looks it up. It fails, at what op says of thing, when the
+// target is neither, or when nothing can be sent there.
+func (p *Pinger) aim(t *target, op, thing string) error {
+	a, _ := netip.ParseAddr(t.name) // invalid where it is a name
+	switch a = a.Unmap(); {
+	case !a.IsValid() && !plausibleName(t.name):
+		return &Error{Kind: KindOptions, Op: op, Thing: strconv.Quote(thing), Err: errors.New("neither an IP address nor a host name")}
+	case !a.IsValid():
+	case !usable(a):
+		return &Error{Kind: KindOptions, Op: op, Thing: thing, Err: errors.New("not a unicast address")}
+	case !p.o.binding().allows(familyOf(a)):
+		return &Error{
+			Kind: KindFamily, Op: op, Thing: thing, Err: fmt.Errorf("cannot be probed from %v, an address of the other IP version", p.o.Source),
+			Hint: "use an address of the source's IP version, or bind by interface or mark too",
+		}
+	default:
+		t.literal = true
+		p.point(t, a)
+	}
+	return nil
+}
+
 // point sets a target's address. The caller holds the lock once the pinger is shared.
 func (p *Pinger) point(t *target, a netip.Addr) {
 	t.to = sockaddr(a, p.o.Interface, t.port)
@@ -410,15 +409,8 @@ func (p *Pinger) SetInterval(d time.Duration) {
 // the same bounds. The others keep their accounts and are not waited for. It fails when there is none, when one does not
 // exist or is named twice.
 func (p *Pinger) Use(hosts []int) error {
-	used := make([]bool, len(p.o.Targets))
-	for _, h := range hosts {
-		if h < 0 || h >= len(used) || used[h] {
-			return &Error{
-				Kind: KindOptions, Op: "use probe target", Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
-				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(used)-1),
-			}
-		}
-		used[h] = true
+	if err := p.chosen(hosts, "use probe target"); err != nil {
+		return err
 	}
 	if len(hosts) == 0 {
 		return &Error{Kind: KindOptions, Op: "use probe targets", Err: errors.New("there is none"), Hint: "name at least one; Close ends probing"}
@@ -426,14 +418,27 @@ func (p *Pinger) Use(hosts []int) error {
 	p.mu.Lock()
 	same := slices.Equal(p.asked.hosts, hosts)
 	p.asked.hosts = slices.Clone(hosts)
-	for i := range used {
-		if t := &p.targets[i]; t.idle == used[i] {
-			t.idle, t.unanswered = !used[i], 0
+	for i := range p.o.Targets {
+		if t, idle := &p.targets[i], !slices.Contains(hosts, i); t.idle != idle {
+			t.idle, t.unanswered = idle, 0
 		}
 	}
 	p.mu.Unlock()
 	if !same {
 		p.wake()
+	}
+	return nil
+}
+
+// chosen fails, at what op says, when one of some targets does not exist or is named twice.
+func (p *Pinger) chosen(hosts []int, op string) error {
+	for i, h := range hosts {
+		if h < 0 || h >= len(p.o.Targets) || slices.Contains(hosts[:i], h) {
+			return &Error{
+				Kind: KindOptions, Op: op, Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
+				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(p.o.Targets)-1),
+			}
+		}
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +36,8 @@ type tcpPlan struct {
 // the hosts after all targets and the IRTT server where there is one: of host [Pinger.Hosts] + i for target i.
 // It fails like [Pinger.Use], but for no host at all where every is 0.
 func (p *Pinger) ProbeTCP(hosts []int, every time.Duration) error {
-	for i, h := range hosts {
-		if h < 0 || h >= len(p.o.Targets) || slices.Contains(hosts[:i], h) {
-			return &Error{
-				Kind: KindOptions, Op: "probe TCP of target", Thing: strconv.Itoa(h), Err: errors.New("named twice, or there is none"),
-				Hint: fmt.Sprintf("name each of 0 to %d at most once", len(p.o.Targets)-1),
-			}
-		}
+	if err := p.chosen(hosts, "probe TCP of target"); err != nil {
+		return err
 	}
 	if every > 0 {
 		if len(hosts) == 0 {

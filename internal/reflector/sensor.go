@@ -194,7 +194,7 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	past := s.past(r)
 	h.took = max(float64(r.RTT), h.base.value)
 	h.newest, s.newest = max(h.newest, r.Sent), max(s.newest, r.Sent)
-	idle := idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter
+	idle := empty(r.Sent, idleSince)
 	delta := float64(r.RTT) - h.base.value
 	if !past {
 		delta = h.settle(r, idle)
@@ -234,6 +234,9 @@ func (s *Sensor) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 	}
 	return out, true
 }
+
+// empty says that what leaves at an instant finds the path empty, on a line that has been idle since some time, 0 for not.
+func empty(at, idleSince unit.Time) bool { return idleSince != 0 && at.Sub(idleSince) >= calmAfter }
 
 // settle takes a round trip into the baseline and returns its excess. A step that turns out to be the path's was no noise.
 func (h *host) settle(r link.Reply, idle bool) float64 {

@@ -121,7 +121,7 @@ func (s *Sensors) Reply(r link.Reply, idleSince unit.Time) (link.Sample, bool) {
 		if s.irtt != nil {
 			irtt = &s.irtt.hosts[0]
 		}
-		s.check.answered(x, h, &s.icmp.hosts[h], irtt, idleSince != 0 && r.Sent.Sub(idleSince) >= calmAfter)
+		s.check.answered(x, h, &s.icmp.hosts[h], irtt, empty(r.Sent, idleSince))
 		ok = s.gone(ofICMP)
 	case s.irtt:
 		if ok = !s.gone(ofIRTT); ok && out.OneWay {
@@ -186,7 +186,7 @@ func (s *Sensors) Watch(now unit.Time, loaded bool, idleSince unit.Time, inUse [
 	if s.tcp == nil {
 		return nil
 	}
-	changed := s.check.step(now, loaded, idleSince != 0 && now.Sub(idleSince) >= calmAfter)
+	changed := s.check.step(now, loaded, empty(now, idleSince))
 	for k := range kinds {
 		if changed[k] {
 			notes = append(notes, s.note(k))

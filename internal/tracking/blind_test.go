@@ -64,20 +64,16 @@ func TestBlindKeepsToWhatIsUsual(t *testing.T) {
 
 // While probes that look like data are answered, few as they are, the law goes on as ever.
 func TestBlindWithSamples(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			p.every, p.outside.Blind = 300, true
-			full := [2]float64{40, 10}[d]
-			p.capacity[d] = steps([2]float64{0, full}, [2]float64{8, full / 2})
-			p.run(16 * s)
-			p.carries(d, 5*s, 8*s, 80)
-			p.carries(d, 10*s, 16*s, 80)
-			p.queues(d, 10*s, 16*s, 0.95, 60)
-			if p.out.Delay.Get(d) == 0 && p.out.Delay.Get(1-d) == 0 {
-				t.Errorf("%v: no delay is told", d)
-			}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.every, p.outside.Blind = 300, true
+		full := [2]float64{40, 10}[d]
+		p.capacity[d] = steps([2]float64{0, full}, [2]float64{8, full / 2})
+		p.run(16 * s)
+		p.carries(d, 5*s, 8*s, 80)
+		p.carries(d, 10*s, 16*s, 80)
+		p.queues(d, 10*s, 16*s, 0.95, 60)
+		if p.out.Delay.Get(d) == 0 && p.out.Delay.Get(1-d) == 0 {
+			t.Errorf("%v: no delay is told", d)
 		}
 	})
 }

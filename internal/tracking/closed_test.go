@@ -66,15 +66,23 @@ func alone(t *testing.T, cfg Config, d link.Direction, down, up float64) *plant 
 	return p
 }
 
-func TestConstantLineOneDirection(t *testing.T) {
+// eachAlone is either direction of a line of 40 and 10 Mbit/s in use alone, with round trips and with one-way delays.
+func eachAlone(t *testing.T, do func(t *testing.T, p *plant, d link.Direction)) {
+	t.Helper()
 	each(t, func(t *testing.T, oneWay bool) {
 		for _, d := range both {
 			p := alone(t, sold(40, 10), d, 40, 10)
 			p.oneWay = oneWay
-			p.run(10 * s)
-			p.carries(d, 3*s, 10*s, 93)
-			p.queues(d, 3*s, 10*s, 0.95, 14)
+			do(t, p, d)
 		}
+	})
+}
+
+func TestConstantLineOneDirection(t *testing.T) {
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.run(10 * s)
+		p.carries(d, 3*s, 10*s, 93)
+		p.queues(d, 3*s, 10*s, 0.95, 14)
 	})
 }
 
@@ -106,34 +114,26 @@ func TestBothWaysByRoundTrips(t *testing.T) {
 }
 
 func TestDropAndBack(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			full := [2]float64{40, 10}[d]
-			p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, full / 2}, [2]float64{12, full})
-			p.run(18 * s)
-			p.carries(d, 7*s, 12*s, 92)
-			p.carries(d, 14*s, 18*s, 88)
-			p.queues(d, 7*s, 12*s, 0.95, 18)
-			p.queues(d, 6*s, 7*s, 0.6, 40)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		full := [2]float64{40, 10}[d]
+		p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, full / 2}, [2]float64{12, full})
+		p.run(18 * s)
+		p.carries(d, 7*s, 12*s, 92)
+		p.carries(d, 14*s, 18*s, 88)
+		p.queues(d, 7*s, 12*s, 0.95, 18)
+		p.queues(d, 6*s, 7*s, 0.6, 40)
 	})
 }
 
 func TestDropToAThird(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			full := [2]float64{40, 10}[d]
-			p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, 0.3 * full})
-			p.run(12 * s)
-			p.carries(d, 7*s, 12*s, 92)
-			p.queues(d, 7*s, 12*s, 0.95, 20)
-			if took := p.after(6*s+200*time.Millisecond, func(m moment) bool { return m.delay[d] < 10 }); took < 0 || took > 0.8 {
-				t.Errorf("%v queues for %.2f s after the drop", d, took)
-			}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		full := [2]float64{40, 10}[d]
+		p.capacity[d] = steps([2]float64{0, full}, [2]float64{6, 0.3 * full})
+		p.run(12 * s)
+		p.carries(d, 7*s, 12*s, 92)
+		p.queues(d, 7*s, 12*s, 0.95, 20)
+		if took := p.after(6*s+200*time.Millisecond, func(m moment) bool { return m.delay[d] < 10 }); took < 0 || took > 0.8 {
+			t.Errorf("%v queues for %.2f s after the drop", d, took)
 		}
 	})
 }
@@ -356,19 +356,15 @@ func TestOneLiar(t *testing.T) {
 
 // Two that are late at random agree now and then; that costs little.
 func TestTwoLiars(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			p.liars(func(host int) float64 {
-				if host > 2 && p.chance() < 0.5 {
-					return 40
-				}
-				return 0
-			})
-			p.run(12 * s)
-			p.carries(d, 4*s, 12*s, 75)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.liars(func(host int) float64 {
+			if host > 2 && p.chance() < 0.5 {
+				return 40
+			}
+			return 0
+		})
+		p.run(12 * s)
+		p.carries(d, 4*s, 12*s, 75)
 	})
 }
 
@@ -394,34 +390,27 @@ func TestBlackout(t *testing.T) {
 
 // A router that tells its counters three times a second and takes its time for each command.
 func TestSparseCountersSlowCommands(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			p.readings, p.late, p.slow = 300*time.Millisecond, 75*time.Millisecond, 150*time.Millisecond
-			full := [2]float64{40, 10}[d]
-			p.capacity[d] = steps([2]float64{0, full}, [2]float64{8, full / 2}, [2]float64{14, full})
-			p.run(20 * s)
-			p.carries(d, 4*s, 8*s, 68)
-			p.carries(d, 9*s, 14*s, 75)
-			p.carries(d, 16*s, 20*s, 75)
-			p.queues(d, 4*s, 8*s, 0.95, 60)
-			p.queues(d, 10*s, 14*s, 0.95, 100)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.readings, p.late, p.slow = 300*time.Millisecond, 75*time.Millisecond, 150*time.Millisecond
+		full := [2]float64{40, 10}[d]
+		p.capacity[d] = steps([2]float64{0, full}, [2]float64{8, full / 2}, [2]float64{14, full})
+		p.run(20 * s)
+		p.carries(d, 4*s, 8*s, 68)
+		p.carries(d, 9*s, 14*s, 75)
+		p.carries(d, 16*s, 20*s, 75)
+		p.queues(d, 4*s, 8*s, 0.95, 60)
+		p.queues(d, 10*s, 14*s, 0.95, 100)
 	})
 }
 
 // What a reflector's replies vary by on a clear line is no queue.
 func TestNoise(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay, p.noise = oneWay, 6
-			p.liars(func(int) float64 { return 14 * p.chance() })
-			p.run(12 * s)
-			p.carries(d, 4*s, 12*s, 85)
-			p.queues(d, 4*s, 12*s, 0.95, 45)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.noise = 6
+		p.liars(func(int) float64 { return 14 * p.chance() })
+		p.run(12 * s)
+		p.carries(d, 4*s, 12*s, 85)
+		p.queues(d, 4*s, 12*s, 0.95, 45)
 	})
 }
 
@@ -529,65 +518,50 @@ func TestMaximumFarTooHigh(t *testing.T) {
 }
 
 func TestCountersStartAgain(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay, p.reset = oneWay, 6*s
-			p.run(10 * s)
-			full := [2]float64{40, 10}[d]
-			p.within(d, 5*s, 10*s, 0.7*full, 1.15*full)
-			p.carries(d, 7*s, 10*s, 90)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.reset = 6 * s
+		p.run(10 * s)
+		full := [2]float64{40, 10}[d]
+		p.within(d, 5*s, 10*s, 0.7*full, 1.15*full)
+		p.carries(d, 7*s, 10*s, 90)
 	})
 }
 
 func TestProbesLost(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			p.lost = func(int) bool { return p.chance() < 0.02 }
-			p.run(15 * s)
-			p.carries(d, 4*s, 15*s, 90)
-			p.queues(d, 4*s, 15*s, 0.95, 15)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.lost = func(int) bool { return p.chance() < 0.02 }
+		p.run(15 * s)
+		p.carries(d, 4*s, 15*s, 90)
+		p.queues(d, 4*s, 15*s, 0.95, 15)
 	})
 }
 
 // A reply that was overtaken on the way changes little.
 func TestReplyOutOfOrder(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			p.liars(func(host int) float64 {
-				if p.ms%1000 < 50 {
-					return 90
-				}
-				return 0
-			})
-			p.run(12 * s)
-			p.carries(d, 4*s, 12*s, 65)
-		}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.liars(func(host int) float64 {
+			if p.ms%1000 < 50 {
+				return 90
+			}
+			return 0
+		})
+		p.run(12 * s)
+		p.carries(d, 4*s, 12*s, 65)
 	})
 }
 
 // No reply for ten seconds: the rates stay within their bounds, and the loop closes again afterwards.
 func TestLongSilence(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay = oneWay
-			p.lost = func(int) bool { return p.at() > 5*s && p.at() < 15*s }
-			p.run(20 * s)
-			full := [2]float64{40, 10}[d]
-			p.within(d, 5*s, 15*s, 0.1*full, 1.2*full)
-			if p.log[14999].wanted != p.log[8500].wanted {
-				t.Errorf("the rates go from %v to %v while there is nothing to go by", p.log[8500].wanted, p.log[14999].wanted)
-			}
-			p.within(1-d, 5*s, 20*s, [2]float64{48, 12}[1-d], [2]float64{48, 12}[1-d])
-			p.carries(d, 17*s, 20*s, 90)
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.lost = func(int) bool { return p.at() > 5*s && p.at() < 15*s }
+		p.run(20 * s)
+		full := [2]float64{40, 10}[d]
+		p.within(d, 5*s, 15*s, 0.1*full, 1.2*full)
+		if p.log[14999].wanted != p.log[8500].wanted {
+			t.Errorf("the rates go from %v to %v while there is nothing to go by", p.log[8500].wanted, p.log[14999].wanted)
 		}
+		p.within(1-d, 5*s, 20*s, [2]float64{48, 12}[1-d], [2]float64{48, 12}[1-d])
+		p.carries(d, 17*s, 20*s, 90)
 	})
 }
 
@@ -622,21 +596,18 @@ func TestFloodIsNoFloor(t *testing.T) {
 
 // While the router takes its time, growth does not run ahead of what it has been told.
 func TestGrowthWaitsForTheRouter(t *testing.T) {
-	each(t, func(t *testing.T, oneWay bool) {
-		for _, d := range both {
-			p := alone(t, sold(40, 10), d, 40, 10)
-			p.oneWay, p.slow = oneWay, 600*time.Millisecond
-			full := [2]float64{40, 10}[d]
-			p.capacity[d] = steps([2]float64{0, full / 4}, [2]float64{6, full})
-			p.tell = func(p *plant, _ []link.Sample) {
-				if r := p.out.Reason.Get(d); r.Cause == link.CauseRaise && r.To > r.From && float64(r.To) > 1.251*float64(p.force.Get(d)) {
-					t.Fatalf("at %v %v grows to %v while %v is in force", p.at(), d, r.To, p.force.Get(d))
-				}
+	eachAlone(t, func(t *testing.T, p *plant, d link.Direction) {
+		p.slow = 600 * time.Millisecond
+		full := [2]float64{40, 10}[d]
+		p.capacity[d] = steps([2]float64{0, full / 4}, [2]float64{6, full})
+		p.tell = func(p *plant, _ []link.Sample) {
+			if r := p.out.Reason.Get(d); r.Cause == link.CauseRaise && r.To > r.From && float64(r.To) > 1.251*float64(p.force.Get(d)) {
+				t.Fatalf("at %v %v grows to %v while %v is in force", p.at(), d, r.To, p.force.Get(d))
 			}
-			p.run(14 * s)
-			p.carries(d, 10*s, 14*s, 50)
-			p.queues(d, 10*s, 14*s, 0.95, 80)
 		}
+		p.run(14 * s)
+		p.carries(d, 10*s, 14*s, 50)
+		p.queues(d, 10*s, 14*s, 0.95, 80)
 	})
 }
 

@@ -60,12 +60,11 @@ func (c *Controller) hear(e *episode, s link.Sample, raw float64) {
 	if !c.metered(s.Received) {
 		return // nothing can be measured: the rates stay
 	}
-	delta := max(raw-e.floor, 0)
-	if delta <= c.threshold(e, s.Noise) {
+	delta, on := max(raw-e.floor, 0), c.threshold(e, s.Noise)
+	if delta <= on {
 		e.foreign = false
 	}
 	defer func() { e.before.at, e.before.delta = s.Received, delta }()
-	on := c.threshold(e, s.Noise)
 	for _, d := range both {
 		if e.ways[d] {
 			c.ways[d].delta, c.ways[d].on = delta, on

@@ -47,9 +47,10 @@ func (c *Controller) grow(d link.Direction) {
 		return
 	}
 	w.idle = c.now
-	still := w.climb == 0 || w.cause == link.CauseCeiling
-	if rate, _, ok := c.ledger.recent(d, c.now, steadyFor/2); ok && still && c.now.Sub(w.busy) >= steadyFor {
-		c.remember(d, rate)
+	if still := w.climb == 0 || w.cause == link.CauseCeiling; still && c.now.Sub(w.busy) >= steadyFor {
+		if rate, _, ok := c.ledger.recent(d, c.now, steadyFor/2); ok {
+			c.remember(d, rate)
+		}
 	}
 	doubted := w.proven > 0 && w.rate < 0.95*w.proven
 	if w.proven > 0 && !doubted {
