@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"wanctl/internal/unit"
@@ -37,6 +38,23 @@ type line interface {
 type site struct {
 	opt  Options
 	addr string
+}
+
+func siteOf(o Options) site {
+	return site{opt: o, addr: net.JoinHostPort(o.Host, strconv.Itoa(o.Port))}
+}
+
+// doorOf makes the one door that the options name.
+func doorOf(o Options) door {
+	s := siteOf(o)
+	switch o.Transport {
+	case API:
+		return apiDoor{s}
+	case REST:
+		return restDoor{s}
+	case SSH, Auto:
+	}
+	return sshDoor{s}
 }
 
 // room bounds an answer, in bytes.
