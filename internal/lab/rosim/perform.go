@@ -318,16 +318,11 @@ func (p *performance) rows(c *call) ([]row, error) {
 		p.router.mu.Unlock()
 		return append(rows, it.row(p.props, false)), nil
 	}
-	items, err := p.matching(c)
+	items, err := p.listed(c)
 	if err != nil {
 		return nil, err
 	}
-	if c.has("from") {
-		if items, err = p.from(c, items); err != nil {
-			return nil, err
-		}
-	}
-	for _, it := range chosenKind(c, items) {
+	for _, it := range items {
 		rows = append(rows, it.row(p.props, true))
 	}
 	return rows, nil
