@@ -127,11 +127,8 @@ func (r *Router) perform(ctx context.Context, user string, may policySet, q requ
 	if err != nil {
 		return nil, false, err
 	}
-	if !may.has(c.needs()) {
-		return nil, false, notPermitted()
-	}
-	if p.menu.path == connectionPath && r.dialect.Tracking == TrackingDenied {
-		return nil, false, notPermitted()
+	if err := p.permits(c); err != nil {
+		return nil, false, err
 	}
 	switch p.cmd.name {
 	case "print":
