@@ -44,20 +44,14 @@ func notPermitted() error { return &problem{text: "not enough permissions (9)"} 
 // resolve finds a menu and a command by their full names.
 func (r *Router) resolve(path string) (*menu, *command, error) {
 	words := strings.Split(strings.TrimPrefix(path, "/"), "/")
-	m := r.root
-	for i, w := range words {
-		last := i == len(words)-1
-		if s := m.subNamed(w); s != nil && !last {
-			m = s
-			continue
+	m, verb := r.root, words[len(words)-1]
+	for _, w := range words[:len(words)-1] {
+		if m = m.subNamed(w); m == nil {
+			return nil, nil, &problem{text: "no such command prefix"}
 		}
-		if c := m.cmdNamed(w); c != nil && last && c.name != "export" {
-			return m, c, nil
-		}
-		if last {
-			return nil, nil, &problem{text: "no such command"}
-		}
-		return nil, nil, &problem{text: "no such command prefix"}
+	}
+	if c := m.cmdNamed(verb); c != nil && c.name != "export" {
+		return m, c, nil
 	}
 	return nil, nil, &problem{text: "no such command"}
 }
