@@ -6,8 +6,6 @@ import (
 	"errors"
 	"regexp"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // ask is one command as the binary API and REST know it: a menu, a verb, and data that needs no quoting.
@@ -126,23 +124,17 @@ var errNotAsked = errors.New("the command is none of the few wanctl may send, so
 
 // guardWords passes a sentence that one of the shapes describes completely, and nothing else.
 func guardWords(words []string) error {
-	return passes(sentences, strings.Join(words, "\n")+"\n", strings.Join(words, ""))
+	if !passes(sentences, strings.Join(words, "\n")+"\n", strings.Join(words, "")) {
+		return errNotAsked
+	}
+	return nil
 }
 
 // guardRequest does the same for a request.
 func guardRequest(method, path, body string) error {
 	text := method + " " + path + " " + body
-	return passes(requests, text, text)
-}
-
-func passes(shapes []*regexp.Regexp, text, plain string) error {
-	if !utf8.ValidString(plain) || strings.ContainsFunc(plain, unicode.IsControl) {
+	if !passes(requests, text, text) {
 		return errNotAsked
 	}
-	for _, s := range shapes {
-		if s.MatchString(text) {
-			return nil
-		}
-	}
-	return errNotAsked
+	return nil
 }

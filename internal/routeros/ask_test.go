@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -80,19 +78,7 @@ func TestAsks(t *testing.T) {
 			b.WriteString("api:  " + strings.Join(words, " ") + "\nrest: " + strings.TrimSpace(method+" "+path+" "+body) + "\n")
 		}
 	}
-	file := filepath.Join("testdata", "asks.golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
+	golden(t, "asks.golden", b.String())
 }
 
 // TestGuardsRefuse: what is near to an allowed command and is none.

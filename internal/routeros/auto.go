@@ -44,7 +44,7 @@ const lostForGood = 5
 
 func newAutoDoor(o Options) *autoDoor {
 	d := &autoDoor{opt: o, share: o.Timeout / 4, in: -1}
-	for _, t := range []Transport{API, REST, SSH} {
+	for _, t := range autoOrder {
 		if t != SSH && (o.Password == nil || t == REST && strings.Contains(o.User, ":")) {
 			continue
 		}
@@ -56,18 +56,11 @@ func newAutoDoor(o Options) *autoDoor {
 // made makes a door of the list, with no more secrets than may be shown.
 func (d *autoDoor) made(t Transport) door {
 	o := d.opt
-	o.Transport, o.Plain = t, false
+	o.Transport, o.Port, o.Plain = t, *o.Ports.of(t), false
 	if d.refused {
 		o.Password = nil
 	}
-	switch t {
-	case API:
-		return apiDoor{siteOf(o, o.Ports.API)}
-	case REST:
-		return restDoor{siteOf(o, o.Ports.REST)}
-	case SSH, Auto:
-	}
-	return sshDoor{siteOf(o, o.Ports.SSH)}
+	return doorOf(o)
 }
 
 // chosen returns the door that was chosen, or the best.

@@ -104,6 +104,27 @@ func TestAutoTakesTheBest(t *testing.T) {
 	}
 }
 
+// The command that records the router's key, as the hint spells it, names the port that was tried.
+func TestAutoHintsAtThePort(t *testing.T) {
+	h := newHouse(t)
+	h.opt.Password = nil
+	h.withKey(t, true)
+	h.opt.KnownHosts = writeFile(t, "known_hosts", "", 0o600)
+	_, err := dialer(t, h.opt).Exchange(t.Context(), att, nil)
+	if e := failure(t, err, HostKey); !contains(e.Hint, "ssh-keyscan -p "+itoa(h.ssh.port())+" 127.0.0.1") {
+		t.Errorf("hint %q", e.Hint)
+	}
+}
+
+// Of several impossible ports the error names the first in the order of the doors.
+func TestAutoNamesTheFirstBadPort(t *testing.T) {
+	for range 20 {
+		if _, err := New(Options{Transport: Auto, Host: "r", User: "u", KeyFile: "k", KnownHosts: "/dev/null", Ports: Ports{-1, -2, -3}}); err == nil || !contains(err.Error(), "port -1 (api)") {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAutoGoesDown(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change          func(*house)

@@ -71,14 +71,11 @@ func (c *certificateCheck) verify(s tls.ConnectionState) error {
 // secure connects and, unless the door is plain, makes TLS of it and decides about the certificate. Until finish is called
 // the connection is closed when ctx ends.
 func (s site) secure(ctx context.Context, op string) (conn net.Conn, finish func() bool, failed *Error) {
-	raw, finish, err := s.open(ctx)
-	switch {
-	case err != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return nil, nil, s.err(Timeout, op, fmt.Errorf("not connected: %w", context.Cause(ctx)), "the caller gave up")
-	case err != nil:
-		return nil, nil, s.err(Unreachable, op, because(ctx, err), fmt.Sprintf("check address and port, that the router is up, that /ip/service has %s enabled "+
-			"and that its address list and firewall let this host in", s.opt.Transport.service(s.opt.Plain)))
-	case s.opt.Plain:
+	raw, finish, failed := s.reach(ctx, op)
+	if failed != nil {
+		return nil, nil, failed
+	}
+	if s.opt.Plain {
 		if err := s.here(raw); err != nil {
 			finish()
 			_ = raw.Close()

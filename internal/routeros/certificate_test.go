@@ -177,7 +177,7 @@ func TestNoCertificate(t *testing.T) {
 // here, so the check is called by itself.
 func TestPlainElsewhere(t *testing.T) {
 	p := serve(t, nil, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	s := siteOf(p.options(API), p.port())
+	s := siteOf(p.options(API))
 	conn, finish, e := s.secure(t.Context(), "o")
 	if e != nil {
 		t.Fatal(e)

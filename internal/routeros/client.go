@@ -10,9 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,14 +43,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{opt: o, turn: make(chan struct{}, 1), last: map[string]unit.Rate{}}
-	switch o.Transport {
-	case SSH:
-		c.door = sshDoor{siteOf(o, o.Port)}
-	case API:
-		c.door = apiDoor{siteOf(o, o.Port)}
-	case REST:
-		c.door = restDoor{siteOf(o, o.Port)}
-	case Auto:
+	if c.door = doorOf(o); o.Transport == Auto {
 		c.door = newAutoDoor(o)
 	}
 	if o.KeyFile != "" && (o.Transport == SSH || o.Transport == Auto) {
@@ -62,10 +53,6 @@ func New(o Options) (*Client, error) {
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c, nil
-}
-
-func siteOf(o Options, port int) site {
-	return site{opt: o, addr: net.JoinHostPort(o.Host, strconv.Itoa(port))}
 }
 
 // String returns user@host:port; user@host while Auto has chosen no door.

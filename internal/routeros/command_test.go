@@ -69,12 +69,18 @@ func TestLines(t *testing.T) {
 		}
 		b.WriteString("# " + l.name + "\n" + line + "\n\n")
 	}
-	file := filepath.Join("testdata", "lines.golden")
+	golden(t, "lines.golden", b.String())
+}
+
+// golden compares a text with the file kept of it, which -update writes.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,8 +88,8 @@ func TestLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("lines differ from %s (-want +got):\n%s", file, d)
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("it differs from %s (-want +got):\n%s", file, d)
 	}
 }
 

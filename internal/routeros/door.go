@@ -2,7 +2,10 @@ package routeros
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"wanctl/internal/unit"
@@ -37,6 +40,23 @@ type site struct {
 	addr string
 }
 
+func siteOf(o Options) site {
+	return site{opt: o, addr: net.JoinHostPort(o.Host, strconv.Itoa(o.Port))}
+}
+
+// doorOf makes the one door that the options name.
+func doorOf(o Options) door {
+	s := siteOf(o)
+	switch o.Transport {
+	case API:
+		return apiDoor{s}
+	case REST:
+		return restDoor{s}
+	case SSH, Auto:
+	}
+	return sshDoor{s}
+}
+
 // room bounds an answer, in bytes.
 func (s site) room(own int) int {
 	if s.opt.answer > 0 {
@@ -69,6 +89,19 @@ func (s site) open(ctx context.Context) (raw net.Conn, finish func() bool, err e
 		return nil, nil, err
 	}
 	return raw, context.AfterFunc(ctx, func() { _ = raw.Close() }), nil
+}
+
+// reach opens the connection of a door that is to be entered, or says why there is none.
+func (s site) reach(ctx context.Context, op string) (raw net.Conn, finish func() bool, failed *Error) {
+	raw, finish, err := s.open(ctx)
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return nil, nil, s.err(Timeout, op, fmt.Errorf("not connected: %w", context.Cause(ctx)), "the caller gave up")
+	case err != nil:
+		return nil, nil, s.err(Unreachable, op, because(ctx, err), "check address and port, that the router is up, that /ip/service has "+
+			s.opt.Transport.service(s.opt.Plain)+" enabled and that its address list and firewall let this host in")
+	}
+	return raw, finish, nil
 }
 
 // because prefers the reason a context ended over the error that its end caused.

@@ -3,6 +3,7 @@ package routeros
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -88,13 +89,17 @@ var errNotAllowed = errors.New("the line is none of the few shapes wanctl may se
 
 // guard passes a line that one of the shapes describes completely, and nothing else.
 func guard(line string) error {
-	if !utf8.ValidString(line) || strings.ContainsFunc(line, unicode.IsControl) {
+	if !passes(shapes, line, line) {
 		return errNotAllowed
 	}
-	for _, s := range shapes {
-		if s.MatchString(line) {
-			return nil
-		}
+	return nil
+}
+
+// passes says whether one of the shapes describes a text completely; plain is the text without what parts it, and may hold
+// no control characters.
+func passes(shapes []*regexp.Regexp, text, plain string) bool {
+	if !utf8.ValidString(plain) || strings.ContainsFunc(plain, unicode.IsControl) {
+		return false
 	}
-	return errNotAllowed
+	return slices.ContainsFunc(shapes, func(s *regexp.Regexp) bool { return s.MatchString(text) })
 }

@@ -331,15 +331,10 @@ func TestMenusGivenUpWhileConnecting(t *testing.T) {
 		p := serve(t, nil, func(net.Conn) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		s := siteOf(p.options(d), p.port())
-		var door door = apiDoor{s}
-		if d == REST {
-			door = restDoor{s}
-		}
-		_, e := door.enter(ctx, "o")
+		_, e := doorOf(p.options(d)).enter(ctx, "o")
 		failure(t, e, Timeout, "not connected")
 		// Closed between the handshake and the first request.
-		l := &restLine{site: s, gone: make(chan struct{})}
+		l := &restLine{site: siteOf(p.options(d)), gone: make(chan struct{})}
 		l.close()
 		failure(t, l.connect(t.Context(), "o"), Unreachable)
 	}

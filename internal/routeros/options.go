@@ -47,6 +47,21 @@ func (t Transport) String() string {
 // Ports are the TCP ports of the doors [Auto] tries; 0 is the usual one.
 type Ports struct{ API, REST, SSH int }
 
+// autoOrder are the doors [Auto] tries, the best first.
+var autoOrder = [...]Transport{API, REST, SSH}
+
+// of is the port of one of them.
+func (p *Ports) of(t Transport) *int {
+	switch t {
+	case API:
+		return &p.API
+	case REST:
+		return &p.REST
+	case SSH, Auto:
+	}
+	return &p.SSH
+}
+
 // Options say which router, through which door, and how to log in.
 type Options struct {
 	// Transport is the door; the zero value is SSH.
@@ -140,7 +155,8 @@ func (o *Options) fillPorts() error {
 		if o.Port != 0 {
 			return fmt.Errorf("router port %d: transport auto tries three services on their usual ports; name the transport whose port this is", o.Port)
 		}
-		for p, t := range map[*int]Transport{&o.Ports.API: API, &o.Ports.REST: REST, &o.Ports.SSH: SSH} {
+		for _, t := range autoOrder {
+			p := o.Ports.of(t)
 			if *p == 0 {
 				*p = t.port(false)
 			}

@@ -292,6 +292,16 @@ func TestRESTNobodyListensAgain(t *testing.T) {
 	}
 }
 
+// afterLogin lets a login succeed and answers every later request with the same.
+func afterLogin(answer string) func(int, *http.Request) string {
+	return func(n int, _ *http.Request) string {
+		if n == 0 {
+			return httpOK("", upOK)
+		}
+		return answer
+	}
+}
+
 func TestRESTWireFaults(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer string
@@ -306,12 +316,7 @@ func TestRESTWireFaults(t *testing.T) {
 		"a body of the wrong size": {"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n[]", Lost, "Content-Length"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, c := rawREST(t, func(n int, _ *http.Request) string {
-				if n == 0 {
-					return httpOK("", upOK)
-				}
-				return tt.answer
-			})
+			_, c := rawREST(t, afterLogin(tt.answer))
 			_, err := c.Queue(t.Context(), "q")
 			if e := failure(t, err, tt.kind, tt.says); !e.Sent || c.Connected() {
 				t.Errorf("%#v, connected %t", e, c.Connected())
@@ -319,12 +324,7 @@ func TestRESTWireFaults(t *testing.T) {
 		})
 	}
 	// More than one answer to one request.
-	_, c := rawREST(t, func(n int, _ *http.Request) string {
-		if n == 0 {
-			return httpOK("", upOK)
-		}
-		return httpOK("", "[]") + httpOK("", `[{"name":"q"}]`)
-	})
+	_, c := rawREST(t, afterLogin(httpOK("", "[]")+httpOK("", `[{"name":"q"}]`)))
 	if err := c.warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -131,12 +131,8 @@ func (a answered) text() string {
 // item that had been read a moment before.
 func (s site) refusal(op string, a answered, changed bool) *Error {
 	text := a.text()
-	kind, known := classify(text)
-	if !known {
-		kind = Reply
-	}
-	e := s.err(kind, op, fmt.Errorf("the router answered with HTTP status %d", a.status), hintFor(kind, s.opt))
-	e.Reply, e.Sent = clip(text), true
+	e := refused(s, op, text, Reply)
+	e.Err = fmt.Errorf("the router answered with HTTP status %d", a.status)
 	low := strings.ToLower(text)
 	switch {
 	case a.status/100 == 3:

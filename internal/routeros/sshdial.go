@@ -69,13 +69,9 @@ func (d sshDoor) enter(ctx context.Context, op string) (line, *Error) {
 		}
 		secrets.key = signer
 	}
-	raw, finish, err := d.open(ctx)
-	switch {
-	case err != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return fail(Timeout, fmt.Errorf("not connected: %w", context.Cause(ctx)), "the caller gave up")
-	case err != nil:
-		return fail(Unreachable, because(ctx, err), "check address and port, that the router is up, that /ip/service has ssh enabled "+
-			"and that its address list and firewall let this host in")
+	raw, finish, failed := d.reach(ctx, op)
+	if failed != nil {
+		return nil, failed
 	}
 	sc, chans, reqs, err := ssh.NewClientConn(raw, d.addr, &ssh.ClientConfig{
 		Config:            transport,

@@ -158,9 +158,8 @@ func (c *call) exec(r *run) (value, error) {
 	if err := r.step(1); err != nil {
 		return value{}, err
 	}
-	tracked := c.menu != nil && c.menu.path == connectionPath
-	if !r.may.has(c.needs()) || tracked && r.router.dialect.Tracking == TrackingDenied {
-		return value{}, notPermitted()
+	if err := r.permits(c); err != nil {
+		return value{}, err
 	}
 	return c.cmd.run(r, c)
 }

@@ -3,8 +3,8 @@ package rosim
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -60,13 +60,11 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 		}
 	case addressPath:
 		if v, ok := vals["address"]; ok {
-			p, err := netip.ParsePrefix(v.str)
-			if err != nil {
-				a, bad := netip.ParseAddr(v.str)
-				if bad != nil {
-					return problemf("invalid value for argument address")
-				}
-				p = netip.PrefixFrom(a, a.BitLen())
+			p, ok := parseSource(v.str)
+			if !ok {
+				return problemf("invalid value for argument address")
+			}
+			if !strings.Contains(v.str, "/") {
 				vals["address"] = str(p.String())
 			}
 			vals["network"] = str(p.Masked().Addr().String())

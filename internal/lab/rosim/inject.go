@@ -44,13 +44,9 @@ type faultSpec struct {
 	read              func(arg string) (func(*Router) error, error)
 }
 
+// plainFault is a fault without a value that always comes about.
 func plainFault(f func(*Router)) func(string) (func(*Router) error, error) {
-	return func(arg string) (func(*Router) error, error) {
-		if arg != "" {
-			return nil, fmt.Errorf("takes no value, got %q", arg)
-		}
-		return func(r *Router) error { f(r); return nil }, nil
-	}
+	return failingFault(func(r *Router) error { f(r); return nil })
 }
 
 // failingFault is a fault without a value that may not come about.

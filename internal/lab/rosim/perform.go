@@ -44,20 +44,14 @@ func notPermitted() error { return &problem{text: "not enough permissions (9)"} 
 // resolve finds a menu and a command by their full names.
 func (r *Router) resolve(path string) (*menu, *command, error) {
 	words := strings.Split(strings.TrimPrefix(path, "/"), "/")
-	m := r.root
-	for i, w := range words {
-		last := i == len(words)-1
-		if s := m.subNamed(w); s != nil && !last {
-			m = s
-			continue
+	m, verb := r.root, words[len(words)-1]
+	for _, w := range words[:len(words)-1] {
+		if m = m.subNamed(w); m == nil {
+			return nil, nil, &problem{text: "no such command prefix"}
 		}
-		if c := m.cmdNamed(w); c != nil && last && c.name != "export" {
-			return m, c, nil
-		}
-		if last {
-			return nil, nil, &problem{text: "no such command"}
-		}
-		return nil, nil, &problem{text: "no such command prefix"}
+	}
+	if c := m.cmdNamed(verb); c != nil && c.name != "export" {
+		return m, c, nil
 	}
 	return nil, nil, &problem{text: "no such command"}
 }
@@ -127,11 +121,8 @@ func (r *Router) perform(ctx context.Context, user string, may policySet, q requ
 	if err != nil {
 		return nil, false, err
 	}
-	if !may.has(c.needs()) {
-		return nil, false, notPermitted()
-	}
-	if p.menu.path == connectionPath && r.dialect.Tracking == TrackingDenied {
-		return nil, false, notPermitted()
+	if err := p.permits(c); err != nil {
+		return nil, false, err
 	}
 	switch p.cmd.name {
 	case "print":
@@ -318,16 +309,11 @@ func (p *performance) rows(c *call) ([]row, error) {
 		p.router.mu.Unlock()
 		return append(rows, it.row(p.props, false)), nil
 	}
-	items, err := p.matching(c)
+	items, err := p.listed(c)
 	if err != nil {
 		return nil, err
 	}
-	if c.has("from") {
-		if items, err = p.from(c, items); err != nil {
-			return nil, err
-		}
-	}
-	for _, it := range chosenKind(c, items) {
+	for _, it := range items {
 		rows = append(rows, it.row(p.props, true))
 	}
 	return rows, nil

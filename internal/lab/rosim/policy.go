@@ -115,6 +115,15 @@ func (r *Router) rights(user string) policySet {
 	return r.policies(user)
 }
 
+// permits refuses a command that the user may not give.
+func (r *run) permits(c *call) error {
+	tracked := c.menu != nil && c.menu.path == connectionPath
+	if !r.may.has(c.needs()) || tracked && r.router.dialect.Tracking == TrackingDenied {
+		return notPermitted()
+	}
+	return nil
+}
+
 // knows says whether the password is right.
 func (u *User) knows(password []byte) bool {
 	if u.Open && len(password) == 0 {

@@ -11,8 +11,16 @@ import (
 // refusedPrint are arguments of print that the schema has and the emulator does not carry out.
 var refusedPrint = []string{"append", "bytes", "file", "group-by", "oid", "on-event", "order-by", "packets", "rate", "value-list"}
 
-// chosenKind keeps the rules of the chain, and those made by the router or by people, that print was told to show.
-func chosenKind(c *call, items []*item) []*item {
+// listed is what print was told to show: the items that meet its condition, those that from names, of a chain, and made
+// by the router or by people.
+func (r *run) listed(c *call) ([]*item, error) {
+	items, err := r.matching(c)
+	if err == nil && c.has("from") {
+		items, err = r.from(c, items)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return slices.DeleteFunc(items, func(it *item) bool {
 		a, named := c.args["chain"]
 		if named {
@@ -20,7 +28,7 @@ func chosenKind(c *call, items []*item) []*item {
 			named = !ok || it.text("chain") != l.val.spelling()
 		}
 		return named || c.has("dynamic") && !it.dynamic || c.has("static") && it.dynamic
-	})
+	}), nil
 }
 
 // runPrint is print in all its forms. as-value has a result and prints nothing; every other form prints.
@@ -37,16 +45,10 @@ func runPrint(r *run, c *call) (value, error) {
 	if c.menu.style == styleSingle {
 		return r.printSingle(c)
 	}
-	items, err := r.matching(c)
+	items, err := r.listed(c)
 	if err != nil {
 		return value{}, err
 	}
-	if c.has("from") {
-		if items, err = r.from(c, items); err != nil {
-			return value{}, err
-		}
-	}
-	items = chosenKind(c, items)
 	switch {
 	case c.has("count-only"):
 		n := num(int64(len(items)))

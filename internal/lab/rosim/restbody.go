@@ -40,14 +40,10 @@ var errBadJSON = errors.New("Failed to parse json") //nolint:staticcheck // the 
 // readREST finds out what a request asks for; the second result is the answer when that cannot be done.
 func (r *Router) readREST(req *http.Request, body []byte) (restRequest, *response) {
 	in := restRequest{}
-	refuse := func(status int, detail string) (restRequest, *response) {
-		resp := failureStatus(status, detail)
-		return in, &resp
-	}
 	fields, err := readFields(body)
 	in.masked = maskFields(fields)
 	if err != nil {
-		return refuse(http.StatusBadRequest, err.Error())
+		return in, badRequest(err.Error())
 	}
 	words := strings.Split(strings.Trim(strings.TrimPrefix(req.URL.EscapedPath(), restPrefix), "/"), "/")
 	if req.Method == http.MethodPost {
@@ -61,27 +57,28 @@ func (r *Router) readREST(req *http.Request, body []byte) (restRequest, *respons
 	single := m.style == styleSingle
 	switch {
 	case len(rest) > 0 && (m.cmdNamed("print") == nil || single || len(rest) > 1):
-		return refuse(http.StatusBadRequest, "no such command or directory ("+rest[0]+")")
+		return in, badRequest("no such command or directory (" + rest[0] + ")")
 	case m.cmdNamed("print") == nil:
-		return refuse(http.StatusBadRequest, "no such command")
+		return in, badRequest("no such command")
 	}
 	if len(rest) == 1 {
 		name, err := url.PathUnescape(rest[0])
 		_, isID := parseID(rest[0])
 		if err != nil || strings.HasPrefix(name, "*") && !isID {
-			return refuse(http.StatusBadRequest, "missing or invalid resource identifier")
+			return in, badRequest("missing or invalid resource identifier")
 		}
 		in.id = name
 	}
 	return r.readMethod(in, req, fields)
 }
 
+func badRequest(detail string) *response {
+	resp := failureStatus(http.StatusBadRequest, detail)
+	return &resp
+}
+
 // readMethod makes a request of a method other than POST.
 func (r *Router) readMethod(in restRequest, req *http.Request, fields []field) (restRequest, *response) {
-	refuse := func(detail string) (restRequest, *response) {
-		resp := failureStatus(http.StatusBadRequest, detail)
-		return in, &resp
-	}
 	single := in.menu.style == styleSingle
 	cmd := "print"
 	switch req.Method {
@@ -103,32 +100,32 @@ func (r *Router) readMethod(in restRequest, req *http.Request, fields []field) (
 		}
 		q, err := parseQuery(words)
 		if err != nil {
-			return refuse(err.Error())
+			return in, badRequest(err.Error())
 		}
 		in.query = q
 	case http.MethodPut:
 		if cmd, in.shape = "add", restAdd; in.id != "" {
-			return refuse("no such command")
+			return in, badRequest("no such command")
 		}
 	case http.MethodPatch:
 		cmd, in.shape = "set", restSet
 	case http.MethodDelete:
 		cmd, in.shape = "remove", restRemove
 	default:
-		return refuse("no such command")
+		return in, badRequest("no such command")
 	}
 	if in.id == "" && (in.shape == restSet || in.shape == restRemove) {
-		return refuse("missing or invalid resource identifier")
+		return in, badRequest("missing or invalid resource identifier")
 	}
 	if in.menu.cmdNamed(cmd) == nil {
-		return refuse("no such command")
+		return in, badRequest("no such command")
 	}
 	in.path = in.menu.path + "/" + cmd
 	for _, f := range fields {
 		p := in.menu.prop(f.name)
 		switch {
 		case f.list != nil:
-			return refuse(errBadJSON.Error())
+			return in, badRequest(errBadJSON.Error())
 		case in.shape == restSet && (f.null || f.val == "" && p != nil && !p.keep):
 			in.unset = append(in.unset, f.name)
 		default:
@@ -142,10 +139,6 @@ func (r *Router) readMethod(in restRequest, req *http.Request, fields []field) (
 func (r *Router) readPost(in restRequest, words []string, fields []field) (restRequest, *response) {
 	in.shape = restDo
 	in.path = "/" + strings.Join(words, "/")
-	refuse := func(detail string) (restRequest, *response) {
-		resp := failureStatus(http.StatusBadRequest, detail)
-		return in, &resp
-	}
 	for _, f := range fields {
 		switch {
 		case f.name == ".proplist" && f.list != nil:
@@ -155,11 +148,11 @@ func (r *Router) readPost(in restRequest, words []string, fields []field) (restR
 		case f.name == ".query":
 			q, err := parseQuery(f.list)
 			if err != nil {
-				return refuse(err.Error())
+				return in, badRequest(err.Error())
 			}
 			in.query = q
 		case f.list != nil:
-			return refuse(errBadJSON.Error())
+			return in, badRequest(errBadJSON.Error())
 		default:
 			in.args = append(in.args, pair{f.name, f.val})
 		}
@@ -172,7 +165,7 @@ func (r *Router) readPost(in restRequest, words []string, fields []field) (restR
 			return in, nil
 		}
 	case "unset":
-		return refuse("missing or invalid resource identifier")
+		return in, badRequest("missing or invalid resource identifier")
 	}
 	return in, nil
 }

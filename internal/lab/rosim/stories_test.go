@@ -7,45 +7,18 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // A story is a conversation with the binary API or REST: lines that begin with < are sent, those with > are what came
 // back until the router had nothing more to say. "@wait 10s" lets time pass, "@fault …" breaks something, "@run …"
 // is a console command of somebody else, "@dialect", "@version", "@group" and "@user" set the stage, "@connect"
 // begins a new connection.
-func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.story")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stories: %v", err)
-	}
-	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".story"), func(t *testing.T) {
-			data, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := tell(t, string(data))
-			if *update {
-				if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if d := cmp.Diff(string(data), got); d != "" {
-				t.Errorf("%s (-want +got; -update writes it anew):\n%s", f, d)
-			}
-		})
-	}
-}
+func TestStories(t *testing.T) { replay(t, ".story", tell) }
 
 // ear collects what comes back on a connection.
 type ear struct {

@@ -40,18 +40,22 @@ func steady(t *testing.T, change func(*Options)) (*Router, *clock) {
 
 // A transcript is a story: "> command" lines, each followed by what the router prints. Lines "# …" are remarks;
 // "@dialect NAME", "@version V", "@wait 10s", "@user NAME", "@dummy" and "@fault …" set the stage.
-func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.transcript")
+func TestTranscripts(t *testing.T) { replay(t, ".transcript", retell) }
+
+// replay plays every file with an extension again and compares it with what comes of it, which -update writes.
+func replay(t *testing.T, ext string, play func(t *testing.T, text string) string) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*" + ext)
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no transcripts: %v", err)
+		t.Fatalf("no %s files: %v", ext, err)
 	}
 	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".transcript"), func(t *testing.T) {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ext), func(t *testing.T) {
 			data, err := os.ReadFile(f)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := retell(t, string(data))
+			got := play(t, string(data))
 			if *update {
 				if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
 					t.Fatal(err)

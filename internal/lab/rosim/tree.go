@@ -3,6 +3,7 @@ package rosim
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -232,20 +233,11 @@ func (m *menu) complete(k *known) {
 		}
 		m.props = append(m.props, p)
 	}
-	for _, name := range sortedNames(k.cmds) {
+	for _, name := range slices.Sorted(maps.Keys(k.cmds)) {
 		if c := m.newCommand(name, k.cmds[name]); c != nil {
 			m.cmds = append(m.cmds, c)
 		}
 	}
-}
-
-func sortedNames(m map[string][]string) []string {
-	out := make([]string, 0, len(m))
-	for n := range m {
-		out = append(out, n)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // bareWords are the arguments that stand without a value.
