@@ -59,7 +59,7 @@ func (a *Admin) List(ctx context.Context, menu string, properties []string) ([]m
 func (a *Admin) Item(ctx context.Context, menu, id string, properties []string) (map[string]string, error) {
 	op := "read an item of " + menu
 	if !isID(id) {
-		return nil, a.c.err(Syntax, op, fmt.Errorf("%q is no item's id", id), "this is a fault of wanctl's: please report it")
+		return nil, a.c.err(Syntax, op, fmt.Errorf("%q is no item's id", id), ourFault)
 	}
 	rows, err := a.list(ctx, op, menu, properties, id)
 	if err != nil || len(rows) == 0 {
@@ -70,7 +70,7 @@ func (a *Admin) Item(ctx context.Context, menu, id string, properties []string) 
 
 func (a *Admin) list(ctx context.Context, op, menu string, properties []string, id string) ([]map[string]string, error) {
 	if err := checkDesk(menu, properties); err != nil {
-		return nil, a.c.err(Syntax, op, err, "this is a fault of wanctl's: please report it")
+		return nil, a.c.err(Syntax, op, err, ourFault)
 	}
 	var rows []row
 	err := a.with(ctx, op, func(ctx context.Context, l line) (failed *Error) {

@@ -168,7 +168,7 @@ func (l *apiLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 	words := a.words()
 	text := strings.Join(words, " ")
 	if err := guardWords(words); err != nil {
-		e := l.err(Syntax, op, err, "this is a fault of wanctl's: please report it")
+		e := l.err(Syntax, op, err, ourFault)
 		e.Command = text
 		return nil, e
 	}

@@ -116,7 +116,7 @@ func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Err
 	t.order = c.order(t.queues, t.want)
 	said, err := c.door.say(t)
 	if err != nil {
-		e := c.err(Syntax, t.op, err, "this is a fault of wanctl's: please report it")
+		e := c.err(Syntax, t.op, err, ourFault)
 		e.Command = said
 		return e
 	}

@@ -160,6 +160,9 @@ func classify(text string) (Kind, bool) {
 	return Reply, false
 }
 
+// ourFault is the way out where a guard kept what our own code had built.
+const ourFault = "this is a fault of wanctl's: please report it"
+
 // hintFor is the way out of an error the router itself reported.
 func hintFor(k Kind, o Options) string {
 	switch k {

@@ -199,7 +199,7 @@ func (l *restLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
 		return nil, e
 	}
 	if err := guardRequest(method, path, body); err != nil {
-		return fail(l.err(Syntax, op, err, "this is a fault of wanctl's: please report it"))
+		return fail(l.err(Syntax, op, err, ourFault))
 	}
 	rows, failed := l.rows(ctx, op, method, path, body, a.id != "")
 	if failed != nil {

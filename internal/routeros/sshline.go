@@ -29,7 +29,7 @@ type answer struct {
 func (k *sshLine) carry(ctx context.Context, t task) (reply, *Error) {
 	said, err := sayLine(t)
 	if err != nil {
-		e := k.err(Syntax, t.op, err, "this is a fault of wanctl's: please report it")
+		e := k.err(Syntax, t.op, err, ourFault)
 		e.Command = said
 		return reply{}, e
 	}
