@@ -18,7 +18,7 @@ type item struct {
 	traffic *traffic // queues of the tree and interfaces only
 	// halves are a simple queue's directions, by link.Direction.
 	halves [2]*traffic
-	user    *User    // users only: what logs in
+	user   *User // users only: what logs in
 	// initial is what a new router has here; nil for what was added.
 	initial map[string]value
 }
