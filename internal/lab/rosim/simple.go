@@ -152,7 +152,7 @@ func (r *Router) takes(it *item, iface string, down bool) (link.Direction, bool)
 
 // flowSimple lets what is offered pass the simple queues for dt. It returns what goes on to each queue of the tree. The caller holds
 // the lock.
-func (r *Router) flowSimple(dt time.Duration, fast bool) map[*item]unit.Bytes {
+func (r *Router) flowSimple(dt time.Duration, fast func(iface string) bool) map[*item]unit.Bytes {
 	var streams []crossing
 	for _, it := range r.queues().items {
 		if t := it.traffic; t != nil {
@@ -164,7 +164,11 @@ func (r *Router) flowSimple(dt time.Duration, fast bool) map[*item]unit.Bytes {
 		for _, d := range bothWays {
 			t := it.halves[d]
 			t.rate = 0
-			streams = append(streams, crossing{t.iface, d == link.Down, t.offered.Over(dt), nil})
+			iface := t.iface
+			if dst := it.text("dst"); iface == "" && named(r.interfaces(), dst) != nil {
+				iface = dst
+			}
+			streams = append(streams, crossing{iface, d == link.Down, t.offered.Over(dt), nil})
 		}
 	}
 	next := map[*item]unit.Bytes{}
@@ -173,21 +177,18 @@ func (r *Router) flowSimple(dt time.Duration, fast bool) map[*item]unit.Bytes {
 			next[s.tree] += out
 			return
 		}
-		if fast {
+		if fast(s.iface) {
 			r.fastBytes += out
 		}
 		r.cross(s.iface, s.down, out)
 	}
 	taken := make([]bool, len(streams))
 	for _, it := range r.simples().items {
-		if fast {
-			break
-		}
 		for _, d := range bothWays {
 			var mine []int
 			var in unit.Bytes
 			for i, s := range streams {
-				if way, takes := r.takes(it, s.iface, s.down); takes && way == d && !taken[i] {
+				if way, takes := r.takes(it, s.iface, s.down); takes && way == d && !taken[i] && !fast(s.iface) {
 					mine, taken[i], in = append(mine, i), true, in+s.in
 				}
 			}

@@ -83,12 +83,25 @@ func (r *Router) advance() {
 }
 
 // fastTracked says whether traffic bypasses the queues. The caller holds the lock.
-func (r *Router) fastTracked() bool {
+func (r *Router) fastTracked() bool { return r.fastTrackedOn("") }
+
+// fastTrackedOn says it of what crosses an interface: rules that accept both directions of it in front of FastTrack's keep it
+// away. The caller holds the lock.
+func (r *Router) fastTrackedOn(iface string) bool {
 	if r.opt.FastTrack {
 		return true
 	}
+	in, out := map[string]bool{}, map[string]bool{} // by chain
 	for _, it := range r.root.at(filterPath).items {
-		if it.text("action") == "fasttrack-connection" && it.vals["disabled"].num == 0 && it.vals["connection-mark"].empty() {
+		if it.vals["disabled"].num != 0 {
+			continue
+		}
+		chain := it.text("chain")
+		switch action := it.text("action"); {
+		case action == "accept" && iface != "":
+			in[chain] = in[chain] || it.text("in-interface") == iface
+			out[chain] = out[chain] || it.text("out-interface") == iface
+		case action == "fasttrack-connection" && it.vals["connection-mark"].empty() && !(in[chain] && out[chain]):
 			return true
 		}
 	}
@@ -190,13 +203,22 @@ func (r *Router) cross(iface string, down bool, n unit.Bytes) {
 // flow lets the fixed offered rates pass for dt: at most the limit goes through, the rest stands in the queue up to
 // standingQueue and is dropped beyond it.
 func (r *Router) flow(dt time.Duration) {
-	fast := r.fastTracked()
-	next := r.flowSimple(dt, fast)
+	lines := map[string]bool{}
+	fastOn := func(iface string) bool {
+		fast, known := lines[iface]
+		if !known {
+			fast = r.fastTrackedOn(iface)
+			lines[iface] = fast
+		}
+		return fast
+	}
+	next := r.flowSimple(dt, fastOn)
 	for _, it := range r.queues().items {
 		t := it.traffic
 		if t == nil {
 			continue
 		}
+		fast := fastOn(t.iface)
 		limit := unit.Rate(it.vals["max-limit"].num)
 		shaped := limit > 0 && it.vals["disabled"].num == 0 && !fast
 		in := next[it]
