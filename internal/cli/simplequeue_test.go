@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -162,5 +164,62 @@ func TestDoctorOnSimpleQueues(t *testing.T) {
 		if strings.Contains(out, check) {
 			t.Errorf("mended:\n%s", out)
 		}
+	}
+}
+
+// house is a router that begins with a configuration of its own, in place of the factory's.
+func house(t *testing.T, file string) *routerBench {
+	t.Helper()
+	b := newRouterBench(t, "7.22.3", "api")
+	text, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, failed := b.router.Exec(t.Context(), "admin", "/ip/firewall/filter/remove [find]"); failed {
+		t.Fatal(out)
+	}
+	if notes, err := b.router.Import(file, bytes.NewReader(text)); err != nil || len(notes) > 1 {
+		t.Fatal(err, notes)
+	}
+	b.trust()
+	return b
+}
+
+// Two houses with a simple queue that somebody made: one that is well, and one as guides leave it.
+func TestSimpleQueueHouses(t *testing.T) {
+	b := house(t, "simple-healthy.rsc")
+	file := b.cable(500, 40)
+	if out := b.must(exitOK, "router", "plan", file); !strings.Contains(out, "nothing to do") || strings.Contains(out, "simple queue") {
+		t.Errorf("a house that is well:\n%s", out)
+	}
+	_, out, _ := b.run("doctor", "--watch", "10ms", file)
+	for _, check := range []string{"Cable.queues", "Cable.cake", "router.fasttrack", "router.shapers", "router.plan"} {
+		if strings.Contains(out, check) {
+			t.Errorf("a house that is well:\n%s", out)
+		}
+	}
+
+	b = house(t, "simple-broken.rsc")
+	file, before := b.cable(500, 40), b.config()
+	out = b.must(exitOK, "router", "plan", file)
+	for _, want := range []string{
+		"burst-limit: 60000000/600000000 → 0/0", "burst-time: 8s/8s → 0s/0s", "total-max-limit: 400", "bucket-size: 0.1/0.1 → 0.01/0.01",
+		"queue: default-small/cake → wanctl-Cable-upload/wanctl-Cable-download", "+ FastTrack exclusion in by Cable", `simple queue "everything" stands before WAN-Cable`,
+		"with the mark no-mark alone", `queue "old" under ether1 shapes what WAN-Cable let pass a second time`,
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the plan lacks %q:\n%s", want, out)
+		}
+	}
+	if _, out, _ = b.run("doctor", "--watch", "10ms", file); !strings.Contains(out, "Cable.cake") || !strings.Contains(out, "router.fasttrack") || !strings.Contains(out, "router.shapers") {
+		t.Errorf("the doctor says\n%s", out)
+	}
+	b.must(exitOK, "router", "apply", "--yes", file)
+	if out := b.must(exitOK, "router", "plan", file); !strings.Contains(out, "nothing to do") {
+		t.Errorf("after apply:\n%s", out)
+	}
+	b.must(exitOK, "router", "undo", "--yes", file)
+	if after := b.config(); after != before {
+		t.Errorf("after the undo (-before +after):\n%s", cmp.Diff(before, after))
 	}
 }

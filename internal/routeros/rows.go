@@ -129,7 +129,7 @@ type crowd interface {
 
 // all asks several commands whose order does not matter: at once where the connection takes that, else one by one.
 func (p *sitting) all(ctx context.Context, asks ...ask) (answers [][]row, failed *Error) {
-	if c, ok := p.asker.(crowd); ok && len(asks) > 1 {
+	if c, ok := p.asker.(crowd); ok && len(asks) > 1 && !p.opt.single {
 		if answers, failed = c.asks(ctx, p.task.op, asks); failed != nil {
 			failed.Sent = failed.Sent || p.sent
 		}

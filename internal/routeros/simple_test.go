@@ -300,3 +300,34 @@ func TestSimpleHostileNames(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSimple: what is taken for a simple queue's row has two whole directions, and no other.
+func FuzzSimple(f *testing.F) {
+	f.Add("18000000/95M", "1 000/2000", "10/20", "bridge,192.168.88.0/24")
+	f.Add("0/0", "/", "1/2/3", "")
+	f.Add("27.8kbps/1G", "9223372036854775807/0", "0/0", ";,;")
+	f.Fuzz(func(t *testing.T, limit, bytes, packets, target string) {
+		r := row{
+			"max-limit": limit, "bytes": bytes, "packets": packets, "dropped": packets, "queued-bytes": bytes, "queued-packets": packets, "target": target,
+		}
+		both, _, err := simpleOf(r)
+		if err != nil {
+			return
+		}
+		for _, q := range []link.Queue{both.Down, both.Up} {
+			if q.MaxLimit < 0 || q.Bytes < 0 || q.Packets < 0 || q.Parent != "" || q.Dropped != q.Packets || q.QueuedBytes != q.Bytes {
+				t.Fatalf("%+v from %q", q, r)
+			}
+		}
+		if strings.Count(limit, "/") != 1 || strings.Count(bytes, "/") != 1 {
+			t.Fatalf("taken: %q", r)
+		}
+		// What is kept of one direction never removes the other's limit, and passes the guard.
+		if both.Up.MaxLimit <= unit.MaxRate {
+			a := ask{menu: simpleMenu, verb: "set", id: "*1", key: "max-limit", value: pairOf(link.Rates{Down: 7, Up: both.Up.MaxLimit})}
+			if err := guardWords(a.words()); err != nil {
+				t.Fatalf("%q: %v", a.words(), err)
+			}
+		}
+	})
+}
