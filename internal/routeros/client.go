@@ -30,6 +30,8 @@ type Client struct {
 	last map[string]unit.Rate
 	// parents are the WAN interfaces last read of queues whose line names none, by upload queue.
 	parents map[string]string
+	// aims says of simple queues that were read with a WAN at hand whether their rates are the right way round.
+	aims map[string]bool
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
@@ -44,7 +46,7 @@ func New(o Options) (*Client, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	c := &Client{opt: o, turn: make(chan struct{}, 1), last: map[string]unit.Rate{}, parents: map[string]string{}}
+	c := &Client{opt: o, turn: make(chan struct{}, 1), last: map[string]unit.Rate{}, parents: map[string]string{}, aims: map[string]bool{}}
 	if c.door = doorOf(o); o.Transport == Auto {
 		c.door = newAutoDoor(o)
 	}
@@ -128,7 +130,7 @@ func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Err
 		failed.Command = said
 		return failed
 	}
-	unwritten := again && t.writes()
+	unwritten := t.writes() && (again || !c.aimed(t.queues))
 	if unwritten {
 		t.want = nil
 	}
@@ -215,7 +217,8 @@ func (c *Client) connection(ctx context.Context, op string) (l line, again bool,
 // does not exist is no error: the report then has none.
 //
 // A write whose connection had to be made anew is not sent: somebody may have changed the queues while it was gone, and
-// that must not be overwritten unseen. The report is then a reading and says Unwritten.
+// that must not be overwritten unseen. The report is then a reading and says Unwritten. So is the first of a simple
+// queue, and each while its target is the line itself: that tells which of its two rates is the download's.
 func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link.Report, error) {
 	t := task{purpose: bothQueues, op: "read queues", queues: q, want: want}
 	if t.writes() {

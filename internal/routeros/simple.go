@@ -160,12 +160,18 @@ func simpleOf(r row) (pair link.Pair[link.Queue], target []string, err error) {
 // reversed says that the queue's target is the line itself. Its "upload" is then what comes from the line, the house's
 // download: each rate would be set on the other direction.
 func (c *Client) reversed(op string, q Queues, r reply) *Error {
-	if q.Simple == "" || q.WAN == "" || !slices.Contains(r.target, q.WAN) {
+	if q.Simple == "" || q.WAN == "" || r.queues.Down == nil {
+		return nil
+	}
+	if c.aims[q.Simple] = !slices.Contains(r.target, q.WAN); c.aims[q.Simple] {
 		return nil
 	}
 	return c.err(Syntax, op, fmt.Errorf("the simple queue %q has the line's own interface %s as its target, so its first rate is the download's", q.Simple, q.WAN),
 		"its target has to be the house and its dst the line: /queue/simple/set [find where name="+quote(q.Simple)+"] target=LAN dst="+q.WAN)
 }
+
+// aimed says whether the rates of a line's queues are known to be the right way round, as those of the tree always are.
+func (c *Client) aimed(q Queues) bool { return q.Simple == "" || q.WAN == "" || c.aims[q.Simple] }
 
 // SimpleQueue reads one simple queue by its exact name.
 func (c *Client) SimpleQueue(ctx context.Context, name string) (link.Pair[link.Queue], error) {

@@ -163,7 +163,7 @@ func TestSimpleMenus(t *testing.T) {
 func TestSimpleMenusTrouble(t *testing.T) {
 	menuDoors(t, func(t *testing.T, m *model, _ *peer, o Options) {
 		c := dialer(t, o)
-		if _, err := c.SimpleQueue(t.Context(), cable.Simple); err != nil {
+		if _, err := c.Exchange(t.Context(), cable, nil); err != nil {
 			t.Fatal(err)
 		}
 		first := m.menus["/queue/simple"][0]
@@ -192,7 +192,11 @@ func TestSimpleMenusTrouble(t *testing.T) {
 		if report.Down.MaxLimit != 50*unit.Mbps {
 			t.Errorf("%+v", report)
 		}
-		m.edit(func() { first["target"] = "bridge"; m.menus["/queue/simple"][1]["name"] = cable.Simple })
+		m.edit(func() { first["target"] = "bridge" })
+		if _, err := c.Exchange(t.Context(), cable, nil); err != nil {
+			t.Error(err)
+		}
+		m.edit(func() { m.menus["/queue/simple"][1]["name"] = cable.Simple })
 		before := m.changed()
 		_, err = c.Exchange(t.Context(), cable, &link.Rates{Down: 50 * unit.Mbps})
 		failure(t, err, Ambiguous, "2 of the kind simple queue", "/queue/simple/print")

@@ -167,5 +167,23 @@ func TestSimpleTargetIsTheLine(t *testing.T) {
 		if e := failed(t, err, routeros.Syntax); !strings.Contains(e.Hint, "dst=ether1") {
 			t.Errorf("%v", e)
 		}
+		_, err = b.client.Exchange(t.Context(), cable, &link.Rates{Down: 50 * m, Up: 5 * m})
+		failed(t, err, routeros.Syntax)
+		if b.router.Writes("WAN-Cable") != 0 || simpleLimits(t, b.router) != (link.Rates{Down: 95 * m, Up: 18 * m}) {
+			t.Errorf("the router has %v", simpleLimits(t, b.router))
+		}
+		// Somebody turns it: the first exchange reads, the next one sets.
+		if out, bad := b.router.Exec(t.Context(), "admin", "/queue/simple set WAN-Cable target=bridge dst=ether1"); bad {
+			t.Fatal(out)
+		}
+		for i, unwritten := range []bool{true, false} {
+			got, err := b.client.Exchange(t.Context(), cable, &link.Rates{Down: 50 * m})
+			if err != nil || got.Unwritten != unwritten {
+				t.Errorf("%d: %+v, %v", i, got, err)
+			}
+		}
+		if got := simpleLimits(t, b.router).Down; got != 50*m {
+			t.Errorf("the router has %v", got)
+		}
 	})
 }
