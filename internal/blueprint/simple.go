@@ -65,8 +65,13 @@ func (p *planner) front() int {
 func (p *planner) simpleQueue(l *Line, lan string) {
 	name, thing := l.Simple, "simple queue "+l.Simple
 	shape := []Arg{
-		{"queue", typeName(l, link.Up) + "/" + typeName(l, link.Down)}, {"bucket-size", pair(bucket)}, {"burst-limit", pair("0")},
-		{"burst-threshold", pair("0")}, {"burst-time", pair("0s")}, {"total-max-limit", "0"}, {"disabled", "no"},
+		{"queue", typeName(l, link.Up) + "/" + typeName(l, link.Down)},
+		{"bucket-size", pair(bucket)},
+		{"burst-limit", pair("0")},
+		{"burst-threshold", pair("0")},
+		{"burst-time", pair("0s")},
+		{"total-max-limit", "0"},
+		{"disabled", "no"},
 	}
 	which := []Arg{{"target", lan}, {"dst", l.WAN}}
 	why := fmt.Sprintf("both directions of %s pass CAKE, with bursts of a hundredth of a second at most", l.Name)

@@ -126,7 +126,7 @@ func TestDoctorOnSimpleQueues(t *testing.T) {
 			t.Fatalf("%s: %s", line, out)
 		}
 	}
-	for _, c := range []struct{ break_, mend, check, says string }{
+	for _, c := range []struct{ spoil, mend, check, says string }{
 		{
 			"/queue/simple disable WAN-Cable", "/queue/simple enable WAN-Cable", "Cable.queues",
 			`/queue/simple/enable [find name="WAN-Cable"]`,
@@ -152,10 +152,10 @@ func TestDoctorOnSimpleQueues(t *testing.T) {
 			"has the line's own interface ether1 as its target",
 		},
 	} {
-		do(c.break_)
+		do(c.spoil)
 		_, out, _ := b.run("doctor", "--watch", "50ms", file)
 		if !strings.Contains(out, c.check) || !strings.Contains(out, c.says) {
-			t.Errorf("after %q the doctor does not say %q of %s:\n%s", c.break_, c.says, c.check, out)
+			t.Errorf("after %q the doctor does not say %q of %s:\n%s", c.spoil, c.says, c.check, out)
 		}
 		do(c.mend)
 	}

@@ -47,7 +47,7 @@ type rosSwitch struct {
 
 func (r rosSwitch) Queue(ctx context.Context) (link.Queue, error) {
 	if r.simple != "" {
-		both, err := r.Client.SimpleQueue(ctx, r.simple)
+		both, err := r.SimpleQueue(ctx, r.simple)
 		return both.Down, err
 	}
 	return r.Client.Queue(ctx, r.queue)

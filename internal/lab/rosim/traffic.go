@@ -101,7 +101,7 @@ func (r *Router) fastTrackedOn(iface string) bool {
 		case action == "accept" && iface != "":
 			in[chain] = in[chain] || it.text("in-interface") == iface
 			out[chain] = out[chain] || it.text("out-interface") == iface
-		case action == "fasttrack-connection" && it.vals["connection-mark"].empty() && !(in[chain] && out[chain]):
+		case action == "fasttrack-connection" && it.vals["connection-mark"].empty() && (!in[chain] || !out[chain]):
 			return true
 		}
 	}
