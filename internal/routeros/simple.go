@@ -38,13 +38,10 @@ func (q Queues) half(d link.Direction) string {
 	return " for the " + d.String()
 }
 
-// menuOf is the menu a thing is in.
+// menuOf is the menu a queue is in.
 func menuOf(thing string) string {
-	switch thing {
-	case simpleThing:
+	if thing == simpleThing {
 		return simpleMenu
-	case ruleThing:
-		return mangleMenu
 	}
 	return treeMenu
 }
