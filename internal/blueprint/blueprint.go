@@ -57,21 +57,24 @@ func Menus() map[string][]string {
 			".id", "name", "parent", "packet-mark", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold", "burst-time",
 			"priority", "disabled", "comment", "invalid",
 		},
-		QueueSimple: {".id", "name", "target", "dst", "max-limit", "disabled", "dynamic", "comment"},
-		Interface:   {".id", "name", "type", "running", "disabled"},
-		Mangle:      mangle,
-		Filter:      firewall,
-		NAT:         nat,
-		Mangle6:     mangle,
-		Filter6:     firewall,
-		Address6:    {".id", "address", "interface", "disabled", "link-local"},
-		Route:       {".id", "dst-address", "gateway", "immediate-gw", "routing-table", "distance", "disabled", "dynamic", "active", "comment", "check-gateway"},
-		Table:       {".id", "name", "fib", "disabled", "comment"},
-		Settings:    {"rp-filter"},
-		ListMember:  {".id", "list", "interface", "disabled"},
-		DHCPClient:  {".id", "interface", "gateway", "disabled"},
-		Group:       {".id", "name", "policy", "comment"},
-		User:        {".id", "name", "group", "address", "disabled", "comment"},
+		QueueSimple: {
+			".id", "name", "target", "dst", "parent", "packet-marks", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold",
+			"burst-time", "priority", "total-max-limit", "time", "disabled", "dynamic", "invalid", "comment",
+		},
+		Interface:  {".id", "name", "type", "running", "disabled"},
+		Mangle:     mangle,
+		Filter:     firewall,
+		NAT:        nat,
+		Mangle6:    mangle,
+		Filter6:    firewall,
+		Address6:   {".id", "address", "interface", "disabled", "link-local"},
+		Route:      {".id", "dst-address", "gateway", "immediate-gw", "routing-table", "distance", "disabled", "dynamic", "active", "comment", "check-gateway"},
+		Table:      {".id", "name", "fib", "disabled", "comment"},
+		Settings:   {"rp-filter"},
+		ListMember: {".id", "list", "interface", "disabled"},
+		DHCPClient: {".id", "interface", "gateway", "disabled"},
+		Group:      {".id", "name", "policy", "comment"},
+		User:       {".id", "name", "group", "address", "disabled", "comment"},
 	}
 }
 
@@ -163,8 +166,9 @@ type Line struct {
 	WAN, LAN string
 	// Sources are the addresses, each once, from which the line is probed; with steering they are sent by it.
 	Sources []string
-	// Queues are the names of the two queues.
+	// Queues are the names of the two queues in the tree, both empty with Simple, the name of the one simple queue.
 	Queues link.Pair[string]
+	Simple string
 	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.
 	Limits link.Rates
 	// Overhead and Mpu are in bytes, Cells is CAKE's "none", "atm" or "ptm"; Raw leaves all three at RouterOS's defaults.
@@ -230,6 +234,7 @@ func New(inv Inventory, w Wanted) Plan {
 	p.collisions()
 	p.fastTrack()
 	p.others()
+	p.beside()
 	return p.plan
 }
 

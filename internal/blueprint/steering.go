@@ -366,11 +366,11 @@ func (p *planner) ours(r Row) bool {
 
 // fastTrack keeps the lines' connections away from FastTrack, where marks or steering need to see their packets.
 func (p *planner) fastTrack() {
-	if !p.marked() && p.want.Steering == nil {
+	if !p.marked() && p.want.Steering == nil && !p.anySimple() {
 		return
 	}
 	menus := []string{Filter}
-	if p.marked() && p.sixth() {
+	if (p.marked() || p.anySimple()) && p.sixth() {
 		menus = append(menus, Filter6)
 	}
 	for _, menu := range menus {
@@ -406,7 +406,7 @@ func (p *planner) exclude(menu string, first int) {
 			p.need(item{
 				menu: menu, name: "FastTrack exclusion " + way.word + l.Name + where, is: commented(c.Value), before: row[".id"],
 				args: []Arg{{"chain", row["chain"]}, {"action", "accept"}, {"connection-state", "established,related"}, {way.key, l.WAN}, c},
-				why:  "FastTracked packets skip mangle and so the line's queue, and steering",
+				why:  "FastTracked packets skip mangle and simple queues, and so the line's queue, and steering",
 			})
 			p.precedes(menu, c.Value, first)
 		}
@@ -469,7 +469,7 @@ func (p *planner) account() {
 // others tells of what else shapes or changes the same traffic.
 func (p *planner) others() {
 	for _, r := range p.inv[QueueSimple] {
-		if Truth(r["disabled"]) {
+		if Truth(r["disabled"]) || p.ofALine(r) || p.beneath(r) || !p.anyTree() {
 			continue
 		}
 		p.plan.Problems = append(p.plan.Problems, Problem{
@@ -488,7 +488,7 @@ func (p *planner) others() {
 			continue
 		}
 		for i := range p.want.Lines {
-			if l := &p.want.Lines[i]; r["parent"] == l.WAN && l.WAN != "" {
+			if l := &p.want.Lines[i]; r["parent"] == l.WAN && l.WAN != "" && !l.simple() {
 				p.hint(fmt.Sprintf("queue %s hangs under %s, too: of two queues under one parent that take the same packets, which one gets them is "+
 					"not defined", describe(r), l.WAN), "disable it, or hang it under wanctl's queue")
 			}

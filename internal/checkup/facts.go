@@ -117,7 +117,9 @@ type Line struct {
 	Name string
 	// Interface is the one it is on.
 	Interface string
-	Queues    link.Pair[Queue]
+	// Queues are the line's; both are the halves of one where Simple says that it has a simple queue.
+	Queues link.Pair[Queue]
+	Simple bool
 	// Watched is how long the counters were watched, Crossed what crossed the interface meanwhile.
 	Watched    time.Duration
 	Crossed    link.Pair[unit.Bytes]

@@ -327,6 +327,10 @@ func pause(ctx context.Context, d time.Duration) {
 
 // queues looks a line's queues up in the router's menus.
 func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
+	if l.Simple = w.Queues.Simple != ""; l.Simple {
+		v.simpleQueue(w.Queues.Simple, l)
+		return
+	}
 	for d, name := range map[link.Direction]string{link.Down: w.Queues.Download, link.Up: w.Queues.Upload} {
 		q := checkup.Queue{Name: name}
 		if v != nil {
@@ -337,6 +341,23 @@ func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
 			}
 		}
 		l.Queues.Set(d, q)
+	}
+}
+
+// simpleQueue looks a line's simple queue up, which is one item for both directions.
+func (v *routerView) simpleQueue(name string, l *checkup.Line) {
+	l.Queues = link.Pair[checkup.Queue]{Down: checkup.Queue{Name: name}, Up: checkup.Queue{Name: name}}
+	if v == nil {
+		return
+	}
+	for _, r := range v.inventory[blueprint.QueueSimple] {
+		if r["name"] != name || blueprint.Truth(r["dynamic"]) {
+			continue
+		}
+		up, down, _ := strings.Cut(r["queue"], "/")
+		for d, typ := range map[link.Direction]string{link.Down: down, link.Up: up} {
+			l.Queues.Set(d, checkup.Queue{Name: name, Found: true, Cake: v.isCake(typ), Off: !blueprint.Enabled(r)})
+		}
 	}
 }
 
@@ -450,15 +471,18 @@ func sectors(ctx context.Context, v *routerView) (float64, bool) {
 	if len(v.site.wans) == 0 {
 		return 0, false
 	}
-	name := v.site.wans[0].Queues.Upload
-	for _, q := range v.inventory[blueprint.QueueTree] {
+	menu, name := blueprint.QueueTree, v.site.wans[0].Queues.Upload
+	if simple := v.site.wans[0].Queues.Simple; simple != "" {
+		menu, name = blueprint.QueueSimple, simple
+	}
+	for _, q := range v.inventory[menu] {
 		if q["name"] != name || q["max-limit"] == "" {
 			continue
 		}
 		before, ok1 := read()
 		for range times {
 			if _, err := v.admin.Do(ctx, routeros.Edit{
-				Verb: "set", Menu: blueprint.QueueTree, ID: q[".id"], Args: []routeros.Arg{{Key: "max-limit", Value: q["max-limit"]}},
+				Verb: "set", Menu: menu, ID: q[".id"], Args: []routeros.Arg{{Key: "max-limit", Value: q["max-limit"]}},
 			}); err != nil {
 				return 0, false
 			}

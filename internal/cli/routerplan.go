@@ -70,6 +70,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 	for _, c := range s.wans {
 		l := blueprint.Line{
 			Name: c.Name, WAN: c.Interfaces.WAN, LAN: c.Interfaces.LAN, Queues: link.Pair[string]{Down: c.Queues.Download, Up: c.Queues.Upload},
+			Simple: c.Queues.Simple,
 			Limits: c.Base, Raw: c.Qdisc.Raw, Overhead: c.Qdisc.Overhead, Mpu: c.Qdisc.Mpu, Cells: cells[c.Qdisc.Layer], AckFilter: c.Qdisc.AckFilter,
 		}
 		if l.WAN == "" { // where the upload's queue hangs, unless that is no interface

@@ -158,7 +158,7 @@ func TestEmulateSaysWhereItListensOnlyWhenItDoes(t *testing.T) {
 		t.Errorf("router.yaml of the last run is still there: %v", err)
 	}
 	for _, args := range [][]string{
-		{"--queue", "x=fast"}, {"--queue", "x=-1"}, {"--fault", "soon:reboot"}, {"--fault", "1s:nothing"}, {"--dialect", "none"},
+		{"--queue", "x=fast"}, {"--simple-queue", "x=5"}, {"--simple-queue", "x=5/y"}, {"--simple-queue", "x=-1/5"}, {"--queue", "x=-1"}, {"--fault", "soon:reboot"}, {"--fault", "1s:nothing"}, {"--dialect", "none"},
 	} {
 		errs.Reset()
 		if code := Main(append([]string{"emulate", "--dir", dir, "--listen", "127.0.0.1:0"}, args...), app); code != exitFailed || errs.Len() == 0 {

@@ -254,15 +254,15 @@ func TestLines(t *testing.T) {
 }
 
 func TestAdopt(t *testing.T) {
-	w := &WAN{Queues: Queues{"D", "U"}, Probe: Probe{Interface: "wan0"}}
+	w := &WAN{Queues: Queues{Download: "D", Upload: "U"}, Probe: Probe{Interface: "wan0"}}
 	s := &Steering{}
 	s.Adopt(w)
 	if s.Queues != w.Queues || s.Probe != w.Probe {
 		t.Errorf("got %+v", s)
 	}
-	own := &Steering{Queues: Queues{"A", "B"}, Probe: Probe{Mark: 3}}
+	own := &Steering{Queues: Queues{Download: "A", Upload: "B"}, Probe: Probe{Mark: 3}}
 	own.Adopt(w)
-	if own.Queues != (Queues{"A", "B"}) || own.Probe != (Probe{Mark: 3}) {
+	if own.Queues != (Queues{Download: "A", Upload: "B"}) || own.Probe != (Probe{Mark: 3}) {
 		t.Errorf("overwrote what the file says: %+v", own)
 	}
 }

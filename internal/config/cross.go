@@ -54,8 +54,13 @@ func (c *crossing) alone(f *File) {
 			once(c.queues, w.Interfaces.Download, "interfaces.download", "interface")
 			once(c.queues, w.Interfaces.Upload, "interfaces.upload", "interface")
 		} else {
-			once(c.queues, w.Router.Host+" "+w.Queues.Download, "queues.download", "queue")
-			once(c.queues, w.Router.Host+" "+w.Queues.Upload, "queues.upload", "queue")
+			for _, q := range []struct{ name, key string }{
+				{w.Queues.Download, "queues.download"}, {w.Queues.Upload, "queues.upload"}, {w.Queues.Simple, "queues.simple"},
+			} {
+				if q.name != "" { // a simple queue may have the name of one of the tree
+					once(c.queues, w.Router.Host+" "+q.name+simpleSuffix(q.key), q.key, "queue")
+				}
+			}
 		}
 		paths = map[string]string{"lock_file": w.LockFile, "state_file": w.StateFile, "feed_file": w.FeedFile}
 	}
@@ -94,8 +99,20 @@ func (c *crossing) steering(f *File, files []*File) {
 	c.source(f, alternate, "alternate.state_source", s.Alternate.StateSource)
 	if primary != nil && s.Queues.Download != "" && s.Queues.Download != primary.Queues.Download {
 		c.note(f, Warning, "cake_queues.primary_download", "check both names",
-			"is not the download queue of "+primary.Name+", "+primary.Queues.Download)
+			"is not the download queue of "+primary.Name+", "+primary.Queues.named())
 	}
+	if primary != nil && s.Queues.Simple != "" && s.Queues.Simple != primary.Queues.Simple {
+		c.note(f, Warning, "cake_queues.primary_simple", "check both names",
+			"is not the queue of "+primary.Name+", "+primary.Queues.named())
+	}
+}
+
+// simpleSuffix tells names of the two menus apart.
+func simpleSuffix(key string) string {
+	if key == "queues.simple" {
+		return "\x00"
+	}
+	return ""
 }
 
 // source checks that steering reads a file which the line's controller writes.

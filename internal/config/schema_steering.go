@@ -97,8 +97,10 @@ var steeringKeys = slices.Concat(
 			path: "cake_queues.primary_upload", typ: typeText, form: formName, defWords: "that of topology.primary_wan_config",
 			doc: "The upload's queue; checked, and not read yet.", example: "WAN-Upload-Spectrum",
 		},
+		queueKeyOff("cake_queues.primary_simple", "In place of both: the primary's one entry of /queue/simple.", "WAN-Spectrum"),
 		queueKeyOff("cake_queues.*_download", "The same under the line's own name.", "WAN-Download-ATT"),
 		queueKeyOff("cake_queues.*_upload", "The same under the line's own name.", "WAN-Upload-ATT"),
+		queueKeyOff("cake_queues.*_simple", "The same under the line's own name.", "WAN-ATT"),
 		section("mode", "How congestion is assessed."),
 		{
 			path: "mode.cake_aware", typ: typeBool, def: "true",

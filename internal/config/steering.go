@@ -46,7 +46,7 @@ type Steering struct {
 	PingCount int
 	// Probe is how those probes are sent through the primary.
 	Probe Probe
-	// Queues are the primary's. Both may be empty until [Steering.Adopt].
+	// Queues are the primary's. All may be empty until [Steering.Adopt].
 	Queues   Queues
 	Timeouts Timeouts
 	Logging  Logging
@@ -59,10 +59,13 @@ type Steering struct {
 // Adopt takes from the primary's WAN config what the steering config leaves open: its queues and how its probes are
 // sent. It changes nothing that the steering config says.
 func (s *Steering) Adopt(primary *WAN) {
-	if s.Queues.Download == "" {
+	switch own := s.Queues; {
+	case own.Simple != "": // one queue is all there is
+	case own.Download == "" && own.Upload == "":
+		s.Queues = primary.Queues
+	case own.Download == "":
 		s.Queues.Download = primary.Queues.Download
-	}
-	if s.Queues.Upload == "" {
+	case own.Upload == "":
 		s.Queues.Upload = primary.Queues.Upload
 	}
 	if !s.Probe.Bound() {
@@ -223,6 +226,8 @@ func (p *parser) queues(s *Steering, primary, alternate string) {
 		switch {
 		case mine && way == "download":
 			put(p.given[k], k, &s.Queues.Download)
+		case mine && way == "simple":
+			put(p.given[k], k, &s.Queues.Simple)
 		case mine:
 			put(p.given[k], k, &s.Queues.Upload)
 		case other && way == "download":
@@ -237,8 +242,12 @@ func (p *parser) queues(s *Steering, primary, alternate string) {
 			p.errorf(p.given[k], k, hint, "%q is none of the two lines", line)
 		}
 	}
-	if s.Queues.Download == "" && p.flag("mode.cake_aware") && s.PrimaryWANConfig == "" &&
-		!p.has("cake_queues.primary_download") && !p.lost("cake_queues.primary_download") {
+	if s.Queues.Simple != "" && (s.Queues.Download != "" || s.Queues.Upload != "") {
+		p.errorf(p.at("cake_queues"), "cake_queues", "keep either the simple queue or the two of the tree",
+			"names queues of the tree beside the simple queue %s, which has both directions", s.Queues.Simple)
+	}
+	if s.Queues.Download == "" && s.Queues.Simple == "" && p.flag("mode.cake_aware") && s.PrimaryWANConfig == "" &&
+		!p.has("cake_queues.primary_download") && !p.lost("cake_queues.primary_download") && !p.lost("cake_queues.primary_simple") {
 		without := "is not given: the vote works without the queue's drops and depth, so only the rate controller confirms a congestion"
 		if p.text("vote") == steer.VoteAll.String() {
 			without = "is not given, and vote: all needs the queue's drops and depth: it never finds a congestion"

@@ -72,7 +72,9 @@ func dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rosShaper{cl, routeros.Queues{Down: c.Queues.Download, Up: c.Queues.Upload, WAN: c.Interfaces.WAN}}, nil
+	return rosShaper{cl, routeros.Queues{
+		Down: c.Queues.Download, Up: c.Queues.Upload, Simple: c.Queues.Simple, WAN: c.Interfaces.WAN,
+	}}, nil
 }
 
 func (h Hands) steering(c *config.Steering, clock Clock, log *Log) (Switch, error) {
@@ -90,5 +92,5 @@ func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rosSwitch{Client: cl, queue: c.Queues.Download, comment: c.RuleComment, legacy: c.AllowLegacyRule}, nil
+	return rosSwitch{Client: cl, queue: c.Queues.Download, simple: c.Queues.Simple, comment: c.RuleComment, legacy: c.AllowLegacyRule}, nil
 }

@@ -118,7 +118,7 @@ func exitMode(e config.OnExit) actuate.ExitMode {
 func SteeringOptionsOf(c *config.Steering, dryRun bool) SteeringOptions {
 	return SteeringOptions{
 		Name: SteeringID(c), Steer: c.Steer, PingCount: c.PingCount,
-		ReadQueue: c.Steer.CakeAware && c.Queues.Download != "", DryRun: dryRun,
+		ReadQueue: c.Steer.CakeAware && (c.Queues.Download != "" || c.Queues.Simple != ""), DryRun: dryRun,
 	}
 }
 

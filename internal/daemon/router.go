@@ -39,12 +39,17 @@ func (r rosShaper) Exchange(ctx context.Context, want *link.Rates) (link.Report,
 // rosSwitch is steering's router.
 type rosSwitch struct {
 	*routeros.Client
-	queue, comment string
+	// queue is the primary's download queue in the tree; simple, where not empty, the simple queue in its place.
+	queue, simple, comment string
 	// legacy allows a rule of another form than the one that keeps established connections on their WAN.
 	legacy bool
 }
 
 func (r rosSwitch) Queue(ctx context.Context) (link.Queue, error) {
+	if r.simple != "" {
+		both, err := r.SimpleQueue(ctx, r.simple)
+		return both.Down, err
+	}
 	return r.Client.Queue(ctx, r.queue)
 }
 

@@ -74,13 +74,17 @@ func (a ask) request() (method, path, body string) {
 }
 
 // What may leave the process through the API and REST, written out by hand apart from the code that builds it, as
-// [shapes] are for SSH. ‹name› is one non-empty text, ‹rate› 1 to 999 999 999 999, ‹id› an item's id.
+// [shapes] are for SSH. ‹name› is one non-empty text, ‹rate› 1 to 999 999 999 999, ‹pair› two rates of
+// which one may be 0, a direction that was unlimited and stays so, ‹id› an item's id.
 //
 // An API sentence is one text here, its words ended by line feeds, which no word of ours can hold.
 var sentences = compileAsks(
 	"/queue/tree/print\n=.proplist=.id,name\n?name=‹name›\n?name=‹name›\n?#|\n",
 	"/queue/tree/print\n=.proplist=.id,name,max-limit,bytes,packets,dropped,queued-bytes,queued-packets,parent\n?name=‹name›\n(?:?name=‹name›\n?#|\n)?",
 	"/queue/tree/set\n=.id=‹id›\n=max-limit=‹rate›\n",
+	"/queue/simple/print\n=.proplist=.id,name,max-limit\n?name=‹name›\n",
+	"/queue/simple/print\n=.proplist=.id,name,max-limit,bytes,packets,dropped,queued-bytes,queued-packets,target,dst\n?name=‹name›\n",
+	"/queue/simple/set\n=.id=‹id›\n=max-limit=‹pair›\n",
 	"/interface/print\n=.proplist=.id,name,rx-byte,tx-byte\n?name=‹name›\n",
 	"/system/resource/print\n",
 	"/ip/firewall/mangle/print\n=.proplist=.id,comment,dynamic,disabled,invalid,chain,action,connection-state,new-connection-mark,new-routing-mark\n?comment=‹name›\n",
@@ -97,6 +101,10 @@ var requests = compileAsks(
 	`POST /rest/queue/tree/print {".proplist":[".id","name","max-limit","bytes","packets","dropped","queued-bytes","queued-packets","parent"],`+
 		`".query":["name=‹json›"(?:,"name=‹json›","#|")?]}`,
 	`PATCH /rest/queue/tree/‹id› {"max-limit":"‹rate›"}`,
+	`POST /rest/queue/simple/print {".proplist":[".id","name","max-limit"],".query":["name=‹json›"]}`,
+	`POST /rest/queue/simple/print {".proplist":[".id","name","max-limit","bytes","packets","dropped","queued-bytes","queued-packets","target","dst"],`+
+		`".query":["name=‹json›"]}`,
+	`PATCH /rest/queue/simple/‹id› {"max-limit":"‹pair›"}`,
 	`POST /rest/interface/print {".proplist":[".id","name","rx-byte","tx-byte"],".query":["name=‹json›"]}`,
 	`GET /rest/system/resource `,
 	`POST /rest/ip/firewall/mangle/print {".proplist":[".id","comment","dynamic","disabled","invalid","chain","action","connection-state",`+
@@ -109,7 +117,8 @@ var requests = compileAsks(
 
 func compileAsks(texts ...string) []*regexp.Regexp {
 	slots := strings.NewReplacer(
-		`‹name›`, `[^\n]+`, `‹json›`, `(?:[^"\\]|\\["\\])+`, `‹rate›`, `[1-9][0-9]{0,11}`, `‹id›`, `\*[0-9A-F]{1,16}`, `‹tag›`, `[0-9]{1,20}`,
+		`‹name›`, `[^\n]+`, `‹json›`, `(?:[^"\\]|\\["\\])+`, `‹rate›`, `[1-9][0-9]{0,11}`,
+		`‹pair›`, `(?:[1-9][0-9]{0,11}/(?:0|[1-9][0-9]{0,11})|0/[1-9][0-9]{0,11})`, `‹id›`, `\*[0-9A-F]{1,16}`, `‹tag›`, `[0-9]{1,20}`,
 		`\(\?:`, `(?:`, "\n\\)\\?", "\n)?", `"\)\?`, `")?`, // what is optional
 	)
 	all := make([]*regexp.Regexp, 0, len(texts))

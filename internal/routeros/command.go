@@ -13,9 +13,15 @@ import (
 func sayLine(t task) (said string, err error) {
 	switch t.purpose {
 	case bothQueues:
+		if t.queues.Simple != "" {
+			said, err = simpleLine(t.queues, t.want)
+			break
+		}
 		said, err = exchangeLine(t.queues, t.want, t.order)
 	case oneQueue:
 		said, err = queueLine(t.queue)
+	case oneSimple:
+		said, err = oneSimpleLine(t.queue)
 	case oneRule:
 		said, err = ruleLine(t.comment, t.verb)
 	case echoPath:

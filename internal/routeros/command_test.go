@@ -25,6 +25,9 @@ var (
 
 var att = Queues{Down: "WAN-Download-ATT", Up: "WAN-Upload-ATT"}
 
+// cable is a line with one simple queue.
+var cable = Queues{Simple: "WAN-Cable", WAN: "ether1"}
+
 // built returns a line that must build.
 func built(line string, err error) string {
 	if err != nil {
@@ -51,6 +54,14 @@ func TestLines(t *testing.T) {
 		}},
 		{"set the upload rate", func() (string, error) { return exchangeLine(att, &link.Rates{Up: 5_700_000}, downFirst) }},
 		{"read one queue", func() (string, error) { return queueLine("WAN-Download-Spectrum") }},
+		{"read a simple queue", func() (string, error) { return simpleLine(cable, nil) }},
+		{"read a simple queue, and the interface that is its dst", func() (string, error) { return simpleLine(Queues{Simple: "WAN-Cable"}, &link.Rates{}) }},
+		{"set both rates of a simple queue", func() (string, error) {
+			return simpleLine(cable, &link.Rates{Down: 95 * unit.Mbps, Up: 18 * unit.Mbps})
+		}},
+		{"set a simple queue's upload rate", func() (string, error) { return simpleLine(cable, &link.Rates{Up: 5_700_000}) }},
+		{"set a simple queue's download rate", func() (string, error) { return simpleLine(cable, &link.Rates{Down: 57_000_000}) }},
+		{"read one simple queue", func() (string, error) { return oneSimpleLine("WAN-Cable") }},
 		{"read the rule", func() (string, error) {
 			return ruleLine("ADAPTIVE: Steer latency-sensitive to WAN2", "")
 		}},
@@ -228,7 +239,7 @@ func strip(line string) (rest string, texts []string, ok bool) {
 }
 
 func TestHostileNamesStayNames(t *testing.T) {
-	plain, _, _ := strip(built(exchangeLine(Queues{"a", "b", "c"}, &link.Rates{Down: 1, Up: 2}, downFirst)))
+	plain, _, _ := strip(built(exchangeLine(Queues{Down: "a", Up: "b", WAN: "c"}, &link.Rates{Down: 1, Up: 2}, downFirst)))
 	plainRule, _, _ := strip(built(ruleLine("a", "disable")))
 	rapid.Check(t, func(t *rapid.T) {
 		q := Queues{Down: hostile().Draw(t, "down"), Up: hostile().Draw(t, "up"), WAN: hostile().Draw(t, "wan")}

@@ -31,6 +31,10 @@ var (
 		"name", "parent", "packet-mark", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold", "burst-time", "priority",
 		"disabled", "comment",
 	}
+	simpleKeys = []string{
+		"name", "target", "dst", "parent", "packet-marks", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold",
+		"burst-time", "priority", "total-max-limit", "time", "disabled", "comment",
+	}
 	routeKeys = []string{"dst-address", "gateway", "routing-table", "distance", "disabled", "comment", "check-gateway"}
 	tableKeys = []string{"name", "fib", "disabled", "comment"}
 	groupKeys = []string{"name", "policy", "comment"}
@@ -41,7 +45,7 @@ var (
 var desks = map[string]desk{
 	"/queue/type":                {readable: typeKeys, writable: typeKeys},
 	"/queue/tree":                {readable: and(treeKeys, "invalid", "bytes"), writable: treeKeys},
-	"/queue/simple":              {readable: []string{"name", "target", "dst", "max-limit", "disabled", "dynamic", "comment"}, ordered: true},
+	"/queue/simple":              {readable: and(simpleKeys, "dynamic", "invalid"), writable: simpleKeys, ordered: true},
 	"/interface":                 {readable: []string{"name", "type", "running", "disabled", "rx-byte", "tx-byte"}},
 	"/ip/firewall/mangle":        {readable: and(mangleKeys, "dynamic", "invalid", "jump-target"), writable: mangleKeys, ordered: true},
 	"/ip/firewall/filter":        {readable: and(firewallKeys, "dynamic", "invalid"), writable: firewallKeys, ordered: true},

@@ -31,6 +31,11 @@ var shapes = compileShapes(
 		`:if ([:len $d]=1) do={:put ("wanctl|queue|download|" . [/queue/tree get $d max-limit] . "|" . [/queue/tree get $d bytes]`+
 		` . "|" . [/queue/tree get $d packets] . "|" . [/queue/tree get $d dropped] . "|" . [/queue/tree get $d queued-bytes]`+
 		` . "|" . [/queue/tree get $d queued-packets] . "|" . [/queue/tree get $d parent] . "|.")};:put "wanctl|end|."}`,
+	// A simple queue: set max-limit or not, one half from what the router has or both, and read it back.
+	`{:local q [/queue/simple find where name=‹name›];:put ("wanctl|found|" . [:len $q] . "|.");‹pair›‹simple›‹through›;`+
+		`:put ("wanctl|uptime|" . [/system/resource get uptime] . "|.");:put "wanctl|end|."}`,
+	// A simple queue, read only.
+	`{:local q [/queue/simple find where name=‹name›];:put ("wanctl|found|" . [:len $q] . "|.");‹simple›:put "wanctl|end|."}`,
 	// One mangle rule: switch it or not, read it.
 	`{:local r [/ip/firewall/mangle find where comment=‹name› dynamic=no];:put ("wanctl|found|" . [:len $r] . "|.");‹switch›`+
 		`:if ([:len $r]=1) do={:put ("wanctl|rule|" . [:tostr $r] . "|" . [/ip/firewall/mangle get $r disabled] . "|"`+
@@ -56,6 +61,25 @@ var optional = map[string][]string{
 		`:if ([:len $u]=1) do={:local p [/queue/tree get $u parent];:local i [/interface find where name=$p];` +
 			`:if ([:len $i]=1) do={:put ("wanctl|wan|" . [/interface get $i rx-byte] . "|" . [/interface get $i tx-byte] . "|.")}}`,
 	},
+	`‹through›`: {
+		`:local i [/interface find where name=‹name›];:if ([:len $i]=1) do={:put ("wanctl|wan|" . [/interface get $i rx-byte] . "|"` +
+			` . [/interface get $i tx-byte] . "|.")}`,
+		`:if ([:len $q]=1) do={:local p [/queue/simple get $q dst];:local i [/interface find where name=$p];` +
+			`:if ([:len $i]=1) do={:put ("wanctl|wan|" . [/interface get $i rx-byte] . "|" . [/interface get $i tx-byte] . "|.")}}`,
+	},
+	`‹pair›`: {
+		``,
+		`:if ([:len $q]=1) do={/queue/simple set $q max-limit=‹rate›/‹rate›;:put "wanctl|set|both|."};`,
+		`:if ([:len $q]=1) do={:local m [:tostr [/queue/simple get $q max-limit]];` +
+			`/queue/simple set $q max-limit=("‹rate›" . [:pick $m [:find $m "/"] [:len $m]]);:put "wanctl|set|upload|."};`,
+		`:if ([:len $q]=1) do={:local m [:tostr [/queue/simple get $q max-limit]];` +
+			`/queue/simple set $q max-limit=([:pick $m 0 [:find $m "/"]] . "/‹rate›");:put "wanctl|set|download|."};`,
+	},
+	`‹simple›`: {
+		`:if ([:len $q]=1) do={:put ("wanctl|simple|" . [/queue/simple get $q max-limit] . "|" . [/queue/simple get $q bytes]` +
+			` . "|" . [/queue/simple get $q packets] . "|" . [/queue/simple get $q dropped] . "|" . [/queue/simple get $q queued-bytes]` +
+			` . "|" . [/queue/simple get $q queued-packets] . "|" . [:tostr [/queue/simple get $q target]] . "|" . [/queue/simple get $q dst] . "|.")};`,
+	},
 	`‹switch›`: {
 		``,
 		`:if ([:len $r]=1) do={/ip/firewall/mangle enable $r;:put "wanctl|set|rule|."};`,
@@ -69,7 +93,7 @@ func compileShapes(texts ...string) []*regexp.Regexp {
 	shapes := make([]*regexp.Regexp, 0, len(texts))
 	for _, text := range texts {
 		expression := regexp.QuoteMeta(text)
-		for _, slot := range []string{`‹sets›`, `‹wan›`, `‹switch›`, `‹down›`, `‹up›`} {
+		for _, slot := range []string{`‹sets›`, `‹wan›`, `‹switch›`, `‹down›`, `‹up›`, `‹pair›`, `‹simple›`, `‹through›`} {
 			choices := make([]string, 0, len(optional[slot]))
 			for _, choice := range optional[slot] {
 				choices = append(choices, regexp.QuoteMeta(choice))

@@ -42,6 +42,13 @@ func newModel() *model {
 			queue("*1000002", att.Down, "bridge", "95000000"),
 			queue("*1000003", att.Up, "ether1", "18000000"),
 		},
+		"/queue/simple": {
+			{
+				".id": "*7", "name": cable.Simple, "target": "192.168.88.0/24,guests", "dst": "ether1", "max-limit": "18000000/95000000", "bytes": "1000/2000",
+				"packets": "10/20", "dropped": "1/2", "queued-bytes": "1514/3028", "queued-packets": "1/2", "queue": "up/down",
+			},
+			{".id": "*8", "name": "kids", "target": "192.168.88.7/32", "max-limit": "1000000/2000000"},
+		},
 		"/interface":       {{".id": "*1", "name": "ether1", "rx-byte": "205 164 277", "tx-byte": "4000"}, {".id": "*2", "name": "bridge", "rx-byte": "1", "tx-byte": "2"}},
 		"/system/resource": {{"uptime": "1w2d3h4m5s", "version": "7.22.3 (stable)", "cpu-load": "3"}},
 		"/ip/firewall/mangle": {

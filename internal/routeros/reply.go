@@ -19,6 +19,9 @@ type reply struct {
 	wan    *[2]unit.Bytes // received, sent
 	uptime *time.Duration
 	rule   *Rule
+	// target is the simple queue's, and way the interface that a line which names none has for its WAN.
+	target []string
+	way    string
 	path   Path
 	end    bool
 	// at is the middle of the round trip that read the counters.
@@ -80,6 +83,8 @@ func (r *reply) take(f []string) error {
 				return err
 			}
 		}
+	case word == "simple" && r.queues.Down == nil && r.queues.Up == nil && len(f) == 9:
+		return r.simple(f[1:])
 	case word == "wan" && r.wan == nil && len(f) == 3:
 		rx, err := parseCount(f[1])
 		if err != nil {

@@ -154,6 +154,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(fullAnswer)
 	f.Add("wanctl|rule|*1F|yes||prerouting|mark-connection|new|c-wan2||.\nwanctl|end|.")
 	f.Add("no such item (4)\r\n")
+	f.Add(simpleAnswer)
 	f.Add("wanctl|found||.\nwanctl|queue|upload|||||||.")
 	f.Fuzz(func(t *testing.T, out string) {
 		r, err := parseReply(out)
