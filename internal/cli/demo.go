@@ -158,7 +158,7 @@ func (d *demo) controlled(ctx context.Context, evening netsim.Scenario) (res sco
 	if err != nil {
 		return res, err
 	}
-	setup.Steering.Config, setup.Steering.Router = &steering, &outsideSwitch{hand, b, steering.RuleComment}
+	setup.Steering.Config, setup.Steering.Router = &steering, &outsideSwitch{hand, b, steering.Alternates[0].RuleComment}
 	view := newView(d, evening)
 	run, err := score.New(setup, view.note)
 	if err != nil {

@@ -140,14 +140,14 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 		mode = "; dry run: the rule is never touched"
 	}
 	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, rule %q%s",
-		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, s.cfg.RuleComment, mode))
+		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, s.cfg.Alternates[0].RuleComment, mode))
 	logWarnings(s.log, s.warns)
 	for _, p := range s.pingers {
 		if p != nil {
 			checkProbes(ctx, p, s.log)
 		}
 	}
-	if s.cfg.Probe.Bound() || s.cfg.Alternate.Source.IsValid() {
+	if s.cfg.Probe.Bound() || s.cfg.Alternates[0].Source.IsValid() {
 		s.log.Warn(notProved)
 	}
 	return undo.run, nil
@@ -164,8 +164,8 @@ func (s *Steer) alternate() Prober {
 // feeds returns the readers of both lines' feeds; the alternate's is a true nil where none is configured.
 func (s *Steer) feeds(cfg *config.Steering) (primary, alternate FeedReader) {
 	primary = &FeedFile{Path: cfg.Source, BootID: s.boot, WAN: cfg.Steer.Primary}
-	if cfg.Alternate.StateSource != "" {
-		alternate = &FeedFile{Path: cfg.Alternate.StateSource, BootID: s.boot, WAN: cfg.Steer.Alternate}
+	if cfg.Alternates[0].StateSource != "" {
+		alternate = &FeedFile{Path: cfg.Alternates[0].StateSource, BootID: s.boot, WAN: cfg.Steer.Alternate}
 	}
 	return primary, alternate
 }
@@ -316,7 +316,7 @@ func (s *Steer) leave() error {
 	}
 	if err := disableRule(s.router); err != nil {
 		err = fmt.Errorf("exit: %w; the rule %q may still be enabled: disable it by hand, or run `wanctl release %s`",
-			err, s.cfg.RuleComment, s.path)
+			err, s.cfg.Alternates[0].RuleComment, s.path)
 		s.log.Error(err.Error())
 		return err
 	}

@@ -299,7 +299,7 @@ func (r *Run) steering(cfg *Steering) error {
 		return err
 	}
 	var alternate daemon.Prober
-	if cfg.Config.Alternate.Source.IsValid() {
+	if cfg.Config.Alternates[0].Source.IsValid() {
 		if alternate, err = r.net.NewProber(r.prober(cfg.Alternate, 1, interval, count)); err != nil {
 			return err
 		}
