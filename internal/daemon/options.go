@@ -242,6 +242,14 @@ func sameSteering(old, c *config.Steering) error {
 	return nil
 }
 
+// ruleComments are the rules of the alternates, in their order.
+func ruleComments(c *config.Steering) (comments []string) {
+	for _, a := range c.Alternates {
+		comments = append(comments, a.RuleComment)
+	}
+	return comments
+}
+
 func sameRouter(a, b config.Router) bool {
 	same := a.Password.Equal(b.Password)
 	a.Password, b.Password = config.Secret{}, config.Secret{}

@@ -104,7 +104,7 @@ func (r Releaser) steering(c *config.Steering) (string, error) {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
 	defer func() { _ = router.Close() }()
-	if err := disableRule(router); err != nil {
+	if err := disableRules(router, len(c.Alternates)); err != nil {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
 	if err := r.forgetSteered(c); err != nil {
