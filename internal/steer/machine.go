@@ -163,7 +163,10 @@ func (m *Machine) Step(in Input) Decision {
 			k.confident = false
 		}
 	}
-	m.judge(k)
+	was := m.rules.account
+	if m.judge(k); m.rules.account != was {
+		d.Intent = m.rules.account
+	}
 
 	d.Rules, d.Wanted = m.wish(alts, in.Now), m.rules.wanted
 	d.State, d.Name, d.Congestion = m.mem.State, m.names[m.mem.State], c

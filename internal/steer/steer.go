@@ -360,6 +360,8 @@ type Decision struct {
 	// Transition is not nil in the cycle that changed the state, and Account tells all of it.
 	Transition *Transition
 	Account    *Account
+	// Intent is not nil in the cycle that made a wish: its account so far.
+	Intent *Account
 	// WouldSteer is the dry run's sentence in the cycle in which the confidence mode would have acted, else empty.
 	WouldSteer string
 	// Notes are rare; each condition is told when it begins.
