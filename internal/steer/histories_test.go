@@ -295,6 +295,9 @@ func (j *judge) look(in steer.Input, d steer.Decision) error {
 	if t := d.Wanted; t != steer.None && d.Measured && (j.set[t] && j.ewma[t] > red+hair || in.Now.Sub(j.heard[t]) > 5*time.Second) {
 		return fmt.Errorf("stays on alternate %d: measured %v, %.3f ms, heard at %v", t, j.set[t], j.ewma[t], j.heard[t])
 	}
+	if j.wanted != steer.None && d.Wanted != steer.None && d.Wanted != j.wanted {
+		return fmt.Errorf("goes from alternate %d to %d without coming home", j.wanted, d.Wanted)
+	}
 	j.wanted = d.Wanted
 	enabling := 0
 	for i, r := range d.Rules {
