@@ -26,7 +26,7 @@ func aHistory(t *testing.T, dir string) {
 		{Time: at, Name: "steering", Primary: "Spectrum", Account: steer.Account{
 			Transition: steer.Transition{From: steer.Good, To: steer.Degraded, Target: "LTE", At: unit.Time(10 * time.Second), Why: "2 consecutive RED"},
 			Decided:    unit.Time(8 * time.Second), Lasted: 90 * time.Second, Congestion: steer.Red, Red: 2, Need: 2,
-			Votes:      []steer.VoteRecord{{Name: "delay", Says: steer.Over, Value: 52.56, Mark: 15, Unit: "ms"}, {Name: "controller", Says: steer.Missing}},
+			Votes: []steer.VoteRecord{{Name: "delay", Says: steer.Over, Value: 52.56, Mark: 15, Unit: "ms"}, {Name: "controller", Says: steer.Missing}},
 			Alternates: []steer.View{{Name: "ATT", Verdict: steer.NoMargin, Measured: true, EWMA: 48}, {
 				Name: "LTE", Verdict: steer.Better, Measured: true, EWMA: 2, Room: steer.Room{Known: true, Load: 250_000, Free: 30 * unit.Mbps},
 			}},
