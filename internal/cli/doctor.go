@@ -420,14 +420,14 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 
 // steering gathers what there is of the dual-WAN set-up.
 func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
-	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Steer.Alternate, Sixth: -1}
+	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
 	if v != nil {
 		out.Rule, out.HasRule = v.ruleOf(s), true
 	}
-	if s.Alternate.Source.IsValid() {
+	if s.Alternates[0].Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either
 		for _, r := range probed(ctx, probe.Options{
-			Targets: []string{s.Alternate.PingHost}, Source: s.Alternate.Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
+			Targets: []string{s.Alternates[0].PingHost}, Source: s.Alternates[0].Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
 		}) {
 			out.Answered, out.Least = r.Answered, r.Least
 		}
@@ -439,16 +439,16 @@ func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerVi
 func (v *routerView) ruleOf(s *config.Steering) string {
 	var found []blueprint.Row
 	for _, r := range v.inventory[blueprint.Mangle] {
-		if r["comment"] == s.RuleComment && r["dynamic"] != "true" {
+		if r["comment"] == s.Alternates[0].RuleComment && r["dynamic"] != "true" {
 			found = append(found, r)
 		}
 	}
 	if len(found) != 1 {
-		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.RuleComment)
+		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.Alternates[0].RuleComment)
 	}
 	r := found[0]
 	rule := routeros.Rule{
-		Comment: s.RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
+		Comment: s.Alternates[0].RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
 		NewRoutingMark: r["new-routing-mark"], Invalid: r["invalid"] == "true",
 	}
 	if err := rule.Steerable(); err != nil && !s.AllowLegacyRule {

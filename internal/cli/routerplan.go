@@ -80,7 +80,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
-		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.RuleComment}
+		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Alternates[0].Name, Comment: s.steering.Alternates[0].RuleComment}
 		for _, c := range s.steering.Classes {
 			class := blueprint.Class{Name: c.Name}
 			for _, m := range c.Matches {
@@ -104,8 +104,8 @@ func (s *site) sources(w *config.WAN) (from []string) {
 	if st := s.steering; st != nil && st.Steer.Primary == w.Name {
 		all = append(all, st.Probe.Source)
 	}
-	if st := s.steering; st != nil && st.Steer.Alternate == w.Name {
-		all = append(all, st.Alternate.Source)
+	if st := s.steering; st != nil && st.Alternates[0].Name == w.Name {
+		all = append(all, st.Alternates[0].Source)
 	}
 	for _, a := range all {
 		if a.Is4() && !slices.Contains(from, a.String()) {
