@@ -102,6 +102,9 @@ var steeringKeys = slices.Concat(
 			path: "vote", typ: typeWord, def: "any", words: []string{"any", "all"},
 			doc: "One confirmation is enough, or delay, drops and queue must agree (RouterOS does not count CAKE's drops: never).",
 		},
+	},
+	confirmKeys(),
+	[]key{
 		section("thresholds", "Of the delay over the baseline and of the queue. Order: green <= yellow <= red."),
 		msKey("thresholds.green_rtt_ms", "5", "Only checked for order."),
 		msKey("thresholds.yellow_rtt_ms", "15", "Above it: YELLOW."),
@@ -135,6 +138,9 @@ var steeringKeys = slices.Concat(
 		msKey("thresholds.recovery_threshold_ms", "12", "With cake_aware: false: at or below it, GREEN."),
 		countKey("thresholds.bad_samples", "8", "With cake_aware: false: RED cycles before new connections move."),
 		countKey("thresholds.good_samples", "15", "With cake_aware: false: GREEN cycles before they move back."),
+	},
+	brakeKeys(),
+	[]key{
 		section("state", "What survives a restart."),
 		{
 			path: "state.file", typ: typeText, form: formPath, defWords: "in the state directory",

@@ -94,8 +94,7 @@ func (p *parser) steering() *Steering {
 	if p.errors > 0 {
 		return nil
 	}
-	s.Steer = p.steer(primary, s.Alternates[0].Name)
-	s.Steer.AlternateCheck.Configured = s.Alternates[0].Checked()
+	s.Steer = p.steer(primary, s.Alternates)
 	if err := s.Steer.Validate(); err != nil {
 		p.errorf(p.root, "", "", "%v", err)
 		return nil
@@ -267,6 +266,14 @@ func (p *parser) steeringOrder() {
 	p.ordered(true, "min < max", th+"baseline_rtt_bounds.min", th+"baseline_rtt_bounds.max")
 	p.ordered(true, "recovery < steer", conf+"recovery_threshold", conf+"steer_threshold")
 	p.ordered(false, "ping <= ping_total", "timeouts.ping", "timeouts.ping_total")
+	p.ordered(false, "backoff <= backoff_max", "herd_damping.backoff_minutes", "herd_damping.backoff_max_minutes")
+	if p.text("vote") == steer.VoteAll.String() && p.flag("mode.cake_aware") {
+		for _, k := range []string{"confirm.drops", "confirm.queue"} {
+			if !p.flag(k) {
+				p.errorf(p.at(k), k, "remove the key, or write vote: any", "vote: all demands it")
+			}
+		}
+	}
 }
 
 // steeringFiles checks that no two of the config's files are the same.
@@ -293,13 +300,12 @@ func (p *parser) steeringFiles(s *Steering) {
 }
 
 // steer assembles the decision's configuration from checked values.
-func (p *parser) steer(primary, alternate string) steer.Config {
+func (p *parser) steer(primary string, alternates []Alternate) steer.Config {
 	const th, v3 = "thresholds.", "steering_v3."
 	ms := func(k string) unit.Millis { return unit.Millis(p.num(k)) }
 	n := func(k string) int { return int(p.num(k)) }
-	share, _ := unit.FromFactor(p.num("alternate.margin_share")) // bounded by the schema
 	c := steer.Config{
-		Primary: primary, Alternate: alternate,
+		Primary: primary, Alternates: candidates(alternates),
 		Interval:    p.seconds("measurement.interval_seconds"),
 		CakeAware:   p.flag("mode.cake_aware"),
 		BaselineMin: ms(th + "baseline_rtt_bounds.min"), BaselineMax: ms(th + "baseline_rtt_bounds.max"),
@@ -314,7 +320,7 @@ func (p *parser) steer(primary, alternate string) steer.Config {
 			Bad: ms(th + "bad_threshold_ms"), Recovery: ms(th + "recovery_threshold_ms"),
 			BadSamples: n(th + "bad_samples"), GoodSamples: n(th + "good_samples"),
 		},
-		AlternateCheck: steer.AlternateCheck{MarginMS: ms("alternate.margin_ms"), MarginShare: share},
+		Confirm: p.confirm(), Limits: p.limits(), Flap: p.flapBrake(), Herd: p.herd(),
 		V3: steer.V3{
 			Enabled:        p.flag(v3 + "enabled"),
 			SteerThreshold: n(v3 + "confidence.steer_threshold"), RecoveryThreshold: n(v3 + "confidence.recovery_threshold"),

@@ -118,12 +118,25 @@ type SteeringStatus struct {
 	DryRun      bool               `json:"dry_run"`
 	SharePPM    unit.PPM           `json:"share_active_ppm"`
 	Transitions []TransitionStatus `json:"transitions"`
+	// To is where new connections go while steered, and Alternates are all lines they may go to, both where there are several.
+	To         string            `json:"to,omitempty"`
+	Alternates []AlternateStatus `json:"alternates,omitempty"`
+	// Brakes are what holds steering back or keeps it, beyond the vote.
+	Brakes []string `json:"brakes,omitempty"`
+}
+
+// AlternateStatus is one of several alternates: what is known of it, and its rule.
+type AlternateStatus struct {
+	steer.View
+	Rule     string  `json:"rule"`
+	RuleAgeS float64 `json:"rule_age_s"`
 }
 
 // TransitionStatus is one change of steering's state.
 type TransitionStatus struct {
-	From steer.State `json:"from"`
-	To   steer.State `json:"to"`
+	From   steer.State `json:"from"`
+	To     steer.State `json:"to"`
+	Target string      `json:"target,omitempty"`
 	// AgeS is how long ago in seconds, -1 when it was in an earlier boot.
 	AgeS float64 `json:"age_s"`
 	Why  string  `json:"why"`

@@ -55,11 +55,11 @@ func (s *story) run(n int, each ...func(*world)) {
 		at := s.now
 		d := s.step()
 		shape := d.Name + d.Congestion.String()
-		if d.Rule.Write || !s.reachable || s.reading.Enabled != d.Rule.Wanted {
-			shape += describe(d.Rule) // a routine reading is no news
+		if d.Rules[0].Write || !s.reachable || s.reading.Enabled != d.Rules[0].Wanted {
+			shape += describe(d.Rules[0]) // a routine reading is no news
 		}
 		text := fmt.Sprintf("%8s  %s", at, steer.Line(d))
-		if a := describe(d.Rule); a != "" {
+		if a := describe(d.Rules[0]); a != "" {
 			text += "  rule:" + a
 		}
 		if v := s.cfg.V3; v.Enabled {
@@ -298,7 +298,7 @@ func TestStories(t *testing.T) {
 		}},
 		"no_check": {"A configuration that names no alternate to measure", func() steer.Config {
 			c := config()
-			c.AlternateCheck.Configured = false
+			c.Alternates[0].Checked = false
 			return c
 		}, func(_ *testing.T, s *story) {
 			s.alternate = false

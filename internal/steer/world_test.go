@@ -53,8 +53,8 @@ type world struct {
 
 func config() steer.Config {
 	c := steer.Default()
-	c.Primary, c.Alternate = "spectrum", "att"
-	c.AlternateCheck.Configured = true
+	c.Primary, c.Alternates[0].Name = "spectrum", "att"
+	c.Alternates[0].Checked = true
 	return c
 }
 
@@ -74,7 +74,7 @@ func newWorld(tb rapid.TB, c steer.Config) *world {
 
 // input is what the machine may know now.
 func (w *world) input() steer.Input {
-	in := steer.Input{Now: w.now, Rule: w.reading}
+	in := steer.Input{Now: w.now, Rules: []steer.Rule{w.reading}, Alternates: make([]steer.Alternate, 1)}
 	in.RTT = reply(w.rtt, w.now)
 	if w.feedAnswered && w.feed {
 		w.feedHeard = w.now
@@ -86,17 +86,17 @@ func (w *world) input() steer.Input {
 	}}
 	in.Queue = steer.QueueReading{OK: w.queueOK, Fresh: true, At: w.now, Queue: w.queue}
 	if w.alternate {
-		in.Alternate = steer.Alternate{Autorate: steer.Autorate{Known: w.altFeed, Fresh: w.altFeed, Feed: link.Feed{
+		in.Alternates[0] = steer.Alternate{Autorate: steer.Autorate{Known: w.altFeed, Fresh: w.altFeed, Feed: link.Feed{
 			Baseline: unit.Millis(w.altBase),
 		}}}
 		if w.altRTT > 0 {
 			w.altAnsweredAt = w.now
 		}
 		if w.altFeedOnly {
-			f := &in.Alternate.Autorate.Feed
+			f := &in.Alternates[0].Autorate.Feed
 			f.Measured, f.RTT, f.AnsweredAt = w.altRTT > 0, unit.Millis(w.altRTT), w.altAnsweredAt
 		} else {
-			in.Alternate.RTT = reply(w.altRTT, w.now)
+			in.Alternates[0].RTT = reply(w.altRTT, w.now)
 		}
 	}
 	return in
@@ -112,7 +112,7 @@ func reply(ms float64, at unit.Time) link.RTT {
 // step plays one cycle and then what the hand does with the wish before the next one.
 func (w *world) step() steer.Decision {
 	d := w.m.Step(w.input())
-	w.hand(d.Rule)
+	w.hand(d.Rules[0])
 	w.now = w.now.Add(w.cfg.Interval)
 	w.queue.Packets += 1000
 	return d
