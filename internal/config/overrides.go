@@ -64,6 +64,9 @@ func (p *parser) policy(s *Steering, primary string) flow.Policy {
 	if s.Probe.Source.Is4() {
 		f.Sources[s.Probe.Source] = primary
 	}
+	if s.Switch == SwitchList && slices.Contains(f.Alternates, "") {
+		p.errorf(p.at("mangle_rule.switch"), "mangle_rule.switch", "write topology.alternate_wan", "the list is called after the line, and the alternate has no name")
+	}
 	f.Idle = time.Duration(p.num(idleKey) * float64(time.Minute))
 	if f.Idle > 0 && f.Idle < time.Minute {
 		p.errorf(p.at(idleKey), idleKey, "write 1 or more, or 0", "%v is shorter than the pauses of a call", f.Idle)
