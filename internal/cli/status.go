@@ -205,7 +205,11 @@ func shareText(p link.Pair[[link.States]unit.PPM]) string {
 }
 
 func printSteering(w io.Writer, s *daemon.SteeringStatus) {
-	fmt.Fprintf(w, "  state:     %s, congestion %s, active %.2f%% of the time\n", s.State, s.Congestion, s.SharePPM.Factor()*100)
+	to := ""
+	if s.To != "" {
+		to = " to " + s.To
+	}
+	fmt.Fprintf(w, "  state:     %s%s, congestion %s, active %.2f%% of the time\n", s.State, to, s.Congestion, s.SharePPM.Factor()*100)
 	delta, average := "?", "?" // what is unknown is never 0
 	if s.Measured {
 		delta = s.Delta.String()
@@ -218,6 +222,12 @@ func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	fmt.Fprintf(w, "  rule:      %s on %s%s%s\n", s.Rule, s.Router, ageText(s.RuleAgeS, "", ", read %.1f s ago"), dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
+	}
+	for _, a := range s.Alternates {
+		fmt.Fprintf(w, "  alternate: %s, rule %s\n", a.View, a.Rule)
+	}
+	for _, b := range s.Brakes {
+		fmt.Fprintf(w, "  brake:     %s\n", b)
 	}
 	for _, t := range s.Transitions {
 		fmt.Fprintf(w, "  change:    %s\n", t.Text)

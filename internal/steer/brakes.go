@@ -57,7 +57,7 @@ func (m *Machine) margins(c Candidate, now unit.Time) (ms float64, share float64
 
 // graced says for how much longer the vote waits for the rate controller to act first, 0 when it does not.
 func (m *Machine) graced(k cycle) time.Duration {
-	if !k.controls || k.why.Controller == Over || m.mem.RedSince == 0 {
+	if !k.controls || k.why.Controller == Over || m.mem.RedSince == 0 || m.rules.wanted != None {
 		return 0
 	}
 	return max(0, m.cfg.Limits.Grace-k.now.Sub(m.mem.RedSince))

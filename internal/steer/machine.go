@@ -165,7 +165,8 @@ func (m *Machine) Step(in Input) Decision {
 	}
 	was := m.rules.account
 	if m.judge(k); m.rules.account != was {
-		d.Intent = m.rules.account
+		intent := *m.rules.account
+		d.Intent = &intent
 	}
 
 	d.Rules, d.Wanted = m.wish(alts, in.Now), m.rules.wanted
@@ -291,9 +292,9 @@ func (m *Machine) count(c Congestion, dt time.Duration, now unit.Time) time.Dura
 		}
 		s.Red, s.Green, s.NotRed = min(s.Red+1, maxStreak), 0, 0
 	case Yellow:
-		s.Red, s.Green, s.NotRed = 0, 0, min(s.NotRed+dt, maxTimer)
+		s.Red, s.RedSince, s.Green, s.NotRed = 0, 0, 0, min(s.NotRed+dt, maxTimer)
 	case Green:
-		s.Red, s.Green, s.NotRed = 0, min(s.Green+1, maxStreak), min(s.NotRed+dt, maxTimer)
+		s.Red, s.RedSince, s.Green, s.NotRed = 0, 0, min(s.Green+1, maxStreak), min(s.NotRed+dt, maxTimer)
 	case Unknown, Down:
 	}
 	return dt
@@ -429,8 +430,8 @@ func (m *Machine) leave(k cycle) {
 		return
 	}
 	if why := m.home(t, k); why != "" {
-		m.mem.Rest = m.capped(k.now) && m.cfg.Limits.Cap == CapReturn
 		m.settle(None, why, k)
+		m.mem.Rest = m.capped(k.now) && m.cfg.Limits.Cap == CapReturn
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *rule) off(now unit.Time) bool { return r.read && !r.enabled && !r.wrote
 func (rs *rules) rebase(now unit.Time) {
 	rs.since = min(rs.since, now)
 	for i := range rs.one {
-		rs.one[i].at, rs.one[i].doubt = 0, min(rs.one[i].doubt, now.Add(doubtFor))
+		rs.one[i].at, rs.one[i].confirmed, rs.one[i].doubt = now, false, min(rs.one[i].doubt, now.Add(doubtFor))
 	}
 }
 
@@ -102,9 +102,9 @@ func (m *Machine) absorb(in Input) (*Transition, *Account) {
 		return nil, nil
 	}
 	t := Transition{From: m.mem.State, To: to, Target: m.cfg.Alternates[target].Name, At: in.Now, Why: rs.why}
-	a := rs.account
-	if a == nil { // the wish is of an earlier process
-		a = &Account{Transition: t}
+	var a Account // of a wish of an earlier process nothing more is known
+	if rs.account != nil {
+		a = *rs.account
 	}
 	a.Transition, a.Lasted = t, m.lasted(in.Now)
 	m.mem.State, m.mem.Target, m.mem.Since, m.mem.CapTold = to, "", in.Now, false
@@ -115,7 +115,7 @@ func (m *Machine) absorb(in Input) (*Transition, *Account) {
 		m.mem.Green, m.mem.NotRed = 0, 0
 	}
 	m.toggled(to, in.Now)
-	return &t, a
+	return &t, &a
 }
 
 // done says that the readings show the wish done: the target's rule was read as wanted after the wish, and no other one is
