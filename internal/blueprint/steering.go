@@ -17,15 +17,20 @@ func RoutingTable(line string) string { return Prefix + line }
 // private are the networks that no line of the internet leads to, and multicast.
 var private = []string{"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/4"}
 
+// Private are those networks: what goes there takes no line, whatever a policy says.
+func Private() (all []netip.Prefix) {
+	for _, n := range private {
+		all = append(all, netip.MustParsePrefix(n))
+	}
+	return all
+}
+
 // mostWays bounds how many routes get a rule.
 const mostWays = 32
 
 // elsewhere are the networks that new connections reach by the main table, whatever is switched.
 func (p *planner) elsewhere() []string {
-	var known []netip.Prefix
-	for _, n := range private {
-		known = append(known, netip.MustParsePrefix(n))
-	}
+	known := Private()
 	more := 0
 	for _, r := range p.inv[Route] {
 		to, err := netip.ParsePrefix(r["dst-address"])
