@@ -215,7 +215,7 @@ func explain(s *config.Steering, k flow.Packet, target string, bulk bool) explai
 			e.Notes = append(e.Notes, fmt.Sprintf("whether %s is on the router's own list %s is not known here, and %q counts for those that are", k.From.Addr(), o.Hosts.List, o))
 		}
 	}
-	if p.Idle > 0 && at.Line != "" && at.Cause != flow.Always && at.Cause != flow.Probe {
+	if p.Idle > 0 && at.Line != "" && at.Cause != flow.Always && at.Cause != flow.Probe && !at.Heavy {
 		e.Notes = append(e.Notes, fmt.Sprintf("a call that goes on with %s holds it on that call's line", k.To.Addr()))
 	}
 	if e.Light && !at.Heavy {
