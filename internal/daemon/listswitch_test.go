@@ -75,6 +75,14 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			s := newSwitchBench(t, way)
 			s.play(time.Minute)
+			before := len(s.ops)
+			s.play(time.Hour)
+			idle := 0
+			for _, op := range s.ops[before:] {
+				if op.Kind != OpReadQueue {
+					idle++
+				}
+			}
 			sectors, commands := s.sectors(), len(s.router.Commands())
 			if s.steers() {
 				t.Fatal("it steers without a reason")
@@ -112,8 +120,8 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 				}
 				s.clock.Add(int64(time.Second)) // nobody is there
 			}
-			t.Logf("%s: flash sectors to steer %d, to recover %d; commands in a steered hour %d (rule set %d times, read %d, queue read %d); normal routing after a kill: %s",
-				way, toSteer, toRecover, perHour, byKind[OpSetRule], byKind[OpReadRule], byKind[OpReadQueue], left)
+			t.Logf("%s: flash sectors to steer %d, to recover %d; commands in a steered hour %d (rule set %d times, read %d, queue read %d), for the rule in an hour without steering %d; normal routing after a kill: %s",
+				way, toSteer, toRecover, perHour, byKind[OpSetRule], byKind[OpReadRule], byKind[OpReadQueue], idle, left)
 			switch {
 			case way == "rule" && (toSteer == 0 || toRecover == 0 || left != "never" || byKind[OpSetRule] != 0):
 				t.Error("that is not how rules are switched")
