@@ -80,11 +80,10 @@ func (p *planner) mangle(s *Steering, lines []*Line, lan string) {
 	m.steered()
 	m.rest()
 	for _, l := range lines {
-		m.rule("prerouting", "route of "+l.Name, "a permanent rule: a connection keeps its line for life, whatever is switched",
-			[]Arg{
-				{"connection-mark", ConnectionMark(l.Name)}, {"in-interface", lan}, {"action", "mark-routing"},
-				{"new-routing-mark", RoutingTable(l.Name)}, {"passthrough", "yes"},
-			})
+		m.rule("prerouting", "route of "+l.Name, "a permanent rule: a connection keeps its line for life, whatever is switched", []Arg{
+			{"connection-mark", ConnectionMark(l.Name)}, {"in-interface", lan}, {"action", "mark-routing"},
+			{"new-routing-mark", RoutingTable(l.Name)}, {"passthrough", "yes"},
+		})
 	}
 	m.barriers()
 	p.ordered(m.rules)

@@ -83,7 +83,7 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 					idle++
 				}
 			}
-			sectors, commands := s.sectors(), len(s.router.Commands())
+			sectors := s.sectors()
 			if s.steers() {
 				t.Fatal("it steers without a reason")
 			}
@@ -93,7 +93,7 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 				t.Fatalf("a minute of congestion: steers %t, %v\n%q", s.steers(), s.loop.Decision().State, s.lines)
 			}
 			toSteer := s.sectors() - sectors
-			commands = len(s.router.Commands())
+			commands := len(s.router.Commands())
 			ops := len(s.ops)
 			s.play(time.Hour)
 			perHour := len(s.router.Commands()) - commands
