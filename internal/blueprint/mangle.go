@@ -149,7 +149,7 @@ func packetMark(mark string) Arg { return Arg{"packet-mark", mark} }
 
 // note adds the destination to a list.
 func noted(list string, d time.Duration, match ...Arg) []Arg {
-	return append(match, Arg{"action", "add-dst-to-address-list"}, Arg{"address-list", list}, Arg{"address-list-timeout", d.String()})
+	return append(match, Arg{"action", "add-dst-to-address-list"}, Arg{"address-list", list}, Arg{"address-list-timeout", strconv.Itoa(int(d/time.Second)) + "s"})
 }
 
 // talking keeps peers noted that are talked with. A packet costs a look into a list; one in half a minute, of each peer,

@@ -142,6 +142,9 @@ func TestOwnTraffic(t *testing.T) {
 			t.Errorf("%s: %v, want %q", line, err, want)
 		}
 	}
+	if f, ds := Parse("s.yaml", strings.NewReader(away), Options{}); f == nil || !strings.Contains(ds[0].String(), "the class remote (tcp 22,3389) takes") {
+		t.Errorf("a class that is on by itself: %v", ds)
+	}
 	_, ds := Parse("s.yaml", strings.NewReader(steeringText+"traffic_classes: {always: [\"192.168.88.0/24 ATT\"]}\n"), Options{})
 	if err := ds.Err(); err == nil || !strings.Contains(err.Error(), "give the primary's probes an address of their own") {
 		t.Errorf("the whole LAN: %v", err)

@@ -213,7 +213,11 @@ func (p *parser) keepsOff(f *flow.Policy, protocol flow.Protocol, to netip.AddrP
 				if c.Name == "dns" {
 					at = dnsResolvers
 				}
-				p.errorf(p.at(at), at, hint, "the class %s (%s) takes %s (%s), too", c.Name, m, what, to)
+				note := p.errorf
+				if !p.has(at) { // nobody asked for the class: an earlier file stays one that works
+					note = p.warnf
+				}
+				note(p.at(at), at, hint, "the class %s (%s) takes %s (%s), too", c.Name, m, what, to)
 			}
 		}
 	}
