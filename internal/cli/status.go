@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"wanctl/internal/config"
 	"wanctl/internal/daemon"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
@@ -219,7 +220,11 @@ func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	}
 	fmt.Fprintf(w, "  delay:     delta %s, averaged %s, %s\n", delta, average, ageText(s.AgeS, "no reply yet", "measured %.1f s ago"))
 	fmt.Fprintf(w, "  queue:     %s\n", ageText(s.QueueAgeS, "not read", fmt.Sprintf("%d packets, read %%.1f s ago", s.Queue)))
-	fmt.Fprintf(w, "  rule:      %s on %s%s%s\n", s.Rule, s.Router, ageText(s.RuleAgeS, "", ", read %.1f s ago"), dryText(s.DryRun))
+	rule := s.Rule
+	if s.Switch == config.SwitchList {
+		rule += " (by its list)"
+	}
+	fmt.Fprintf(w, "  rule:      %s on %s%s%s\n", rule, s.Router, ageText(s.RuleAgeS, "", ", read %.1f s ago"), dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
 	}

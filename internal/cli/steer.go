@@ -10,6 +10,7 @@ import (
 
 type steerCmd struct {
 	Do      steerRunCmd     `cmd:"" name:"run" default:"withargs" help:"Steer. It is what wanctl steer FILE does."`
+	Explain steerExplainCmd `cmd:"" help:"Say by which line a connection would leave now, and why."`
 	History steerHistoryCmd `cmd:"" help:"Print the changes of state, each with everything that was known when it was decided."`
 }
 

@@ -77,6 +77,7 @@ var bounds = [...]map[string]bound{
 		"alternate.margin_ms":                              {max: 10000},
 		"alternate.margin_share":                           {max: 1},
 		"alternate.max_load":                               {max: 1},
+		"traffic_classes.together_minutes":                 {max: 120},
 		"alternate.room_mbps":                              {max: 100000},
 		"alternates.*.margin_ms":                           {max: 10000},
 		"alternates.*.margin_share":                        {max: 1},

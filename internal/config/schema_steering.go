@@ -34,11 +34,18 @@ var steeringKeys = slices.Concat(
 			example: `"ADAPTIVE: Steer latency-sensitive to ATT"`,
 		},
 		{
+			path: "mangle_rule.switch", typ: typeWord, def: SwitchRule, words: []string{SwitchRule, SwitchList},
+			doc: "rule: the rule is enabled and disabled, and stays as it is when nobody is left to disable it. list: the rule is always enabled and " +
+				"takes what is on an address list, wanctl-steer-LINE, whose entries last 60 s unless they are renewed: no write to flash, and " +
+				"normal routing by itself.",
+		},
+		{
 			path: "allow_legacy_rule", typ: typeBool, def: "false",
 			doc: "Switch a rule of another form, too: one that marks only the first packet breaks connections.",
 		},
 	},
 	classKeys(),
+	overrideKeys(),
 	[]key{
 		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is an alternate's."),
 		{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wanctl/internal/document"
+	"wanctl/internal/flow"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
@@ -27,8 +28,11 @@ type Steering struct {
 	Alternates []Alternate
 	// AllowLegacyRule switches a rule of another form than the safe one.
 	AllowLegacyRule bool
-	// Classes are what may move, in the order of their admission.
-	Classes []Class
+	// Policy is by which line a connection goes: the lines, classes, overrides, and the addresses that measure a line. Its
+	// Elsewhere is the backend's, and its Lists lack those that a RouterOS router has of its own.
+	Policy flow.Policy
+	// Switch is how a rule of RouterOS is switched: SwitchRule or SwitchList.
+	Switch string
 	// PingHost is the reflector of steering's own probes, PingCount the replies whose median counts, 1 to 20.
 	PingHost  string
 	PingCount int
@@ -82,8 +86,9 @@ func (p *parser) steering() *Steering {
 	}
 	p.require("mangle_rule.comment", "measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
 	s.Alternates = p.alternates()
-	s.Classes = p.classes()
+	s.Switch = p.text("mangle_rule.switch")
 	primary := p.lines(s)
+	s.Policy = p.policy(s, primary)
 	p.alternatesDiffer(s, primary)
 	p.queues(s, primary)
 	p.alternatesUnmeasured(s)

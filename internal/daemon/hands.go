@@ -92,5 +92,9 @@ func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rosSwitch{Client: cl, queue: c.Queues.Download, simple: c.Queues.Simple, comments: ruleComments(c), legacy: c.AllowLegacyRule}, nil
+	q := rosQueue{cl, c.Queues.Download, c.Queues.Simple}
+	if c.Switch == config.SwitchList {
+		return newListSwitch(q, c), nil
+	}
+	return &rosSwitch{rosQueue: q, comments: ruleComments(c), legacy: c.AllowLegacyRule}, nil
 }

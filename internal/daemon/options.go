@@ -119,7 +119,7 @@ func exitMode(e config.OnExit) actuate.ExitMode {
 func SteeringOptionsOf(c *config.Steering, dryRun bool) SteeringOptions {
 	return SteeringOptions{
 		Name: SteeringID(c), Steer: c.Steer, PingCount: c.PingCount,
-		ReadQueue: c.Steer.CakeAware && (c.Queues.Download != "" || c.Queues.Simple != ""), DryRun: dryRun,
+		ReadQueue: c.Steer.CakeAware && (c.Queues.Download != "" || c.Queues.Simple != ""), DryRun: dryRun, Renew: renewTime(c),
 	}
 }
 
@@ -241,6 +241,8 @@ func sameSteering(old, c *config.Steering) error {
 		!sameOf(old, c, func(a config.Alternate) string { return a.RuleComment }):
 		return errors.New("router.host, router.port and the comments of the rules cannot change while running, because the old rule " +
 			"would stay as it is: stop this process, which disables it, and start it again")
+	case old.Switch != c.Switch:
+		return errors.New("mangle_rule.switch cannot change while running: stop this process, have the rules made anew (wanctl router plan), and start it again")
 	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.Logging != c.Logging:
 		return errors.New("lock_file, state.file and logging cannot change while running: restart with `wanctl handover` first")
 	case old.Source != c.Source || !sameOf(old, c, func(a config.Alternate) string { return a.StateSource }):

@@ -43,23 +43,28 @@ func (r rosShaper) Exchange(ctx context.Context, want *link.Rates) (link.Report,
 	return r.Client.Exchange(ctx, r.queues, want)
 }
 
-// rosSwitch is steering's router.
-type rosSwitch struct {
+// rosQueue is the primary's download queue, whose counters steering votes by.
+type rosQueue struct {
 	*routeros.Client
-	// queue is the primary's download queue in the tree; simple, where not empty, the simple queue in its place.
-	queue, simple string
-	// comments are the rules', as config.Steering.Alternates has them.
-	comments []string
-	// legacy allows a rule of another form than the one that keeps established connections on their WAN.
-	legacy bool
+	// tree is its name in the tree; simple, where not empty, that of the simple queue in its place.
+	tree, simple string
 }
 
-func (r *rosSwitch) Queue(ctx context.Context) (link.Queue, error) {
+func (r rosQueue) Queue(ctx context.Context) (link.Queue, error) {
 	if r.simple != "" {
 		both, err := r.SimpleQueue(ctx, r.simple)
 		return both.Down, err
 	}
-	return r.Client.Queue(ctx, r.queue)
+	return r.Client.Queue(ctx, r.tree)
+}
+
+// rosSwitch is steering's router.
+type rosSwitch struct {
+	rosQueue
+	// comments are the rules', as config.Steering.Alternates has them.
+	comments []string
+	// legacy allows a rule of another form than the one that keeps established connections on their WAN.
+	legacy bool
 }
 
 // Rule reads the rule. A disabled one of the wrong form is an error already here, at start, and not only when

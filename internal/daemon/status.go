@@ -112,6 +112,7 @@ type SteeringStatus struct {
 	Queue       int64              `json:"queue_packets"`
 	QueueAgeS   float64            `json:"queue_age_s"`
 	Rule        string             `json:"rule"`
+	Switch      string             `json:"switch"` // rule or list: what Rule is enabled by
 	RuleAgeS    float64            `json:"rule_age_s"`
 	Router      string             `json:"router"`
 	LastErr     string             `json:"last_error,omitempty"`

@@ -31,6 +31,8 @@ type SteeringOptions struct {
 	ReadQueue bool
 	// DryRun decides and logs, and never touches the rule.
 	DryRun bool
+	// Renew is how often a rule that is enabled is enabled again, where it does not stay so by itself; 0 is never.
+	Renew  time.Duration
 	Jitter func() float64
 }
 
@@ -246,6 +248,9 @@ func (s *Steering) learn(now unit.Time, r SteerResult) {
 	case OpSetRule:
 		s.over(of, "the rule can be set again")
 		rule.Rule, rule.at = readingOf(r.Rule, rule.Seq+1), r.At
+		if r.Rule {
+			rule.renewed = r.At
+		}
 	}
 }
 

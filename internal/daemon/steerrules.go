@@ -17,8 +17,8 @@ import (
 // switched is one alternate's rule.
 type switched struct {
 	steer.Rule
-	// at is when it was read last.
-	at unit.Time
+	// at is when it was read last, and renewed when it was enabled, or its list renewed, last.
+	at, renewed unit.Time
 	// wish is what the last decision wants of it and no operation was begun for.
 	wish steer.RuleWish
 	// pretend is the rule as a dry run would have it, nil until it would have set it; real is what was last read.
@@ -44,7 +44,7 @@ func (s *Steering) may(op SteerOp, now unit.Time) bool {
 // next begins the operation that is due: the rule's before the counters, so that a slow router cannot starve it, and a
 // queue that cannot be read does not either.
 func (s *Steering) next(now unit.Time, o *Outcome[SteerOp]) {
-	for _, due := range s.due() {
+	for _, due := range s.due(now) {
 		if o.Op != nil || !s.may(due, now) {
 			continue
 		}
@@ -60,10 +60,11 @@ func (s *Steering) next(now unit.Time, o *Outcome[SteerOp]) {
 	}
 }
 
-// due lists what is to be done, in the order in which it is: rules are disabled, then enabled, then read, then the counters.
+// due lists what is to be done, in the order in which it is: rules are disabled, then enabled, then read, then their
+// lists renewed, then the counters.
 // The machine wants a reading before each write but its first, because that may have been carried out. Where the newest
 // reading stands and no write was begun since, there is nothing to find out.
-func (s *Steering) due() (all []SteerOp) {
+func (s *Steering) due(now unit.Time) (all []SteerOp) {
 	for _, enable := range []bool{false, true} {
 		for i, r := range s.rules {
 			if w := r.wish; w.Write && w.Wanted == enable && (!w.Read || r.Known) {
@@ -76,6 +77,7 @@ func (s *Steering) due() (all []SteerOp) {
 			all = append(all, SteerOp{Kind: OpReadRule, Alternate: i})
 		}
 	}
+	all = append(all, s.renewing(now)...)
 	if s.counters {
 		all = append(all, SteerOp{Kind: OpReadQueue})
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -62,6 +63,7 @@ const (
 	oneQueue                  // read one queue
 	oneSimple                 // read one simple queue
 	oneRule                   // read one mangle rule, after enabling or disabling it
+	listedRule                // read one mangle rule and the list that switches it, after holding or emptying the list
 	echoPath                  // read the tracked echoes of an address, and the router's own addresses
 )
 
@@ -79,8 +81,11 @@ type task struct {
 	queue string
 	// parent is the interface that was the WAN when queues that do not name it were last read; empty is not known.
 	parent string
-	// comment is the rule's; verb is enable, disable, or empty to read.
+	// comment is the rule's; verb is enable, disable, or empty to read. Of a rule that a list switches it is hold, drop, or
+	// empty.
 	comment, verb string
+	list          string
+	lasts         time.Duration
 	source        netip.Addr
 }
 
@@ -99,7 +104,7 @@ func (t task) names() (thing string, names []string) {
 		return queueThing, []string{t.queue}
 	case oneSimple:
 		return simpleThing, []string{t.queue}
-	case oneRule:
+	case oneRule, listedRule:
 		return ruleThing, []string{t.comment}
 	case echoPath:
 	}
@@ -118,6 +123,8 @@ func (t task) check() error {
 		return checkName("name of the queue", t.queue)
 	case oneRule:
 		return checkName("comment of the mangle rule", t.comment)
+	case listedRule:
+		return errors.Join(checkName("comment of the mangle rule", t.comment), checkList(t.list))
 	case echoPath:
 		return checkSource(t.source)
 	}
@@ -139,6 +146,7 @@ const (
 	mangleMenu     = "/ip/firewall/mangle"
 	resourceMenu   = "/system/resource"
 	connectionMenu = "/ip/firewall/connection"
+	listMenu       = "/ip/firewall/address-list"
 	addressMenu    = "/ip/address"
 )
 

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+
+	"wanctl/internal/unit"
 )
 
 // maxItems bounds a menu's list; add answers with a failure beyond it.
@@ -19,6 +21,8 @@ type item struct {
 	// halves are a simple queue's directions, by link.Direction.
 	halves [2]*traffic
 	user   *User // users only: what logs in
+	// expires is when an entry of an address list goes by itself; 0 is never.
+	expires unit.Time
 	// initial is what a new router has here; nil for what was added.
 	initial map[string]value
 }
