@@ -1,0 +1,588 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"wanctl/internal/flow"
+)
+
+// The table. A connection's first packet is placed in prerouting, by a proposal in the packet's mark that the rules of
+// `ip rule` follow. Where it then leaves, postrouting writes the line it took into the connection's mark, once: the mark is
+// what happened, and every later packet's mark is derived from it.
+
+const (
+	chosenPriority = -140 // after what others do at mangle's -150, before dstnat's -100
+	pinnedPriority = -140
+	natPriority    = 100 // srcnat
+	// pairs is how many pairs of hosts are remembered at once, of either kind.
+	pairs = 65536
+
+	prerouting, postrouting, output, nat = "prerouting", "postrouting", "output", "nat"
+	choose, classify, light, rest, exile = "choose", "classify", "light", "rest", "exile"
+)
+
+type rule []piece
+
+func (r rule) String() string {
+	var words []string
+	for _, p := range r {
+		if p.words != "" {
+			words = append(words, p.words)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func (r rule) exprs() (out []expr) {
+	for _, p := range r {
+		out = append(out, p.exprs...)
+	}
+	return out
+}
+
+type chain struct {
+	name string
+	// kind is empty for a chain that is only jumped to; hook and priority are then 0.
+	kind, hookName string
+	hook           uint32
+	priority       int32
+	rules          []rule
+}
+
+func (c *chain) add(parts ...piece) { c.rules = append(c.rules, parts) }
+
+// element is one of a set: an address, with its end in a set of ranges.
+type element struct {
+	key []byte
+	end bool // the first that is not in the range any more
+	// left is how long it stays; 0 is for ever, or as long as the set's elements do.
+	left time.Duration
+}
+
+type set struct {
+	name, typeName, flagNames string
+	keyType, keyLen, flags    uint32
+	timeout                   time.Duration
+	size                      uint32
+	// elements are those of a set that nothing changes; words are the same for people.
+	elements []element
+	words    []string
+}
+
+// fixed says that the set's elements are part of what is wanted.
+func (s *set) fixed() bool { return s.flags&unix.NFT_SET_TIMEOUT == 0 }
+
+type ruleset struct {
+	table    string
+	counters []string
+	sets     []set
+	chains   []chain
+}
+
+// builder makes the ruleset of some options.
+type builder struct {
+	*Options
+	layout
+	ids    []string // of the lines: "1_Cable"
+	values []uint32
+	out    ruleset
+}
+
+func (o *Options) ruleset(numbers []int) *ruleset {
+	b := &builder{Options: o, layout: layoutOf(o.Mask), out: ruleset{table: o.Table()}}
+	for i, l := range o.Lines {
+		b.ids = append(b.ids, fmt.Sprintf("%d_%s", numbers[i], ident(l.Name)))
+		b.values = append(b.values, b.value(numbers[i]))
+	}
+	b.counters()
+	b.sets()
+	b.prerouting()
+	b.choose()
+	b.output()
+	b.postrouting()
+	b.nat()
+	return &b.out
+}
+
+// families are those that are steered.
+func (b *builder) families() []family {
+	if b.Policy.Six {
+		return []family{v4, v6}
+	}
+	return []family{v4}
+}
+
+func (b *builder) line(name string) int {
+	return slices.IndexFunc(b.Lines, func(l Line) bool { return l.Name == name })
+}
+
+// chain adds a chain; the pointer holds until the next is added.
+func (b *builder) chain(name string) *chain {
+	b.out.chains = append(b.out.chains, chain{name: name})
+	return &b.out.chains[len(b.out.chains)-1]
+}
+
+func (b *builder) base(name, kind, hookName string, hook uint32, priority int32) *chain {
+	c := b.chain(name)
+	c.kind, c.hookName, c.hook, c.priority = kind, hookName, hook, priority
+	return c
+}
+
+func groupSet(f family, id string) string { return "together_" + f.String() + "_" + id }
+func heavySet(f family) string            { return "heavy_" + f.String() }
+func steerSet(id string) string           { return "steer_" + id }
+func listSet(i int, f family) string      { return fmt.Sprintf("hosts_%d_%s", i+1, f) }
+func newCounter(f family) string          { return "new_" + f.String() }
+func toCounter(id string) string          { return "to_" + id }
+
+func (b *builder) counters() {
+	b.out.counters = []string{newCounter(v4), newCounter(v6)}
+	for _, id := range b.ids {
+		b.out.counters = append(b.out.counters, toCounter(id))
+	}
+}
+
+const (
+	typeNFProto = 2 // nft's own numbers of types, which only its listing needs
+	typeIPv4    = 7
+	typeIPv6    = 8
+	typeBits    = 6 // of each type in a concatenation's number
+)
+
+func (b *builder) sets() {
+	for _, f := range b.families() {
+		key, length, name := uint32(typeIPv4), uint32(4), "ipv4_addr"
+		if f == v6 {
+			key, length, name = typeIPv6, 16, "ipv6_addr"
+		}
+		dynamic := set{
+			typeName: name + " . " + name, flagNames: "dynamic,timeout", keyType: key<<typeBits | key, keyLen: 2 * length,
+			flags: unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL, size: pairs,
+		}
+		for _, id := range b.ids {
+			s := dynamic
+			s.name, s.timeout = groupSet(f, id), b.Policy.Idle
+			b.out.sets = append(b.out.sets, s)
+		}
+		s := dynamic
+		s.name, s.timeout = heavySet(f), flow.HeavyFor
+		b.out.sets = append(b.out.sets, s)
+		for i, list := range b.lists() {
+			ranges := rangesOf(b.Policy.Lists[list], f)
+			if len(ranges) == 0 {
+				continue
+			}
+			s := set{name: listSet(i, f), typeName: name, flagNames: "interval", keyType: key, keyLen: length, flags: unix.NFT_SET_INTERVAL}
+			for _, r := range ranges {
+				s.words = append(s.words, r.String())
+				s.elements = append(s.elements, element{key: r.first.AsSlice()})
+				if next := r.last.Next(); next.IsValid() {
+					s.elements = append(s.elements, element{key: next.AsSlice(), end: true})
+				}
+			}
+			b.out.sets = append(b.out.sets, s)
+		}
+	}
+	for i := range b.Lines[1:] {
+		b.out.sets = append(b.out.sets, set{
+			name: steerSet(b.ids[i+1]), typeName: "nf_proto", flagNames: "timeout", keyType: typeNFProto, keyLen: 1,
+			flags: unix.NFT_SET_TIMEOUT, timeout: SteerFor,
+		})
+	}
+}
+
+// lists are the names of the lists that overrides use, sorted.
+func (b *builder) lists() (out []string) {
+	for _, o := range b.Policy.Overrides {
+		if o.Hosts.List != "" {
+			out = append(out, o.Hosts.List)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+type addrRange struct{ first, last netip.Addr }
+
+func (r addrRange) String() string {
+	if r.first == r.last {
+		return r.first.String()
+	}
+	return r.first.String() + "-" + r.last.String()
+}
+
+// rangesOf are prefixes of one family as ranges that do not touch.
+func rangesOf(prefixes []netip.Prefix, f family) (out []addrRange) {
+	var all []addrRange
+	for _, p := range prefixes {
+		if familyOf(p.Addr()) == f {
+			all = append(all, addrRange{p.Masked().Addr(), lastOf(p)})
+		}
+	}
+	slices.SortFunc(all, func(a, b addrRange) int { return a.first.Compare(b.first) })
+	for _, r := range all {
+		if n := len(out); n > 0 && (!out[n-1].last.Next().IsValid() || r.first.Compare(out[n-1].last.Next()) <= 0) {
+			if out[n-1].last.Less(r.last) {
+				out[n-1].last = r.last
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func lastOf(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(a)*8; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ := netip.AddrFromSlice(a)
+	return last
+}
+
+// follow gives a packet the mark of its connection's line.
+func (b *builder) follow(c *chain) {
+	for _, v := range b.values {
+		c.add(markIs(connectionMark, b.layout.line, v), setMark(packetMark, b.mask, v), accept())
+	}
+}
+
+func (b *builder) prerouting() {
+	c := b.base(prerouting, "filter", "prerouting", unix.NF_INET_PRE_ROUTING, chosenPriority)
+	if b.Policy.Six {
+		b.follow(c)
+	} else {
+		for _, v := range b.values {
+			c.add(v4.is(), markIs(connectionMark, b.layout.line, v), setMark(packetMark, b.mask, v), accept())
+		}
+	}
+	for i, l := range b.Lines {
+		in := []piece{inBy(l.Interface), original(), setMark(connectionMark, b.mask, b.values[i]), setMark(packetMark, b.mask, b.values[i]), accept()}
+		if !b.Policy.Six {
+			in = append([]piece{v4.is()}, in...)
+		}
+		c.add(in...)
+	}
+	for _, dev := range b.LAN {
+		c.add(inBy(dev), first(), jump(choose))
+	}
+}
+
+// choose places a connection that the house begins.
+func (b *builder) choose() {
+	c := b.chain(choose)
+	c.add(setMark(packetMark, b.mask, 0))
+	sources := make([]netip.Addr, 0, len(b.Policy.Sources))
+	for a := range b.Policy.Sources {
+		sources = append(sources, a)
+	}
+	slices.SortFunc(sources, netip.Addr.Compare)
+	for _, a := range sources {
+		if i := b.line(b.Policy.Sources[a]); i >= 0 && slices.Contains(b.families(), familyOf(a)) {
+			c.add(familyOf(a).addr(true, netip.PrefixFrom(a, a.BitLen())), leave(b.to(i)))
+		}
+	}
+	c.add(jump(classify))
+	for _, f := range []family{v4, v6} {
+		c.add(f.is(), markHas(packetMark, b.flags()), counted(newCounter(f)))
+	}
+	if !b.Policy.Six {
+		c.add(v6.is(), setMark(packetMark, b.mask, 0), accept())
+	}
+	for n, o := range b.Policy.Overrides {
+		if o.Never {
+			continue
+		}
+		i := b.line(o.Line)
+		if i < 0 {
+			continue
+		}
+		for _, m := range b.about(o) {
+			c.add(append(m, b.unlessBarred(n, i))...)
+		}
+	}
+	c.add(markIs(packetMark, b.flags(), b.light), leave(rest))
+	for _, f := range b.families() {
+		for i := range b.Lines {
+			c.add(f.pairIn(groupSet(f, b.ids[i])), jump(b.try(i)))
+		}
+	}
+	c.add(pickup(), leave(rest))
+	for i := range b.Lines[1:] {
+		c.add(markHas(packetMark, b.class), familyIn(steerSet(b.ids[i+1])), jump(b.try(i+1)))
+	}
+	c.add(leave(rest))
+	b.rest()
+	b.classify()
+	for i := range b.Lines {
+		b.lineChains(i)
+	}
+	b.alwaysChains()
+}
+
+func (b *builder) to(i int) string  { return "line_" + b.ids[i] }
+func (b *builder) try(i int) string { return "try_" + b.ids[i] }
+
+func always(n int) string { return fmt.Sprintf("always_%d", n+1) }
+
+// about matches what an override is about: one row of pieces per family, none where it is about no host at all.
+func (b *builder) about(o flow.Override) (out [][]piece) {
+	for _, f := range b.families() {
+		var m []piece
+		switch {
+		case o.Hosts.List != "":
+			if len(rangesOf(b.Policy.Lists[o.Hosts.List], f)) == 0 {
+				continue
+			}
+			m = append(m, f.source(listSet(slices.Index(b.lists(), o.Hosts.List), f)))
+		case o.Hosts.Net.IsValid():
+			if familyOf(o.Hosts.Net.Addr()) != f {
+				continue
+			}
+			m = append(m, f.addr(true, o.Hosts.Net))
+		default:
+			continue
+		}
+		if o.To.IsValid() {
+			if familyOf(o.To.Addr()) != f {
+				continue
+			}
+			m = append(m, f.addr(false, o.To))
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// barring are the matches of the nevers of a line among some overrides.
+func (b *builder) barring(line string, overrides []flow.Override) (out [][]piece) {
+	for _, o := range overrides {
+		if o.Never && o.Line == line {
+			out = append(out, b.about(o)...)
+		}
+	}
+	return out
+}
+
+// unlessBarred is where the n-th override sends: to its line, unless an earlier never bars that.
+func (b *builder) unlessBarred(n, line int) piece {
+	if len(b.barring(b.Lines[line].Name, b.Policy.Overrides[:n])) == 0 {
+		return leave(b.to(line))
+	}
+	return jump(always(n))
+}
+
+func (b *builder) alwaysChains() {
+	for n, o := range b.Policy.Overrides {
+		line := b.line(o.Line)
+		if o.Never || line < 0 {
+			continue
+		}
+		barring := b.barring(o.Line, b.Policy.Overrides[:n])
+		if len(barring) == 0 {
+			continue
+		}
+		c := b.chain(always(n))
+		for _, m := range barring {
+			c.add(append(m, back())...)
+		}
+		c.add(leave(b.to(line)))
+	}
+}
+
+// rest is for what goes by the primary: the main table decides, unless the primary is barred.
+func (b *builder) rest() {
+	c := b.chain(rest)
+	barring := b.barring(b.Policy.Primary, b.Policy.Overrides)
+	for _, m := range barring {
+		c.add(append(m, leave(exile))...)
+	}
+	if len(barring) == 0 {
+		return
+	}
+	c = b.chain(exile)
+	for i := range b.Lines[1:] {
+		c.add(jump(b.try(i + 1)))
+	}
+}
+
+// classify writes the flags of a packet's class into its mark.
+func (b *builder) classify() {
+	c := b.chain(classify)
+	anyLight := false
+	for _, class := range b.Policy.Classes {
+		for _, m := range class.Matches {
+			for _, r := range matches(m) {
+				if class.Light {
+					anyLight = true
+					r = append(r, leave(light))
+				} else {
+					r = append(r, setMark(packetMark, b.flags(), b.class), back())
+				}
+				c.add(r...)
+			}
+		}
+	}
+	if !anyLight {
+		return
+	}
+	c = b.chain(light)
+	for _, f := range b.families() {
+		c.add(f.pairIn(heavySet(f)), setMark(packetMark, b.flags(), b.light), back())
+	}
+	c.add(setMark(packetMark, b.flags(), b.flags()))
+}
+
+// matches are the rows of pieces that together select what a match does.
+func matches(m flow.Match) (out [][]piece) {
+	families := []family{v4, v6}
+	if m.To.IsValid() {
+		families = []family{familyOf(m.To.Addr())}
+	}
+	protocols := []flow.Protocol{m.Protocol}
+	if m.Protocol == flow.Any && len(m.Ports) > 0 {
+		protocols = []flow.Protocol{flow.TCP, flow.UDP}
+	}
+	var heads [][]piece // without the ports
+	for _, f := range families {
+		var h []piece
+		if m.To.IsValid() {
+			h = append(h, f.addr(false, m.To))
+		}
+		if m.DSCP >= 0 {
+			h = append(h, f.dscp(m.DSCP))
+		}
+		heads = append(heads, h)
+		if len(h) == 0 { // not a matter of the family
+			break
+		}
+	}
+	for _, h := range heads {
+		for _, p := range protocols {
+			if len(m.Ports) == 0 {
+				row := slices.Clone(h)
+				if p != flow.Any {
+					row = append(row, protocol(p))
+				}
+				out = append(out, row)
+			}
+			for _, r := range m.Ports {
+				out = append(out, append(slices.Clone(h), port(p, r)))
+			}
+		}
+	}
+	return out
+}
+
+// lineChains are the ways to one line: to asks nobody, try returns where an override bars it.
+func (b *builder) lineChains(i int) {
+	c := b.chain(b.try(i))
+	for _, m := range b.barring(b.Lines[i].Name, b.Policy.Overrides) {
+		c.add(append(m, back())...)
+	}
+	c.add(leave(b.to(i)))
+	c = b.chain(b.to(i))
+	c.add(setMark(packetMark, b.layout.line, b.values[i]), counted(toCounter(b.ids[i])), accept())
+}
+
+// output lets the host's own answers follow their connection. A packet that somebody has marked for another way is left
+// alone: a tunnel's own packets would otherwise end in the tunnel.
+func (b *builder) output() {
+	c := b.base(output, "route", "output", unix.NF_INET_LOCAL_OUT, chosenPriority)
+	if !b.Policy.Six {
+		c.add(v6.is(), accept())
+	}
+	c.add(markHas(packetMark, ^b.mask), accept())
+	b.follow(c)
+}
+
+// postrouting writes down by which line a connection leaves, and follows those of a class.
+func (b *builder) postrouting() {
+	c := b.base(postrouting, "filter", "postrouting", unix.NF_INET_POST_ROUTING, pinnedPriority)
+	if !b.Policy.Six {
+		c.add(v6.is(), accept())
+	}
+	for i, l := range b.Lines {
+		c.add(outBy(l.Interface), markIs(connectionMark, b.layout.line, 0), original(), jump("pin_"+b.ids[i]))
+	}
+	for i, v := range b.values {
+		c.add(markIs(connectionMark, b.layout.line|b.class, v|b.class), jump("seen_"+b.ids[i]))
+	}
+	c.add(markIs(connectionMark, b.flags(), b.flags()), moved(flow.HeavyBytes), jump("heavy"))
+	for i, v := range b.values {
+		c := b.chain("pin_" + b.ids[i])
+		c.add(setMark(connectionMark, b.mask, v))
+		c.add(markIs(packetMark, b.flags(), b.class), setMark(connectionMark, b.flags(), b.class))
+		c.add(markIs(packetMark, b.flags(), b.flags()), setMark(connectionMark, b.flags(), b.flags()))
+	}
+	for i := range b.values {
+		c := b.chain("seen_" + b.ids[i])
+		for _, f := range b.families() {
+			for j := range b.values {
+				if j != i {
+					c.add(f.forget(groupSet(f, b.ids[j])))
+				}
+			}
+			c.add(f.remember(groupSet(f, b.ids[i])))
+		}
+	}
+	c = b.chain("heavy")
+	for _, f := range b.families() {
+		c.add(f.remember(heavySet(f)))
+	}
+}
+
+func (b *builder) nat() {
+	c := b.base(nat, "nat", "postrouting", unix.NF_INET_POST_ROUTING, natPriority)
+	for _, l := range b.Lines {
+		switch {
+		case l.NAT && l.NAT6:
+			c.add(outBy(l.Interface), masquerade())
+		case l.NAT:
+			c.add(v4.is(), outBy(l.Interface), masquerade())
+		case l.NAT6:
+			c.add(v6.is(), outBy(l.Interface), masquerade())
+		}
+	}
+}
+
+// String is the ruleset as nft would take it.
+func (r *ruleset) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table inet %s {\n", r.table)
+	for _, c := range r.counters {
+		fmt.Fprintf(&b, "\tcounter %s { }\n", c)
+	}
+	for _, s := range r.sets {
+		fmt.Fprintf(&b, "\tset %s { type %s; flags %s;", s.name, s.typeName, s.flagNames)
+		if s.timeout > 0 {
+			fmt.Fprintf(&b, " timeout %ds;", int(s.timeout.Seconds()))
+		}
+		if s.size > 0 {
+			fmt.Fprintf(&b, " size %d;", s.size)
+		}
+		if len(s.words) > 0 {
+			fmt.Fprintf(&b, " elements = { %s };", strings.Join(s.words, ", "))
+		}
+		b.WriteString(" }\n")
+	}
+	for _, c := range r.chains {
+		fmt.Fprintf(&b, "\tchain %s {\n", c.name)
+		if c.kind != "" {
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy accept;\n", c.kind, c.hookName, c.priority)
+		}
+		for _, rl := range c.rules {
+			fmt.Fprintf(&b, "\t\t%s\n", rl)
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
