@@ -116,8 +116,11 @@ func build(t testing.TB, lines int, six bool) *house {
 		}
 	}
 	run(t, h.router, "link set lo up", "link add lan0 type veth peer name eth0 netns "+h.client, "link set lan0 up", "addr add 192.168.1.1/24 dev lan0")
-	run(t, h.client, "link set lo up", "link set eth0 up", "addr add 192.168.1.10/24 dev eth0", "route add default via 192.168.1.1")
-	run(t, h.net, "link set lo up", "route add local 198.51.100.0/24 dev lo")
+	// The hosts have no addresses, so that no stack answers for them.
+	const mac = "02:00:00:00:00:01"
+	run(t, h.client, "link set lo up", "link set eth0 address "+mac+" up", "addr add 192.168.1.254/24 dev eth0", "route add default via 192.168.1.1")
+	run(t, h.router, "neigh add 192.168.1.10 lladdr "+mac+" dev lan0", "neigh add 192.168.1.11 lladdr "+mac+" dev lan0")
+	run(t, h.net, "link set lo up")
 	if six {
 		run(t, h.router, "addr add fd00:1::1/64 dev lan0 nodad")
 		run(t, h.client, "addr add fd00:1::10/64 dev eth0 nodad", "route add default via fd00:1::1")
@@ -202,7 +205,16 @@ func wirePacket(p flow.Packet, flags byte, size int, id uint32) []byte {
 	var body []byte
 	switch p.Protocol {
 	case flow.TCP:
-		body = append(ports, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
+		// The numbers are those of an opening whose packets carry only their ids.
+		seq, ack := uint32(1005), uint32(6)
+		switch flags {
+		case tcpSYN:
+			seq, ack = 1000, 0
+		case tcpSYN | tcpACK:
+			seq, ack = 1, 1005
+		}
+		body = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(ports, seq), ack)
+		body = append(body, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0)
 	case flow.UDP:
 		body = binary.BigEndian.AppendUint16(ports, uint16(8+len(payload)))
 		body = append(body, 0, 0)
@@ -318,6 +330,11 @@ func (h *house) sendFrom(p flow.Packet, size int) (int, netip.Addr) {
 	if p.Pickup {
 		flags = tcpACK
 	}
+	return h.sendWith(p, flags, size)
+}
+
+func (h *house) sendWith(p flow.Packet, flags byte, size int) (int, netip.Addr) {
+	h.t.Helper()
 	id := ids.Add(1) | 0xf0000000
 	h.throw(h.client, wirePacket(p, flags, size, id), p.To.Addr())
 	i, from := h.seen(id, h.out...)
@@ -336,6 +353,17 @@ func (h *house) receive(line int, p flow.Packet, flags byte) {
 	h.throw(h.net, wirePacket(p, flags, 0, id), p.To.Addr())
 	if i, _ := h.seen(id, h.lan); i < 0 {
 		h.t.Fatalf("%v did not come in by line %d", p, line)
+	}
+}
+
+// answer lets a peer answer what the house sent by a line, to the address that it was translated to.
+func (h *house) answer(line int, p flow.Packet, flags byte) {
+	h.t.Helper()
+	outside := netip.MustParseAddr(fmt.Sprintf("10.%d.0.2", line))
+	id := ids.Add(1) | 0xf0000000
+	h.throw(h.net, wirePacket(flow.Packet{Protocol: p.Protocol, From: p.To, To: netip.AddrPortFrom(outside, p.From.Port())}, flags, 0, id), outside)
+	if i, _ := h.seen(id, h.lan); i < 0 {
+		h.t.Fatalf("the answer to %v does not come in by line %d", p, line)
 	}
 }
 
