@@ -53,6 +53,7 @@ var (
 
 		"internal/daemon": assembly,
 
+		"internal/lab/flows":    words,
 		"internal/lab/netsim":   words,
 		"internal/lab/rosim":    words,
 		"internal/lab/scenario": append(slices.Clone(words), "internal/document"),

@@ -403,10 +403,10 @@ func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerVi
 	if v != nil {
 		out.Rule, out.HasRule = v.ruleOf(s), true
 	}
-	if s.Alternate.Source.IsValid() {
+	if s.Alternates[0].Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either
 		for _, r := range probed(ctx, probe.Options{
-			Targets: []string{s.Alternate.PingHost}, Source: s.Alternate.Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
+			Targets: []string{s.Alternates[0].PingHost}, Source: s.Alternates[0].Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
 		}) {
 			out.Answered, out.Least = r.Answered, r.Least
 		}
@@ -418,16 +418,16 @@ func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerVi
 func (v *routerView) ruleOf(s *config.Steering) string {
 	var found []blueprint.Row
 	for _, r := range v.inventory[blueprint.Mangle] {
-		if r["comment"] == s.RuleComment && r["dynamic"] != "true" {
+		if r["comment"] == s.Alternates[0].RuleComment && r["dynamic"] != "true" {
 			found = append(found, r)
 		}
 	}
 	if len(found) != 1 {
-		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.RuleComment)
+		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.Alternates[0].RuleComment)
 	}
 	r := found[0]
 	rule := routeros.Rule{
-		Comment: s.RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
+		Comment: s.Alternates[0].RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
 		NewRoutingMark: r["new-routing-mark"], Invalid: r["invalid"] == "true",
 	}
 	if err := rule.Steerable(); err != nil && !s.AllowLegacyRule {

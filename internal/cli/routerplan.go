@@ -79,7 +79,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
-		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.RuleComment}
+		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.Alternates[0].RuleComment}
 		for _, c := range s.steering.Classes {
 			class := blueprint.Class{Name: c.Name}
 			for _, m := range c.Matches {
@@ -104,7 +104,7 @@ func (s *site) sources(w *config.WAN) (from []string) {
 		all = append(all, st.Probe.Source)
 	}
 	if st := s.steering; st != nil && st.Steer.Alternate == w.Name {
-		all = append(all, st.Alternate.Source)
+		all = append(all, st.Alternates[0].Source)
 	}
 	for _, a := range all {
 		if a.Is4() && !slices.Contains(from, a.String()) {

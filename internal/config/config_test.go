@@ -147,7 +147,7 @@ func TestShippedSteering(t *testing.T) {
 	if _, err := steer.New(s.Steer); err != nil {
 		t.Error(err)
 	}
-	if s.RuleComment != "ADAPTIVE: Steer latency-sensitive to ATT" || s.Alternate.Source.String() != "10.10.110.248" {
+	if s.Alternates[0].RuleComment != "ADAPTIVE: Steer latency-sensitive to ATT" || s.Alternates[0].Source.String() != "10.10.110.248" {
 		t.Errorf("got %+v", s)
 	}
 	if ds := CrossCheck(f, shipped(t, "spectrum_config.yaml"), shipped(t, "att_config.yaml")); len(ds) > 0 {
@@ -242,7 +242,7 @@ func TestLines(t *testing.T) {
 			}
 			s := f.Steering
 			got := []any{
-				s.Steer.Primary, s.Steer.Alternate, s.Source, s.Alternate.StateSource, s.Queues.Download, s.Alternate.Queue,
+				s.Steer.Primary, s.Steer.Alternate, s.Source, s.Alternates[0].StateSource, s.Queues.Download, s.Alternates[0].Queue,
 				s.Steer.AlternateCheck.Configured,
 			}
 			want := []any{c.primary, c.alternate, c.source, c.other, c.queue, c.queue2, c.configured}

@@ -86,12 +86,14 @@ func (c *crossing) steering(f *File, files []*File) {
 			lines++
 		}
 	}
-	primary, alternate := line(s.Steer.Primary), line(s.Steer.Alternate)
+	primary := line(s.Steer.Primary)
 	if primary == nil && lines > 0 && s.Steer.Primary != "primary" {
 		c.note(f, Warning, "topology.primary_wan", "check both names", "no config given here is of a line called "+s.Steer.Primary)
 	}
 	c.source(f, primary, "cake_state_sources", s.Source)
-	c.source(f, alternate, "alternate.state_source", s.Alternate.StateSource)
+	for i, a := range s.Alternates {
+		c.source(f, line(a.Name), s.placeOf(i)+".state_source", a.StateSource)
+	}
 	if primary != nil && s.Queues.Download != "" && s.Queues.Download != primary.Queues.Download {
 		c.note(f, Warning, "cake_queues.primary_download", "check both names",
 			"is not the download queue of "+primary.Name+", "+primary.Queues.Download)

@@ -40,37 +40,20 @@ var steeringKeys = slices.Concat(
 	},
 	classKeys(),
 	[]key{
-		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is the alternate's."),
+		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is an alternate's."),
 		{
 			path: "cake_state_sources.primary", typ: typeText, form: formPath, required: "unless an entry has the primary's name",
 			doc: "The primary's feed. With its state file instead, only the baseline is known.", example: "/run/wanctl/Spectrum_feed.json",
 		},
 		{
 			path: "cake_state_sources.*", typ: typeText, form: formPath, defWords: "none", off: true,
-			doc: "The same under the line's own name, for the primary or the alternate.", example: "/run/wanctl/ATT_feed.json",
+			doc: "The same under the line's own name, for the primary or an alternate.", example: "/run/wanctl/ATT_feed.json",
 		},
 		section("alternate", "How the other line is measured. Without it nothing checks that it is the better one."),
-		{
-			path: "alternate.ping_source_ip", typ: typeText, form: formAddr, defWords: "no probes of our own",
-			doc: "Source address that the router sends through the alternate.", example: "10.10.110.248",
-		},
-		{
-			path: "alternate.ping_host", typ: typeText, form: formHost, defWords: "measurement.ping_host",
-			doc: "Reflector for those probes.", example: "1.1.1.1",
-		},
-		queueKeyOff("alternate.queue", "The alternate's download queue; checked, and not read yet.", "WAN-Download-ATT"),
-		{
-			path: "alternate.state_source", typ: typeText, form: formPath, defWords: "none", off: true,
-			doc: "The alternate's feed, where its controller runs on this host.", example: "/run/wanctl/ATT_feed.json",
-		},
-		{
-			path: "alternate.margin_ms", typ: typeNumber, unit: "ms", def: "10", max: 10_000,
-			doc: "By how much the alternate's delay must be the lower one.",
-		},
-		{
-			path: "alternate.margin_share", typ: typeNumber, def: "0.2", max: 1,
-			doc: "The same as a share of the primary's delay. Both must hold.",
-		},
+	},
+	alternateKeys(first),
+	furtherKeys(),
+	[]key{
 		section("measurement", "Steering's own probes of the primary."),
 		{
 			path: "measurement.interval_seconds", typ: typeNumber, unit: "s", min: 0.5, max: 60, required: "always",

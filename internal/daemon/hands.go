@@ -90,5 +90,5 @@ func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rosSwitch{Client: cl, queue: c.Queues.Download, comment: c.RuleComment, legacy: c.AllowLegacyRule}, nil
+	return &rosSwitch{Client: cl, queue: c.Queues.Download, comments: ruleComments(c), legacy: c.AllowLegacyRule}, nil
 }

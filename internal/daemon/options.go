@@ -191,9 +191,9 @@ func steerProbeOptions(c *config.Steering, clock Clock, log *Log) (primary probe
 		Targets: []string{c.PingHost}, Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
 		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
 	}
-	if c.Alternate.Source.IsValid() {
+	if c.Alternates[0].Source.IsValid() {
 		a := primary
-		a.Targets, a.Source, a.Interface, a.Mark = []string{c.Alternate.PingHost}, c.Alternate.Source, "", 0
+		a.Targets, a.Source, a.Interface, a.Mark = []string{c.Alternates[0].PingHost}, c.Alternates[0].Source, "", 0
 		a.Interval = min(a.Interval, alternateEvery)
 		alternate = &a
 	}
@@ -231,15 +231,23 @@ func sameSteering(old, c *config.Steering) error {
 	switch {
 	case old.Name != c.Name || old.Steer.Primary != c.Steer.Primary || old.Steer.Alternate != c.Steer.Alternate:
 		return errors.New("wan_name, primary and alternate cannot change while running: stop this one and start the other")
-	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port || old.RuleComment != c.RuleComment:
+	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port || old.Alternates[0].RuleComment != c.Alternates[0].RuleComment:
 		return errors.New("router.host, router.port and mangle_rule.comment cannot change while running, because the old rule " +
 			"would stay as it is: stop this process, which disables it, and start it again")
 	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.Logging != c.Logging:
 		return errors.New("lock_file, state.file and logging cannot change while running: restart with `wanctl handover` first")
-	case old.Source != c.Source || old.Alternate.StateSource != c.Alternate.StateSource:
+	case old.Source != c.Source || old.Alternates[0].StateSource != c.Alternates[0].StateSource:
 		return errors.New("cake_state_sources cannot change while running: restart with `wanctl handover` first")
 	}
 	return nil
+}
+
+// ruleComments are the rules of the alternates, in their order.
+func ruleComments(c *config.Steering) (comments []string) {
+	for _, a := range c.Alternates {
+		comments = append(comments, a.RuleComment)
+	}
+	return comments
 }
 
 func sameRouter(a, b config.Router) bool {
@@ -254,7 +262,7 @@ func routerDiffers(old, c *config.WAN) bool {
 }
 
 func steerRouterDiffers(old, c *config.Steering) bool {
-	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || old.RuleComment != c.RuleComment ||
+	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || old.Alternates[0].RuleComment != c.Alternates[0].RuleComment ||
 		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router
 }
 

@@ -104,13 +104,13 @@ func (r Releaser) steering(c *config.Steering) (string, error) {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
 	defer func() { _ = router.Close() }()
-	if err := disableRule(router); err != nil {
+	if err := disableRules(router, len(c.Alternates)); err != nil {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
 	if err := r.forgetSteered(c); err != nil {
-		return "", fmt.Errorf("%s: the rule %q is disabled, but the next start will enable it again: %w", SteeringID(c), c.RuleComment, err)
+		return "", fmt.Errorf("%s: the rule %q is disabled, but the next start will enable it again: %w", SteeringID(c), c.Alternates[0].RuleComment, err)
 	}
-	return fmt.Sprintf("%s: the rule %q is disabled", SteeringID(c), c.RuleComment), nil
+	return fmt.Sprintf("%s: the rule %q is disabled", SteeringID(c), c.Alternates[0].RuleComment), nil
 }
 
 // forgetSteered stores that nothing is steered any more, because a start sets the rule to what is stored.

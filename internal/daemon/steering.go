@@ -49,9 +49,11 @@ const (
 
 // SteerOp is one operation; one is in flight at a time.
 type SteerOp struct {
-	ID     uint64
-	Kind   SteerOpKind
-	Enable bool
+	ID   uint64
+	Kind SteerOpKind
+	// Alternate says whose rule is read or set, by its place in the configuration.
+	Alternate int
+	Enable    bool
 }
 
 // SteerResult is the outcome of a SteerOp.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/routeros"
 	"wanctl/internal/state"
@@ -140,14 +141,14 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 		mode = "; dry run: the rule is never touched"
 	}
 	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, rule %q%s",
-		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, s.cfg.RuleComment, mode))
+		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, s.cfg.Alternates[0].RuleComment, mode))
 	logWarnings(s.log, s.warns)
 	for _, p := range s.pingers {
 		if p != nil {
 			checkProbes(ctx, p, s.log)
 		}
 	}
-	if s.cfg.Probe.Bound() || s.cfg.Alternate.Source.IsValid() {
+	if s.cfg.Probe.Bound() || s.cfg.Alternates[0].Source.IsValid() {
 		s.log.Warn(notProved)
 	}
 	return undo.run, nil
@@ -164,8 +165,8 @@ func (s *Steer) alternate() Prober {
 // feeds returns the readers of both lines' feeds; the alternate's is a true nil where none is configured.
 func (s *Steer) feeds(cfg *config.Steering) (primary, alternate FeedReader) {
 	primary = &FeedFile{Path: cfg.Source, BootID: s.boot, WAN: cfg.Steer.Primary}
-	if cfg.Alternate.StateSource != "" {
-		alternate = &FeedFile{Path: cfg.Alternate.StateSource, BootID: s.boot, WAN: cfg.Steer.Alternate}
+	if cfg.Alternates[0].StateSource != "" {
+		alternate = &FeedFile{Path: cfg.Alternates[0].StateSource, BootID: s.boot, WAN: cfg.Steer.Alternate}
 	}
 	return primary, alternate
 }
@@ -265,9 +266,9 @@ func SteerExchange(ctx context.Context, r Switch, op SteerOp, now func() unit.Ti
 	case OpReadQueue:
 		res.Queue, res.Err = r.Queue(ctx)
 	case OpReadRule:
-		res.Rule, res.Err = r.Rule(ctx)
+		res.Rule, res.Err = r.Rule(ctx, op.Alternate)
 	case OpSetRule:
-		res.Rule, res.Err = r.SetRule(ctx, op.Enable)
+		res.Rule, res.Err = r.SetRule(ctx, op.Alternate, op.Enable)
 	}
 	res.At = now()
 	return res
@@ -314,9 +315,9 @@ func (s *Steer) leave() error {
 		s.log.Info("handing over: the rule stays as it is")
 		return nil
 	}
-	if err := disableRule(s.router); err != nil {
+	if err := disableRules(s.router, len(s.cfg.Alternates)); err != nil {
 		err = fmt.Errorf("exit: %w; the rule %q may still be enabled: disable it by hand, or run `wanctl release %s`",
-			err, s.cfg.RuleComment, s.path)
+			err, s.cfg.Alternates[0].RuleComment, s.path)
 		s.log.Error(err.Error())
 		return err
 	}
@@ -325,23 +326,48 @@ func (s *Steer) leave() error {
 	return nil
 }
 
-// disableRule disables the rule and verifies it, trying again for as long as a stop may take. A rule that is disabled
-// already is read, not written: RouterOS saves every write to flash.
-func disableRule(r Switch) error {
-	return persist(func(ctx context.Context) error {
-		is, err := r.Rule(ctx)
-		switch {
-		case !is && routeros.IsForm(err): // of whatever form: disabled it does nothing
-			return nil
-		case err != nil || !is:
-			return err
+// disableRules disables the rules of that many alternates and verifies it, trying again for as long as a stop may take. What
+// keeps one from being disabled, such as its absence, does not keep the others. A rule that is disabled already is read, not
+// written: RouterOS saves every write to flash.
+func disableRules(r Switch, alternates int) error {
+	left := make([]int, alternates)
+	for i := range left {
+		left[i] = i
+	}
+	var final []error
+	err := persist(func(ctx context.Context) error {
+		var again []int
+		var errs []error
+		for _, i := range left {
+			err := disableRule(ctx, r, i)
+			if err == nil {
+				continue
+			}
+			if class, _ := classify(err); class == actuate.Misconfigured {
+				final = append(final, err)
+				continue
+			}
+			again, errs = append(again, i), append(errs, err)
 		}
-		is, err = r.SetRule(ctx, false)
-		if err == nil && is {
-			err = errors.New("the router reads the rule back as enabled")
-		}
-		return err
+		left = again
+		return errors.Join(errs...)
 	})
+	return errors.Join(append(final, err)...)
+}
+
+func disableRule(ctx context.Context, r Switch, alternate int) error {
+	is, err := r.Rule(ctx, alternate)
+	switch {
+	case !is && routeros.IsForm(err): // of whatever form: disabled it does nothing
+		return nil
+	case err != nil || !is:
+		return err
+	}
+	is, err = r.SetRule(ctx, alternate, false)
+	if err == nil && is {
+		err = errors.New("the router reads the rule back as enabled")
+	}
+	return err
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case.
@@ -482,7 +508,7 @@ func (s *Steer) Reset(context.Context) error {
 		return err
 	}
 	defer undo.run()
-	if err := disableRule(s.router); err != nil {
+	if err := disableRules(s.router, len(s.cfg.Alternates)); err != nil {
 		return fmt.Errorf("reset: %w; the state file is left as it was", err)
 	}
 	for _, p := range []string{s.cfg.StateFile, s.cfg.StateFile + ".bak"} {

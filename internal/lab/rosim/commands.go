@@ -453,7 +453,7 @@ func (r *Router) clear(it *item, p *prop, by string) error {
 
 // change applies settings to one item: the one place where configuration is written. The caller holds the lock.
 func (r *Router) change(it *item, vals map[string]value, by string) error {
-	if it.dynamic {
+	if it.dynamic && it.lasting() {
 		return &problem{text: "failure: can not change dynamic item"}
 	}
 	if it.vals["builtin"].num != 0 {

@@ -399,6 +399,7 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 		r.resetCounters()
 		r.booted, r.sectors, r.globals = r.opt.Now(), 0, map[string]value{}
 		r.restLogins = map[restLogin]restGrant{}
+		r.forget()
 		r.root.at(activePath).items = nil
 	})
 	back := func() {

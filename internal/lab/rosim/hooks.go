@@ -69,6 +69,8 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 			}
 			vals["network"] = str(p.Masked().Addr().String())
 		}
+	case addressListPath, address6ListPath:
+		return r.listed(it, vals)
 	case "/system/script", "/system/scheduler":
 		if _, has := it.vals["owner"]; !has {
 			it.vals["owner"] = str("admin")
@@ -121,7 +123,7 @@ func (r *Router) removable(it *item) error {
 	switch {
 	case it.menu.path == activePath && r.gateOf(it) == nil:
 		return &problem{text: "action failed (6)"}
-	case it.dynamic, it.vals["builtin"].num != 0:
+	case it.dynamic && it.lasting(), it.vals["builtin"].num != 0:
 		return &problem{text: "failure: can not remove dynamic item"}
 	}
 	return nil

@@ -108,11 +108,11 @@ func firewallMenus() []*menu {
 		rules(filterPath, ruleProps()),
 		rules("/ip/firewall/nat", ruleProps()),
 		rules("/ip/firewall/raw", ruleProps()),
-		addresses("/ip/firewall/address-list"),
+		addresses(addressListPath),
 		rules("/ipv6/firewall/mangle", ruleProps()),
 		rules("/ipv6/firewall/filter", ruleProps()),
 		rules("/ipv6/firewall/nat", ruleProps()),
-		addresses("/ipv6/firewall/address-list"),
+		addresses(address6ListPath),
 	}
 }
 

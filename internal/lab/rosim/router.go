@@ -275,8 +275,10 @@ func (r *Router) notify() {
 
 // configWritten counts a change of configuration. The caller holds the lock.
 func (r *Router) configWritten(it *item, by string) {
-	r.sectors += r.opt.SectorsPerWrite
-	r.sectorsTotal += r.opt.SectorsPerWrite
+	if it.lasting() {
+		r.sectors += r.opt.SectorsPerWrite
+		r.sectorsTotal += r.opt.SectorsPerWrite
+	}
 	if r.account(by) != nil {
 		key := it.text("name")
 		if it.menu == r.mangle() {

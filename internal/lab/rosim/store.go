@@ -4,6 +4,8 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+
+	"wanctl/internal/unit"
 )
 
 // maxItems bounds a menu's list; add answers with a failure beyond it.
@@ -17,6 +19,8 @@ type item struct {
 	dynamic bool
 	traffic *traffic // queues and interfaces only
 	user    *User    // users only: what logs in
+	// expires is when an entry of an address list goes by itself; 0 is never.
+	expires unit.Time
 	// initial is what a new router has here; nil for what was added.
 	initial map[string]value
 }

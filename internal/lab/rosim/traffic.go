@@ -55,6 +55,7 @@ func (r *Router) advance() {
 	now := r.opt.Now()
 	dt := max(now.Sub(r.advanced), 0)
 	r.advanced = now
+	r.expire()
 	if r.opt.Applier != nil {
 		r.read()
 	} else if dt > 0 {
