@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,14 +23,12 @@ func (h *house) both() *both { return &both{h, flow.NewHouse(h.opt.Policy), unit
 
 func (b *both) steer(line string) { b.house.steer(line); b.model.Steer(line) }
 
-// lineOf is the number of a placement's line; where the main table decides it is the first, or none of ours.
+// lineOf is the number of a placement's line; where the main table decides it is none of ours, or the first.
 func (b *both) lineOf(p flow.Placement) int {
-	for i, l := range b.opt.Lines {
-		if l.Name == p.Line {
-			return i + 1
-		}
+	if p.Cause == flow.OtherFamily {
+		return 1
 	}
-	return 1
+	return 1 + slices.IndexFunc(b.opt.Lines, func(l Line) bool { return l.Name == p.Line })
 }
 
 // place sends a connection's first packet.
@@ -61,24 +60,40 @@ func (b *both) overrides() {
 		"kids":   {prefix("192.168.1.70/31"), prefix("192.168.1.72/32"), prefix("192.168.1.71/32"), prefix("255.255.255.255/32")},
 		"nobody": nil,
 	}
+	b.opt.Policy.Elsewhere = []netip.Prefix{prefix("10.0.0.0/8")}
 	b.opt.Policy.Sources = map[netip.Addr]string{netip.MustParseAddr("192.168.1.2"): dsl}
 }
 
 // anyPacket draws one that the house may send.
 func anyPacket(r *rand.Rand) flow.Packet {
 	hosts := []string{"10", "11", "12", "2", "50", "60", "70", "71", "72", "73", "80", "81", "82", "90"}
-	peers := []string{"7", "8", "53", "130", "200"}
+	peers := []string{"198.51.100.7", "198.51.100.8", "198.51.100.53", "198.51.100.130", "198.51.100.200", "10.1.1.1"}
 	ports := []uint16{22, 53, 80, 443, 3477, 3478, 3481, 3482, 5060, 7000, 40000}
 	p := flow.Packet{
 		Protocol: []flow.Protocol{flow.TCP, flow.UDP, flow.UDP, flow.TCP, flow.ICMP}[r.IntN(5)],
 		From:     netip.AddrPortFrom(netip.MustParseAddr(lanNet+hosts[r.IntN(len(hosts))]), uint16(1024+r.IntN(60000))),
-		To:       netip.AddrPortFrom(netip.MustParseAddr("198.51.100."+peers[r.IntN(len(peers))]), ports[r.IntN(len(ports))]),
+		To:       netip.AddrPortFrom(netip.MustParseAddr(peers[r.IntN(len(peers))]), ports[r.IntN(len(ports))]),
 		DSCP:     []int{0, 0, 0, 46, 26}[r.IntN(5)],
 	}
 	if p.Protocol == flow.ICMP {
 		p.To = netip.AddrPortFrom(p.To.Addr(), 0)
 	}
 	p.Pickup = p.Protocol == flow.TCP && r.IntN(4) == 0
+	return sensible(p)
+}
+
+// sensible gives a probe a peer on the internet, and lets nobody come in by a line from a network that the main table reaches
+// elsewhere. To such a network Linux goes by the main table whatever the pin says: the host's own addresses are probes'
+// sources, too, and talk with the house. RouterOS's mangle is more obedient.
+func sensible(p flow.Packet) flow.Packet {
+	const probes = "192.168.1.10"
+	elsewhere, out := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParseAddr("203.0.113.7")
+	if p.From.Addr().Less(netip.MustParseAddr(probes)) && elsewhere.Contains(p.To.Addr()) {
+		p.To = netip.AddrPortFrom(out, p.To.Port())
+	}
+	if p.In != "" && elsewhere.Contains(p.From.Addr()) {
+		p.From = netip.AddrPortFrom(out, p.From.Port())
+	}
 	return p
 }
 

@@ -33,7 +33,7 @@ type house struct {
 	lines               int
 	inject              map[string]int // raw sockets by namespace
 	lan                 int            // packet socket on the client's interface
-	out                 []int          // packet sockets on the internet's ends of the lines
+	out                 []int          // packet sockets on the internet's ends: of another way, and of the lines
 	opt                 Options
 }
 
@@ -119,7 +119,16 @@ func build(t testing.TB, lines int, six bool) *house {
 	// The hosts have no addresses, so that no stack answers for them.
 	const mac = "02:00:00:00:00:01"
 	run(t, h.client, "link set lo up", "link set eth0 address "+mac+" up", "addr add 192.168.1.254/24 dev eth0", "route add default via 192.168.1.1")
-	run(t, h.router, "neigh add 192.168.1.10 lladdr "+mac+" dev lan0", "neigh add 192.168.1.11 lladdr "+mac+" dev lan0")
+	var hosts []string
+	for n := 2; n < 100; n++ {
+		hosts = append(hosts, fmt.Sprintf("neigh add 192.168.1.%d lladdr %s dev lan0", n, mac))
+	}
+	run(t, h.router, hosts...)
+	// The main table knows another way to some networks.
+	run(t, h.router, "link add vpn0 type veth peer name p0 netns "+h.net, "link set vpn0 up", "addr add 172.16.0.2/24 dev vpn0")
+	run(t, h.net, "link set p0 up", "addr add 172.16.0.1/24 dev p0")
+	run(t, h.router, "route add 10.0.0.0/8 via 172.16.0.1")
+	h.out = append(h.out, h.catch(h.net, "p0"))
 	run(t, h.net, "link set lo up")
 	if six {
 		run(t, h.router, "addr add fd00:1::1/64 dev lan0 nodad")
@@ -143,9 +152,9 @@ func build(t testing.TB, lines int, six bool) *house {
 		n := i + 1
 		run(t, h.router,
 			fmt.Sprintf("link add wan%d type veth peer name p%d netns %s", n, n, h.net), fmt.Sprintf("link set wan%d up", n),
-			fmt.Sprintf("addr add 10.%d.0.2/24 dev wan%d", n, n))
-		run(t, h.net, fmt.Sprintf("link set p%d up", n), fmt.Sprintf("addr add 10.%d.0.1/24 dev p%d", n, n))
-		run(t, h.router, fmt.Sprintf("route add default via 10.%d.0.1 dev wan%d metric %d", n, n, 100*n))
+			fmt.Sprintf("addr add 172.16.%d.2/24 dev wan%d", n, n))
+		run(t, h.net, fmt.Sprintf("link set p%d up", n), fmt.Sprintf("addr add 172.16.%d.1/24 dev p%d", n, n))
+		run(t, h.router, fmt.Sprintf("route add default via 172.16.%d.1 dev wan%d metric %d", n, n, 100*n))
 		if six {
 			run(t, h.router, fmt.Sprintf("addr add fd00:a%d::2/64 dev wan%d nodad", n, n))
 			run(t, h.net, fmt.Sprintf("addr add fd00:a%d::1/64 dev p%d nodad", n, n))
@@ -183,6 +192,9 @@ func (h *house) catch(ns, dev string) (fd int) {
 	within(h.t, ns, func() error {
 		var err error
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL))); err != nil {
+			return err
+		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
 			return err
 		}
 		l, err := readLinks()
@@ -317,7 +329,7 @@ func (h *house) seen(id uint32, at ...int) (int, netip.Addr) {
 	}
 }
 
-// send lets the house send a packet and returns the number of the line that it leaves by; 0 is none.
+// send lets the house send a packet and returns the number of the line that it leaves by; 0 is by none, -1 nowhere.
 func (h *house) send(p flow.Packet, size int) int {
 	h.t.Helper()
 	n, _ := h.sendFrom(p, size)
@@ -337,14 +349,13 @@ func (h *house) sendWith(p flow.Packet, flags byte, size int) (int, netip.Addr) 
 	h.t.Helper()
 	id := ids.Add(1) | 0xf0000000
 	h.throw(h.client, wirePacket(p, flags, size, id), p.To.Addr())
-	i, from := h.seen(id, h.out...)
-	return i + 1, from
+	return h.seen(id, h.out...)
 }
 
 // receive lets the internet send a packet into the house by a line.
 func (h *house) receive(line int, p flow.Packet, flags byte) {
 	h.t.Helper()
-	to := fmt.Sprintf("%s via 10.%d.0.2", p.To.Addr(), line)
+	to := fmt.Sprintf("%s via 172.16.%d.2", p.To.Addr(), line)
 	if p.To.Addr().Is6() {
 		to = fmt.Sprintf("%s via fd00:a%d::2", p.To.Addr(), line)
 	}
@@ -359,7 +370,11 @@ func (h *house) receive(line int, p flow.Packet, flags byte) {
 // answer lets a peer answer what the house sent by a line, to the address that it was translated to.
 func (h *house) answer(line int, p flow.Packet, flags byte) {
 	h.t.Helper()
-	outside := netip.MustParseAddr(fmt.Sprintf("10.%d.0.2", line))
+	outside := netip.MustParseAddr(fmt.Sprintf("172.16.%d.2", line))
+	if line == 0 { // where nothing is translated
+		outside = p.From.Addr()
+		run(h.t, h.net, fmt.Sprintf("route replace %s via 172.16.0.2", outside))
+	}
 	id := ids.Add(1) | 0xf0000000
 	h.throw(h.net, wirePacket(flow.Packet{Protocol: p.Protocol, From: p.To, To: netip.AddrPortFrom(outside, p.From.Port())}, flags, 0, id), outside)
 	if i, _ := h.seen(id, h.lan); i < 0 {
@@ -401,11 +416,11 @@ func TestASteeredFlowLeavesByTheOtherLine(t *testing.T) {
 		t.Fatalf("a second call changes: %s (%s)", again.Steps[0].Command, again.Steps[0].Why)
 	}
 	first, second := udp("192.168.1.10:5060", "198.51.100.7:5060"), udp("192.168.1.11:5060", "198.51.100.7:5060")
-	if n, from := h.sendFrom(first, 0); n != 1 || from != netip.MustParseAddr("10.1.0.2") {
+	if n, from := h.sendFrom(first, 0); n != 1 || from != netip.MustParseAddr("172.16.1.2") {
 		t.Errorf("before: line %d, from %v", n, from)
 	}
 	h.steer(dsl)
-	if n, from := h.sendFrom(second, 0); n != 2 || from != netip.MustParseAddr("10.2.0.2") {
+	if n, from := h.sendFrom(second, 0); n != 2 || from != netip.MustParseAddr("172.16.2.2") {
 		t.Errorf("steered: line %d, from %v", n, from)
 	}
 	if n := h.send(first, 0); n != 1 {

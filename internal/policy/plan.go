@@ -307,17 +307,18 @@ func (o *Options) wantedRules(numbers []int) (out []ipRule) {
 			r.mark, r.mask, r.suppress = lay.value(n), lay.line, true
 			out = append(out, r)
 		}
+		// An answer of a probe's address follows its connection, too.
+		for i, n := range numbers {
+			r := rule(1, o.Lines[i].Table)
+			r.mark, r.mask = lay.value(n), lay.line
+			out = append(out, r)
+		}
 		for _, a := range sources {
 			if i := slices.IndexFunc(o.Lines, func(l Line) bool { return l.Name == o.Policy.Sources[a] }); i >= 0 {
-				r := rule(1, o.Lines[i].Table)
+				r := rule(2, o.Lines[i].Table)
 				r.from = a
 				out = append(out, r)
 			}
-		}
-		for i, n := range numbers {
-			r := rule(2, o.Lines[i].Table)
-			r.mark, r.mask = lay.value(n), lay.line
-			out = append(out, r)
 		}
 	}
 	return out

@@ -118,6 +118,9 @@ func (b *builder) families() []family {
 	return []family{v4}
 }
 
+// together says that hosts which talk are kept together at all: the kernel would keep what has no time for ever.
+func (b *builder) together() bool { return b.Policy.Idle >= time.Millisecond }
+
 func (b *builder) line(name string) int {
 	return slices.IndexFunc(b.Lines, func(l Line) bool { return l.Name == name })
 }
@@ -166,6 +169,9 @@ func (b *builder) sets() {
 			flags: unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL, size: pairs,
 		}
 		for _, id := range b.ids {
+			if !b.together() {
+				break
+			}
 			s := dynamic
 			s.name, s.timeout = groupSet(f, id), b.Policy.Idle
 			b.out.sets = append(b.out.sets, s)
@@ -296,22 +302,21 @@ func (b *builder) choose() {
 	if !b.Policy.Six {
 		c.add(v6.is(), setMark(packetMark, b.mask, 0), accept())
 	}
-	for n, o := range b.Policy.Overrides {
-		if o.Never {
-			continue
-		}
+	for _, o := range b.Policy.Overrides {
 		i := b.line(o.Line)
-		if i < 0 {
+		if o.Never || i < 0 {
 			continue
 		}
 		for _, m := range b.about(o) {
-			c.add(append(m, b.unlessBarred(n, i))...)
+			c.add(append(m, jump(b.try(i)))...)
 		}
 	}
 	c.add(markIs(packetMark, b.flags(), b.light), leave(rest))
 	for _, f := range b.families() {
 		for i := range b.Lines {
-			c.add(f.pairIn(groupSet(f, b.ids[i])), jump(b.try(i)))
+			if b.together() {
+				c.add(f.pairIn(groupSet(f, b.ids[i])), jump(b.try(i)))
+			}
 		}
 	}
 	c.add(pickup(), leave(rest))
@@ -324,13 +329,10 @@ func (b *builder) choose() {
 	for i := range b.Lines {
 		b.lineChains(i)
 	}
-	b.alwaysChains()
 }
 
 func (b *builder) to(i int) string  { return "line_" + b.ids[i] }
 func (b *builder) try(i int) string { return "try_" + b.ids[i] }
-
-func always(n int) string { return fmt.Sprintf("always_%d", n+1) }
 
 // about matches what an override is about: one row of pieces per family, none where it is about no host at all.
 func (b *builder) about(o flow.Override) (out [][]piece) {
@@ -361,9 +363,9 @@ func (b *builder) about(o flow.Override) (out [][]piece) {
 	return out
 }
 
-// barring are the matches of the nevers of a line among some overrides.
-func (b *builder) barring(line string, overrides []flow.Override) (out [][]piece) {
-	for _, o := range overrides {
+// barring are the matches of the nevers of a line.
+func (b *builder) barring(line string) (out [][]piece) {
+	for _, o := range b.Policy.Overrides {
 		if o.Never && o.Line == line {
 			out = append(out, b.about(o)...)
 		}
@@ -371,36 +373,10 @@ func (b *builder) barring(line string, overrides []flow.Override) (out [][]piece
 	return out
 }
 
-// unlessBarred is where the n-th override sends: to its line, unless an earlier never bars that.
-func (b *builder) unlessBarred(n, line int) piece {
-	if len(b.barring(b.Lines[line].Name, b.Policy.Overrides[:n])) == 0 {
-		return leave(b.to(line))
-	}
-	return jump(always(n))
-}
-
-func (b *builder) alwaysChains() {
-	for n, o := range b.Policy.Overrides {
-		line := b.line(o.Line)
-		if o.Never || line < 0 {
-			continue
-		}
-		barring := b.barring(o.Line, b.Policy.Overrides[:n])
-		if len(barring) == 0 {
-			continue
-		}
-		c := b.chain(always(n))
-		for _, m := range barring {
-			c.add(append(m, back())...)
-		}
-		c.add(leave(b.to(line)))
-	}
-}
-
 // rest is for what goes by the primary: the main table decides, unless the primary is barred.
 func (b *builder) rest() {
 	c := b.chain(rest)
-	barring := b.barring(b.Policy.Primary, b.Policy.Overrides)
+	barring := b.barring(b.Policy.Primary)
 	for _, m := range barring {
 		c.add(append(m, leave(exile))...)
 	}
@@ -484,7 +460,7 @@ func matches(m flow.Match) (out [][]piece) {
 // lineChains are the ways to one line: to asks nobody, try returns where an override bars it.
 func (b *builder) lineChains(i int) {
 	c := b.chain(b.try(i))
-	for _, m := range b.barring(b.Lines[i].Name, b.Policy.Overrides) {
+	for _, m := range b.barring(b.Lines[i].Name) {
 		c.add(append(m, back())...)
 	}
 	c.add(leave(b.to(i)))
@@ -513,7 +489,9 @@ func (b *builder) postrouting() {
 		c.add(outBy(l.Interface), markIs(connectionMark, b.layout.line, 0), original(), jump("pin_"+b.ids[i]))
 	}
 	for i, v := range b.values {
-		c.add(markIs(connectionMark, b.layout.line|b.class, v|b.class), jump("seen_"+b.ids[i]))
+		if b.together() {
+			c.add(markIs(connectionMark, b.layout.line|b.class, v|b.class), jump("seen_"+b.ids[i]))
+		}
 	}
 	c.add(markIs(connectionMark, b.flags(), b.flags()), moved(flow.HeavyBytes), jump("heavy"))
 	for i, v := range b.values {
@@ -523,6 +501,9 @@ func (b *builder) postrouting() {
 		c.add(markIs(packetMark, b.flags(), b.flags()), setMark(connectionMark, b.flags(), b.flags()))
 	}
 	for i := range b.values {
+		if !b.together() {
+			break
+		}
 		c := b.chain("seen_" + b.ids[i])
 		for _, f := range b.families() {
 			for j := range b.values {
