@@ -27,6 +27,8 @@ type Steering struct {
 	Alternates []Alternate
 	// AllowLegacyRule switches a rule of another form than the safe one.
 	AllowLegacyRule bool
+	// Linux is what is known of this host where it is the router; nil elsewhere.
+	Linux *LinuxSteering
 	// Classes are what may move, in the order of their admission.
 	Classes []Class
 	// PingHost is the reflector of steering's own probes, PingCount the replies whose median counts, 1 to 20.
@@ -47,11 +49,15 @@ type Steering struct {
 // Adopt takes from the primary's WAN config what the steering config leaves open: its queues and how its probes are
 // sent. It changes nothing that the steering config says.
 func (s *Steering) Adopt(primary *WAN) {
+	down, up := primary.Queues.Download, primary.Queues.Upload
+	if primary.Router.Transport == TransportLinux { // its queues go by their interfaces
+		down, up = primary.Interfaces.Download, primary.Interfaces.Upload
+	}
 	if s.Queues.Download == "" {
-		s.Queues.Download = primary.Queues.Download
+		s.Queues.Download = down
 	}
 	if s.Queues.Upload == "" {
-		s.Queues.Upload = primary.Queues.Upload
+		s.Queues.Upload = up
 	}
 	if !s.Probe.Bound() {
 		s.Probe = primary.Probe
@@ -77,11 +83,15 @@ func (p *parser) steering() *Steering {
 		LockFile:         p.fileOr("lock_file", p.opt.Dirs.Run, suffixed(name, ".lock")),
 		StateFile:        p.fileOr("state.file", p.opt.Dirs.State, suffixed(name, "_state.json")),
 	}
-	p.require("mangle_rule.comment", "measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
+	if !p.onLinux() {
+		p.require("mangle_rule.comment")
+	}
+	p.require("measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
 	s.Alternates = p.alternates()
 	s.Classes = p.classes()
 	primary := p.lines(s)
 	p.alternatesDiffer(s, primary)
+	s.Linux = p.linuxSteering(s, primary)
 	p.queues(s, primary)
 	p.alternatesUnmeasured(s)
 	p.steeringOrder()
