@@ -194,6 +194,7 @@ func (s *Steer) publish(now unit.Time) {
 		State: d.Name, Congestion: d.Congestion.String(), Measured: d.Measured, Averaged: d.Averaged, Delta: d.Delta, EWMA: d.EWMA,
 		AgeS: ageSeconds(now, m.answered), Queue: m.queue.QueuedPackets, QueueAgeS: ageSeconds(now, m.queue.At),
 		Rule: "not read yet", RuleAgeS: ageSeconds(now, m.ruleAt), Router: fmt.Sprint(s.router), DryRun: s.DryRun,
+		Connections: connectionsOf(s.counted.Load()),
 	}
 	if m.rule.Known {
 		st.Rule = "disabled"

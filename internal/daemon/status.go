@@ -118,6 +118,8 @@ type SteeringStatus struct {
 	DryRun      bool               `json:"dry_run"`
 	SharePPM    unit.PPM           `json:"share_active_ppm"`
 	Transitions []TransitionStatus `json:"transitions"`
+	// Connections are counted where this host is the router.
+	Connections *ConnectionsStatus `json:"connections,omitempty"`
 }
 
 // TransitionStatus is one change of steering's state.

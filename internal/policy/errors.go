@@ -83,6 +83,12 @@ func fail(op string, err error) error {
 	return e
 }
 
+// IsMissing says that what was asked for is not there, because the table was not made yet or was taken away.
+func IsMissing(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == Missing
+}
+
 // blocked is what stands in a plan's way.
 func blocked(problems []string) error {
 	return &Error{Kind: Refused, Op: "apply", Err: errors.New(strings.Join(problems, "; ")), Hint: "nothing was changed"}

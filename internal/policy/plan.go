@@ -18,6 +18,8 @@ type Step struct {
 	Command string `json:"command"`
 	// Why is for people; may be empty.
 	Why string `json:"why,omitempty"`
+	// Table is the nftables table that the step makes; empty for any other.
+	Table string `json:"table,omitempty"`
 
 	do, undo func() error
 }
@@ -106,6 +108,9 @@ func (t *told) numbers() map[string]int {
 	return out
 }
 
+// Text is the nftables table of these options, as nft would take it.
+func (o *Options) Text() string { return o.ruleset(numbered(o.Lines, nil)).String() }
+
 // Plan returns the steps from what there is to what is wanted; none when it is so already. Nothing is changed.
 func (o *Options) Plan() (Plan, error) {
 	p, _, err := o.plan()
@@ -146,7 +151,7 @@ func (o *Options) planTable(p *Plan, f *found, numbers []int) {
 		undo = func() error { return nil } // the new one stands, and is the better one
 	}
 	p.Steps = append(p.Steps, Step{
-		Command: "nft -f - <<'EOF'\n" + command + "EOF", Why: why, undo: undo,
+		Command: "nft -f - <<'EOF'\n" + command + "EOF", Why: why, Table: want.table, undo: undo,
 		do: func() error {
 			carried, err := carry(f.own, want)
 			if err != nil {
