@@ -104,11 +104,14 @@ func TestLinuxSteersByItself(t *testing.T) {
 	call.must("the call of the congestion, after the kill", 2)
 
 	// Another controller finds the line as bad as it was.
-	degraded := h.said("[CABLE_DEGRADED]")
 	second := steer("steer again")
-	h.state(degraded, 40*time.Second, "[CABLE_DEGRADED]")
-	h.leg(3, signalPort).must("a call after the restart", 2)
+	h.await("new calls leave by the alternate again", 40*time.Second, func() bool {
+		n++
+		is, _ := h.leg(n, signalPort).ask()
+		return is == 2
+	})
 
+	h.state(0, 5*time.Second, "[CABLE_DEGRADED]")
 	stopBulk()
 	h.bottleneckAt(0, linuxNominal)
 	good := h.said("[CABLE_GOOD]")

@@ -326,6 +326,9 @@ func sameExprs(want, is []expr) bool {
 	return slices.EqualFunc(want, is, func(w, i expr) bool { return w.same(i) })
 }
 
+// tick is by how much the kernel rounds times: a hundredth of a second where it counts slowest.
+const tick = 10 * time.Millisecond
+
 func (r *ruleset) setsDiffer(t *told) string {
 	if len(t.sets) != len(r.sets) {
 		return fmt.Sprintf("it has %d sets, not %d", len(t.sets), len(r.sets))
@@ -335,8 +338,8 @@ func (r *ruleset) setsDiffer(t *told) string {
 		switch {
 		case i < 0:
 			return "the set " + w.name + " is gone"
-		case t.sets[i].flags != w.flags || t.sets[i].keyType != w.keyType || t.sets[i].keyLen != w.keyLen || t.sets[i].timeout != w.timeout ||
-			t.sets[i].size != w.size:
+		case t.sets[i].flags != w.flags || t.sets[i].keyType != w.keyType || t.sets[i].keyLen != w.keyLen || t.sets[i].size != w.size,
+			(t.sets[i].timeout-w.timeout).Abs() > tick:
 			return "the set " + w.name + " is of another kind"
 		case w.fixed() && !sameElements(w.elements, t.sets[i].elements):
 			return "the set " + w.name + " holds something else"

@@ -168,7 +168,11 @@ func (r route) body() []byte {
 	if r.onlink {
 		native.PutUint32(h[8:], flagOnlink)
 	}
-	attrs := join(ne32(unix.RTA_TABLE, r.table), ne32(unix.RTA_OIF, uint32(r.dev)), ne32(unix.RTA_PRIORITY, metricOfOur))
+	attrs := join(ne32(unix.RTA_TABLE, r.table), ne32(unix.RTA_OIF, uint32(r.dev)), ne32(unix.RTA_PRIORITY, r.metric))
+	if r.to.IsValid() {
+		h[1] = uint8(r.to.Bits())
+		attrs = append(attrs, raw(unix.RTA_DST, r.to.Addr().AsSlice())...)
+	}
 	if r.via.IsValid() {
 		attrs = append(attrs, raw(unix.RTA_GATEWAY, r.via.AsSlice())...)
 	}
@@ -211,26 +215,35 @@ func routesOf(b []byte) (out []route) {
 	return out
 }
 
-// readRoutes reads the routes of some tables.
+// readRoutes reads the routes of some tables, and ours of all others.
 func readRoutes(tables []uint32) (out []route, err error) {
+	read := func(f family, protocol uint8, attrs []byte, want func(route) bool) error {
+		h := make([]byte, routeLen)
+		h[0], h[5] = f.af(), protocol
+		msgs, err := dump(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, append(h, attrs...))
+		if err != nil {
+			if f == v6 || isNone(err) { // a kernel without IPv6, or a table that nobody has made
+				return nil
+			}
+			return fmt.Errorf("read the routes: %w", reason(err))
+		}
+		for _, m := range msgs {
+			for _, r := range routesOf(m.Data) {
+				if r.family == f && want(r) {
+					out = append(out, r)
+				}
+			}
+		}
+		return nil
+	}
 	for _, f := range []family{v4, v6} {
 		for _, t := range tables {
-			h := make([]byte, routeLen)
-			h[0] = f.af()
-			msgs, err := dump(unix.NETLINK_ROUTE, unix.RTM_GETROUTE, append(h, ne32(unix.RTA_TABLE, t)...))
-			if err != nil {
-				if f == v6 || isNone(err) { // a kernel without IPv6, or a table that nobody has made
-					continue
-				}
-				return nil, fmt.Errorf("read the routes of table %s: %w", tableName(t), reason(err))
+			if err := read(f, 0, ne32(unix.RTA_TABLE, t), func(r route) bool { return r.table == t }); err != nil {
+				return nil, err
 			}
-			for _, m := range msgs {
-				for _, r := range routesOf(m.Data) {
-					if r.table == t && r.family == f {
-						out = append(out, r)
-					}
-				}
-			}
+		}
+		if err := read(f, Protocol, nil, func(r route) bool { return r.ours() && !slices.Contains(tables, r.table) }); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
@@ -292,7 +305,7 @@ func (r route) words(links []link) string {
 	if r.onlink {
 		parts = append(parts, "onlink")
 	}
-	return strings.Join(append(parts, "table", tableName(r.table), "metric", fmt.Sprint(metricOfOur), "protocol", fmt.Sprint(r.protocol)), " ")
+	return strings.Join(append(parts, "table", tableName(r.table), "metric", fmt.Sprint(r.metric), "protocol", fmt.Sprint(r.protocol)), " ")
 }
 
 func (r ipRule) set(add bool) error {
