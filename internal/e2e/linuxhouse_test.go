@@ -59,7 +59,7 @@ func newLinuxHouse(t *testing.T, lines int) *linuxHouse {
 	check(batch("ip", h.client, "link set lo up", "addr add 10.0.0.2/24 dev eth0", "route add default via 10.0.0.1"),
 		batch("ip", h.router, "link set lo up", "addr add 10.0.0.1/24 dev lan"), batch("ip", h.server, "link set lo up"))
 	var addrs []string
-	for n := 1; n < 120; n++ {
+	for n := 1; n < 250; n++ {
 		addrs = append(addrs, "addr add "+peer(n)+"/32 dev lo")
 	}
 	check(batch("ip", h.server, addrs...))

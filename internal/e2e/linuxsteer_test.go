@@ -69,7 +69,7 @@ func TestLinuxSteersByItself(t *testing.T) {
 	// The new call feels nothing, and the downloads keep the line.
 	from, at := h.down(), time.Now()
 	var rtt []float64
-	for range 100 {
+	for range 150 {
 		is, d := call.media.ask()
 		if is != 2 {
 			t.Errorf("a packet of the call by line %d", is)
@@ -111,7 +111,25 @@ func TestLinuxSteersByItself(t *testing.T) {
 		return is == 2
 	})
 
-	h.state(0, 5*time.Second, "[CABLE_DEGRADED]")
+	// The alternate dies meanwhile: there is nowhere to steer to. It comes back, and the primary is still bad.
+	if err := batch("ip", h.isps[1], "link set core down"); err != nil {
+		t.Fatal(err)
+	}
+	h.await("new calls leave by the primary while the alternate is dead", 60*time.Second, func() bool {
+		n++
+		is, _ := h.leg(n, signalPort).ask()
+		return is == 1
+	})
+	if err := batch("ip", h.isps[1], "link set core up", "route add 198.51.100.0/24 via 10.2.1.2"); err != nil {
+		t.Fatal(err)
+	}
+	h.await("new calls leave by the alternate, which lives", 60*time.Second, func() bool {
+		n++
+		is, _ := h.leg(n, signalPort).ask()
+		return is == 2
+	})
+	call.must("the call of the congestion, after its line was dead", 2)
+
 	stopBulk()
 	h.bottleneckAt(0, linuxNominal)
 	good := h.said("[CABLE_GOOD]")
