@@ -28,7 +28,7 @@ func same(key, is, want string) bool {
 		a, ok1 := rateOf(is)
 		b, ok2 := rateOf(want)
 		return ok1 && ok2 && a == b
-	case "burst-time", "cake-rtt":
+	case "burst-time", "cake-rtt", "address-list-timeout":
 		a, ok1 := duration(is)
 		b, ok2 := duration(want)
 		return ok1 && ok2 && a == b
@@ -36,7 +36,7 @@ func same(key, is, want string) bool {
 		a, err1 := strconv.ParseFloat(is, 64)
 		b, err2 := strconv.ParseFloat(want, 64)
 		return err1 == nil && err2 == nil && a == b
-	case "connection-state":
+	case "connection-state", "tcp-flags":
 		return slices.Equal(set(is), set(want))
 	case "policy":
 		return slices.Equal(Rights(is), Rights(want))

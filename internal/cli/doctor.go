@@ -403,7 +403,7 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 
 // steering gathers what there is of the dual-WAN set-up.
 func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
-	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Steer.Alternate, Sixth: -1}
+	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
 	if v != nil {
 		out.Rule, out.HasRule = v.ruleOf(s), true
 	}

@@ -595,7 +595,7 @@ func TestRouterBlocked(t *testing.T) {
 	before := b.config()
 	for _, cmd := range []string{"plan", "apply"} {
 		code, _, errs := b.run("router", cmd, b.all()[0], b.all()[2])
-		if code != exitFailed || !strings.Contains(errs, "error: steering from Spectrum to ATT: the plan needs the files of both lines") {
+		if code != exitFailed || !strings.Contains(errs, "error: steering from Spectrum to ATT: the plan needs the files of all these lines") {
 			t.Errorf("%s: %d %s", cmd, code, errs)
 		}
 	}

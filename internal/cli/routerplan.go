@@ -79,17 +79,9 @@ func (v *routerView) wanted() blueprint.Wanted {
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
-		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.Alternates[0].RuleComment}
-		for _, c := range s.steering.Classes {
-			class := blueprint.Class{Name: c.Name}
-			for _, m := range c.Matches {
-				to := ""
-				if m.To.IsValid() {
-					to = m.To.String()
-				}
-				class.Matches = append(class.Matches, blueprint.Match{Protocol: m.Protocol, Ports: m.Ports, DSCP: m.DSCP, To: to})
-			}
-			st.Classes = append(st.Classes, class)
+		st := &blueprint.Steering{Policy: s.steering.Policy, ByList: s.steering.Switch == config.SwitchList}
+		for _, a := range s.steering.Alternates {
+			st.Comments = append(st.Comments, a.RuleComment)
 		}
 		w.Steering = st
 	}
@@ -100,11 +92,15 @@ func (v *routerView) wanted() blueprint.Wanted {
 // sources are the addresses that a line is probed from, by its controller and by steering.
 func (s *site) sources(w *config.WAN) (from []string) {
 	all := []netip.Addr{w.Probe.Source}
-	if st := s.steering; st != nil && st.Steer.Primary == w.Name {
+	if st := s.steering; st != nil && st.Policy.Primary == w.Name {
 		all = append(all, st.Probe.Source)
 	}
-	if st := s.steering; st != nil && st.Steer.Alternate == w.Name {
-		all = append(all, st.Alternates[0].Source)
+	if st := s.steering; st != nil {
+		for _, a := range st.Alternates {
+			if a.Name == w.Name {
+				all = append(all, a.Source)
+			}
+		}
 	}
 	for _, a := range all {
 		if a.Is4() && !slices.Contains(from, a.String()) {

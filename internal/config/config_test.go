@@ -139,8 +139,8 @@ func TestShippedSteering(t *testing.T) {
 	f := shipped(t, "steering_config_v2.yaml")
 	s := f.Steering
 	want := steer.Default()
-	want.Primary, want.Alternate, want.HistorySize = "Spectrum", "ATT", 60
-	want.AlternateCheck.Configured = true
+	want.Primary, want.HistorySize = "Spectrum", 60
+	want.Alternates[0].Name, want.Alternates[0].Checked = "ATT", true
 	if d := cmp.Diff(want, s.Steer); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -180,7 +180,7 @@ func TestMinimal(t *testing.T) {
 	}
 	s := mustParse(t, "steering.yaml", steeringText, Options{}).Steering
 	wantSteer := steer.Default()
-	wantSteer.Primary, wantSteer.Alternate, wantSteer.AlternateCheck.Configured = "Spectrum", "ATT", true
+	wantSteer.Primary, wantSteer.Alternates[0].Name, wantSteer.Alternates[0].Checked = "Spectrum", "ATT", true
 	if d := cmp.Diff(wantSteer, s.Steer); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -242,8 +242,8 @@ func TestLines(t *testing.T) {
 			}
 			s := f.Steering
 			got := []any{
-				s.Steer.Primary, s.Steer.Alternate, s.Source, s.Alternates[0].StateSource, s.Queues.Download, s.Alternates[0].Queue,
-				s.Steer.AlternateCheck.Configured,
+				s.Steer.Primary, s.Alternates[0].Name, s.Source, s.Alternates[0].StateSource, s.Queues.Download, s.Alternates[0].Queue,
+				s.Steer.Alternates[0].Checked,
 			}
 			want := []any{c.primary, c.alternate, c.source, c.other, c.queue, c.queue2, c.configured}
 			if d := cmp.Diff(want, got); d != "" {

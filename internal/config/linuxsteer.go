@@ -109,7 +109,7 @@ func (p *parser) linuxSteering(s *Steering, primary string) *LinuxSteering {
 		}
 		return nil
 	}
-	for _, k := range []string{"mangle_rule.comment", "allow_legacy_rule"} {
+	for _, k := range []string{"mangle_rule.comment", "mangle_rule.switch", "allow_legacy_rule"} {
 		if p.has(k) {
 			p.warnf(p.at(k), k, "remove it", "has no effect with transport linux, where wanctl makes its own rules")
 		}

@@ -55,6 +55,9 @@ func reference() string {
 			if strings.HasPrefix(k.path, further+".") {
 				line = "LTE"
 			}
+			if parent(k.path) == listsKey {
+				line = "kids"
+			}
 			b.WriteString(strings.ReplaceAll(leaf(k.path), "*", line) + ":")
 			shown := k.example
 			if shown == "" {

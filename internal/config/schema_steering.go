@@ -34,12 +34,19 @@ var steeringKeys = slices.Concat(
 			example: `"ADAPTIVE: Steer latency-sensitive to ATT"`,
 		},
 		{
+			path: "mangle_rule.switch", typ: typeWord, def: SwitchRule, words: []string{SwitchRule, SwitchList},
+			doc: "rule: the rule is enabled and disabled, and stays as it is when nobody is left to disable it. list: the rule is always enabled and " +
+				"takes what is on an address list, wanctl-steer-LINE, whose entries last 60 s unless they are renewed: no write to flash, and " +
+				"normal routing by itself.",
+		},
+		{
 			path: "allow_legacy_rule", typ: typeBool, def: "false",
 			doc: "Switch a rule of another form, too: one that marks only the first packet breaks connections.",
 		},
 	},
 	linuxSteerKeys(),
 	classKeys(),
+	overrideKeys(),
 	[]key{
 		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is an alternate's."),
 		{
@@ -96,6 +103,9 @@ var steeringKeys = slices.Concat(
 			path: "vote", typ: typeWord, def: "any", words: []string{"any", "all"},
 			doc: "One confirmation is enough, or delay, drops and queue must agree (RouterOS does not count CAKE's drops: never).",
 		},
+	},
+	confirmKeys(),
+	[]key{
 		section("thresholds", "Of the delay over the baseline and of the queue. Order: green <= yellow <= red."),
 		msKey("thresholds.green_rtt_ms", "5", "Only checked for order."),
 		msKey("thresholds.yellow_rtt_ms", "15", "Above it: YELLOW."),
@@ -129,6 +139,9 @@ var steeringKeys = slices.Concat(
 		msKey("thresholds.recovery_threshold_ms", "12", "With cake_aware: false: at or below it, GREEN."),
 		countKey("thresholds.bad_samples", "8", "With cake_aware: false: RED cycles before new connections move."),
 		countKey("thresholds.good_samples", "15", "With cake_aware: false: GREEN cycles before they move back."),
+	},
+	brakeKeys(),
+	[]key{
 		section("state", "What survives a restart."),
 		{
 			path: "state.file", typ: typeText, form: formPath, defWords: "in the state directory",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wanctl/internal/document"
+	"wanctl/internal/flow"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
@@ -29,8 +30,11 @@ type Steering struct {
 	AllowLegacyRule bool
 	// Linux is what is known of this host where it is the router; nil elsewhere.
 	Linux *LinuxSteering
-	// Classes are what may move, in the order of their admission.
-	Classes []Class
+	// Policy is by which line a connection goes: the lines, classes, overrides, and the addresses that measure a line. Its
+	// Elsewhere is the backend's, and its Lists lack those that a RouterOS router has of its own.
+	Policy flow.Policy
+	// Switch is how a rule of RouterOS is switched: SwitchRule or SwitchList.
+	Switch string
 	// PingHost is the reflector of steering's own probes, PingCount the replies whose median counts, 1 to 20.
 	PingHost  string
 	PingCount int
@@ -88,8 +92,9 @@ func (p *parser) steering() *Steering {
 	}
 	p.require("measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
 	s.Alternates = p.alternates()
-	s.Classes = p.classes()
+	s.Switch = p.text("mangle_rule.switch")
 	primary := p.lines(s)
+	s.Policy = p.policy(s, primary)
 	p.alternatesDiffer(s, primary)
 	s.Linux = p.linuxSteering(s, primary)
 	p.queues(s, primary)
@@ -99,8 +104,7 @@ func (p *parser) steering() *Steering {
 	if p.errors > 0 {
 		return nil
 	}
-	s.Steer = p.steer(primary, s.Alternates[0].Name)
-	s.Steer.AlternateCheck.Configured = s.Alternates[0].Checked()
+	s.Steer = p.steer(primary, s.Alternates)
 	if err := s.Steer.Validate(); err != nil {
 		p.errorf(p.root, "", "", "%v", err)
 		return nil
@@ -272,6 +276,14 @@ func (p *parser) steeringOrder() {
 	p.ordered(true, "min < max", th+"baseline_rtt_bounds.min", th+"baseline_rtt_bounds.max")
 	p.ordered(true, "recovery < steer", conf+"recovery_threshold", conf+"steer_threshold")
 	p.ordered(false, "ping <= ping_total", "timeouts.ping", "timeouts.ping_total")
+	p.ordered(false, "backoff <= backoff_max", "herd_damping.backoff_minutes", "herd_damping.backoff_max_minutes")
+	if p.text("vote") == steer.VoteAll.String() && p.flag("mode.cake_aware") {
+		for _, k := range []string{"confirm.drops", "confirm.queue"} {
+			if !p.flag(k) {
+				p.errorf(p.at(k), k, "remove the key, or write vote: any", "vote: all demands it")
+			}
+		}
+	}
 }
 
 // steeringFiles checks that no two of the config's files are the same.
@@ -298,13 +310,12 @@ func (p *parser) steeringFiles(s *Steering) {
 }
 
 // steer assembles the decision's configuration from checked values.
-func (p *parser) steer(primary, alternate string) steer.Config {
+func (p *parser) steer(primary string, alternates []Alternate) steer.Config {
 	const th, v3 = "thresholds.", "steering_v3."
 	ms := func(k string) unit.Millis { return unit.Millis(p.num(k)) }
 	n := func(k string) int { return int(p.num(k)) }
-	share, _ := unit.FromFactor(p.num("alternate.margin_share")) // bounded by the schema
 	c := steer.Config{
-		Primary: primary, Alternate: alternate,
+		Primary: primary, Alternates: candidates(alternates),
 		Interval:    p.seconds("measurement.interval_seconds"),
 		CakeAware:   p.flag("mode.cake_aware"),
 		BaselineMin: ms(th + "baseline_rtt_bounds.min"), BaselineMax: ms(th + "baseline_rtt_bounds.max"),
@@ -319,7 +330,7 @@ func (p *parser) steer(primary, alternate string) steer.Config {
 			Bad: ms(th + "bad_threshold_ms"), Recovery: ms(th + "recovery_threshold_ms"),
 			BadSamples: n(th + "bad_samples"), GoodSamples: n(th + "good_samples"),
 		},
-		AlternateCheck: steer.AlternateCheck{MarginMS: ms("alternate.margin_ms"), MarginShare: share},
+		Confirm: p.confirm(), Limits: p.limits(), Flap: p.flapBrake(), Herd: p.herd(),
 		V3: steer.V3{
 			Enabled:        p.flag(v3 + "enabled"),
 			SteerThreshold: n(v3 + "confidence.steer_threshold"), RecoveryThreshold: n(v3 + "confidence.recovery_threshold"),

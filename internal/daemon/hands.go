@@ -93,5 +93,8 @@ func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Switch == config.SwitchList {
+		return newListSwitch(cl, c), nil
+	}
 	return &rosSwitch{Client: cl, queue: c.Queues.Download, comments: ruleComments(c), legacy: c.AllowLegacyRule}, nil
 }

@@ -63,31 +63,18 @@ func PolicyOptionsOf(c *config.Steering) *policy.Options {
 	return o
 }
 
-// flowPolicyOf is what the rules of a configuration mean.
+// flowPolicyOf is what the rules of a configuration mean on this host.
 func flowPolicyOf(c *config.Steering) flow.Policy {
-	p := flow.Policy{Primary: c.Steer.Primary, Sources: map[netip.Addr]string{}, Idle: flow.DefaultIdle, Six: c.Linux.Six}
+	p := c.Policy
+	p.Six = c.Linux.Six
+	p.Sources = map[netip.Addr]string{}
 	for _, a := range c.Alternates {
-		p.Alternates = append(p.Alternates, a.Name)
 		if a.Source.IsValid() {
 			p.Sources[a.Source] = a.Name
 		}
 	}
-	if c.Probe.Source.IsValid() {
+	if c.Probe.Source.IsValid() { // which may be adopted from the primary's own file
 		p.Sources[c.Probe.Source] = p.Primary
-	}
-	for _, k := range c.Classes {
-		class := flow.Class{Name: k.Name, Light: k.Name == "web"}
-		for _, m := range k.Matches {
-			out := flow.Match{DSCP: m.DSCP, To: m.To}
-			if m.Protocol != "" {
-				out.Protocol, _ = flow.ParseProtocol(m.Protocol) // the configuration has judged both
-			}
-			if m.Ports != "" {
-				out.Ports, _ = flow.ParsePorts(m.Ports)
-			}
-			class.Matches = append(class.Matches, out)
-		}
-		p.Classes = append(p.Classes, class)
 	}
 	return p
 }

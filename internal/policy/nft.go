@@ -339,7 +339,7 @@ func (r *ruleset) setsDiffer(t *told) string {
 		case i < 0:
 			return "the set " + w.name + " is gone"
 		case t.sets[i].flags != w.flags || t.sets[i].keyType != w.keyType || t.sets[i].keyLen != w.keyLen || t.sets[i].size != w.size,
-			(t.sets[i].timeout-w.timeout).Abs() > tick:
+			(t.sets[i].timeout - w.timeout).Abs() > tick:
 			return "the set " + w.name + " is of another kind"
 		case w.fixed() && !sameElements(w.elements, t.sets[i].elements):
 			return "the set " + w.name + " holds something else"

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -24,7 +25,11 @@ type note struct {
 
 func (n *note) ask(_ context.Context, op string, a ask) ([]row, *Error) {
 	n.asks = append(n.asks, a)
-	rows, bad := n.model.do(a.menu+"/"+a.verb, map[string]string{".id": a.id, ".proplist": strings.Join(a.list, ","), a.key: a.value}, a.where)
+	fields := map[string]string{".id": a.id, ".proplist": strings.Join(a.list, ","), a.key: a.value}
+	for _, p := range a.add {
+		fields[p.Key] = p.Value
+	}
+	rows, bad := n.model.do(a.menu+"/"+a.verb, fields, a.where)
 	if bad != nil {
 		return nil, refused(site{}, op, bad.text, Reply)
 	}
@@ -46,6 +51,9 @@ func tasks() map[string]task {
 		"7 read the rule":                          {purpose: oneRule, comment: "STEER"},
 		"8 enable the rule":                        {purpose: oneRule, comment: "STEER", verb: "enable"},
 		"9 disable the rule":                       {purpose: oneRule, comment: "STEER", verb: "disable"},
+		"B read a rule and its list":               {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT"},
+		"C hold the list":                          {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "hold", lasts: time.Minute},
+		"D empty the list":                         {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "drop"},
 		"A read where an address's echoes go":      {purpose: echoPath, source: netip.MustParseAddr("192.168.88.5")},
 	}
 }
@@ -104,6 +112,12 @@ func TestGuardsRefuse(t *testing.T) {
 		{"/ip/firewall/mangle/set", "=.id=*1"},
 		{"/ip/firewall/mangle/enable", "=.id=*1\n"},
 		{"/ip/firewall/filter/disable", "=.id=*1"},
+		{"/ip/firewall/address-list/print", "=.proplist=.id,list", "?list=kids"},
+		{"/ip/firewall/address-list/add", "=list=kids", "=address=0.0.0.0/1", "=timeout=60s"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-steer-ATT", "=address=0.0.0.0/0", "=timeout=60s"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-steer-ATT", "=address=0.0.0.0/1"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-steer-ATT", "=address=0.0.0.0/1", "=timeout=1d"},
+		{"/ip/firewall/address-list/set", "=.id=*1", "=address=0.0.0.0/0"},
 		{"/cancel"},
 		{"/cancel", "=tag=x"},
 		{"/system/resource/print", "=file=x"},

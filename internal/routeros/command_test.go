@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -56,6 +57,15 @@ func TestLines(t *testing.T) {
 		}},
 		{"enable the rule", func() (string, error) { return ruleLine(`50% "off" at $5`, "enable") }},
 		{"disable the rule", func() (string, error) { return ruleLine(`C:\wan`, "disable") }},
+		{"read a rule and its list", func() (string, error) {
+			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT"})
+		}},
+		{"hold the list", func() (string, error) {
+			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "hold", lasts: time.Minute})
+		}},
+		{"empty the list", func() (string, error) {
+			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "drop"})
+		}},
 		{"read where an address's echoes go", func() (string, error) { return pathLine(netip.MustParseAddr("192.168.88.5")) }},
 	}
 	var b strings.Builder

@@ -51,6 +51,10 @@ func newModel() *model {
 				"action": "mark-connection", "connection-state": "new", "new-connection-mark": "c-wan2",
 			},
 		},
+		"/ip/firewall/address-list": {
+			{".id": "*A0", "list": "wanctl-steer-ATT", "address": "0.0.0.0/1", "timeout": "5s"},
+			{".id": "*A1", "list": "kids", "address": "192.168.88.70"},
+		},
 		"/ip/firewall/connection": {
 			{".id": "*50", "protocol": "icmp", "src-address": "192.168.88.5", "dst-address": "1.1.1.1", "reply-dst-address": "203.0.113.2"},
 			{".id": "*51", "protocol": "icmp", "src-address": "192.168.88.5:7", "dst-address": "8.8.8.8:7", "reply-dst-address": "203.0.113.2:7"},
@@ -142,13 +146,26 @@ func (m *model) do(command string, fields map[string]string, query []string) (ro
 	if m.readOnly {
 		return nil, &refusalOf{"not enough permissions (9)", 500}
 	}
-	for _, r := range items {
+	if verb == "add" {
+		r := maps.Clone(row(fields))
+		r[".id"] = fmt.Sprintf("*B%X", len(m.heard))
+		m.menus[menu] = append(items, r)
+		m.changes = append(m.changes, line)
+		return nil, nil
+	}
+	for i, r := range items {
 		if r[".id"] != fields[".id"] {
 			continue
 		}
 		switch verb {
 		case "set":
-			r["max-limit"] = fields["max-limit"]
+			for _, k := range []string{"max-limit", "timeout"} {
+				if v, given := fields[k]; given {
+					r[k] = v
+				}
+			}
+		case "remove":
+			m.menus[menu] = slices.Delete(slices.Clone(items), i, i+1)
 		case "enable", "disable":
 			r["disabled"] = fmt.Sprint(verb == "disable")
 		}
@@ -253,6 +270,7 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 		List  []string `json:".proplist"`
 		Query []string `json:".query"`
 		Limit string   `json:"max-limit"`
+		Lasts string   `json:"timeout"`
 	}
 	if r.Method == http.MethodGet && len(body) == 0 {
 		r.URL.Path += "/print"
@@ -275,13 +293,27 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 	fields := map[string]string{".id": in.ID, ".proplist": strings.Join(in.List, ",")}
 	if r.Method == http.MethodPatch {
 		cut := strings.LastIndex(command, "/")
-		fields[".id"], fields["max-limit"] = command[cut+1:], in.Limit
+		fields[".id"] = command[cut+1:]
+		for k, v := range map[string]string{"max-limit": in.Limit, "timeout": in.Lasts} {
+			if v != "" {
+				fields[k] = v
+			}
+		}
 		command = command[:cut] + "/set"
+	}
+	if r.Method == http.MethodPut {
+		fields, command = map[string]string{}, command+"/add"
+		if err := json.Unmarshal(body, &fields); err != nil {
+			answer(400, map[string]any{"error": 400, "message": "Bad Request"})
+			return
+		}
 	}
 	rows, bad := m.do(command, fields, in.Query)
 	switch {
 	case bad != nil:
 		answer(max(bad.status, 400), map[string]any{"error": bad.status, "message": http.StatusText(bad.status), "detail": bad.text})
+	case r.Method == http.MethodPut:
+		answer(201, map[string]string{".id": "*B", "list": fields["list"]})
 	case r.Method == http.MethodPatch:
 		answer(200, map[string]string{".id": fields[".id"], "max-limit": in.Limit})
 	default:

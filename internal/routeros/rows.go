@@ -21,6 +21,7 @@ var (
 	queueList = []string{".id", "name", "max-limit", "bytes", "packets", "dropped", "queued-bytes", "queued-packets", "parent"}
 	ruleList  = []string{
 		".id", "comment", "dynamic", "disabled", "invalid", "chain", "action", "connection-state", "new-connection-mark", "new-routing-mark",
+		"src-address-list",
 	}
 )
 
@@ -50,7 +51,7 @@ func firstAsk(t task) ask {
 		return named(treeMenu, list, t.queues.Down, t.queues.Up)
 	case oneQueue:
 		return named(treeMenu, queueList, t.queue)
-	case oneRule:
+	case oneRule, listedRule:
 		return ask{menu: mangleMenu, verb: "print", list: ruleList, where: []string{"comment=" + t.comment}}
 	case echoPath:
 	}
@@ -90,6 +91,8 @@ func sit(ctx context.Context, s site, a asker, t task) (reply, *Error) {
 		err = p.queue(ctx)
 	case oneRule:
 		err = p.rule(ctx)
+	case listedRule:
+		err = p.byList(ctx)
 	case echoPath:
 		err = p.path(ctx)
 	}
@@ -257,6 +260,11 @@ func (p *sitting) rule(ctx context.Context) *Error {
 	if failed != nil {
 		return failed
 	}
+	return p.takeRule(rows)
+}
+
+// takeRule enters the rule that was looked for into the reply.
+func (p *sitting) takeRule(rows []row) *Error {
 	p.reply.found = []int64{int64(len(rows))}
 	if len(rows) != 1 {
 		return nil
@@ -264,6 +272,7 @@ func (p *sitting) rule(ctx context.Context) *Error {
 	r := rows[0]
 	rule, err := parseRule([]string{
 		r[".id"], r["disabled"], r["invalid"], r["chain"], r["action"], r["connection-state"], r["new-connection-mark"], r["new-routing-mark"],
+		r["src-address-list"],
 	})
 	if err != nil {
 		return p.unusable(fmt.Errorf("rule %q: %w", p.task.comment, err))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -48,6 +49,7 @@ const (
 	bothQueues purpose = iota // read two queues, the WAN and the uptime, after setting rates that are not zero
 	oneQueue                  // read one queue
 	oneRule                   // read one mangle rule, after enabling or disabling it
+	listedRule                // read one mangle rule and the list that switches it, after holding or emptying the list
 	echoPath                  // read the tracked echoes of an address, and the router's own addresses
 )
 
@@ -61,8 +63,11 @@ type task struct {
 	want   *link.Rates // nil only reads
 	order  [2]link.Direction
 	queue  string
-	// comment is the rule's; verb is enable, disable, or empty to read.
+	// comment is the rule's; verb is enable, disable, or empty to read. Of a rule that a list switches it is hold, drop, or
+	// empty.
 	comment, verb string
+	list          string
+	lasts         time.Duration
 	source        netip.Addr
 }
 
@@ -76,7 +81,7 @@ func (t task) names() (thing string, names []string) {
 		return queueThing, []string{t.queues.Down, t.queues.Up}
 	case oneQueue:
 		return queueThing, []string{t.queue}
-	case oneRule:
+	case oneRule, listedRule:
 		return ruleThing, []string{t.comment}
 	case echoPath:
 	}
@@ -95,6 +100,8 @@ func (t task) check() error {
 		return checkName("name of the queue", t.queue)
 	case oneRule:
 		return checkName("comment of the mangle rule", t.comment)
+	case listedRule:
+		return errors.Join(checkName("comment of the mangle rule", t.comment), checkList(t.list))
 	case echoPath:
 		return checkSource(t.source)
 	}
@@ -114,6 +121,7 @@ const (
 	mangleMenu     = "/ip/firewall/mangle"
 	resourceMenu   = "/system/resource"
 	connectionMenu = "/ip/firewall/connection"
+	listMenu       = "/ip/firewall/address-list"
 	addressMenu    = "/ip/address"
 )
 

@@ -23,7 +23,7 @@ func TestConfigValidate(t *testing.T) {
 		turn func(*steer.Config)
 	}{
 		{"primary_wan", func(c *steer.Config) { c.Primary = "" }},
-		{"alternate_wan", func(c *steer.Config) { c.Alternate = c.Primary }},
+		{"alternate_wan", func(c *steer.Config) { c.Alternates[0].Name = c.Primary }},
 		{"interval_seconds", func(c *steer.Config) { c.Interval = 499 * time.Millisecond }},
 		{"interval_seconds", func(c *steer.Config) { c.Interval = 61 * time.Second }},
 		{"vote", func(c *steer.Config) { c.Vote = 7 }},
@@ -43,8 +43,8 @@ func TestConfigValidate(t *testing.T) {
 		{"recovery_threshold_ms", func(c *steer.Config) { c.RTTOnly.Recovery = 26 }},
 		{"bad_samples", func(c *steer.Config) { c.RTTOnly.BadSamples = 0 }},
 		{"good_samples", func(c *steer.Config) { c.RTTOnly.GoodSamples = -1 }},
-		{"margin_ms", func(c *steer.Config) { c.AlternateCheck.MarginMS = -1 }},
-		{"margin_share", func(c *steer.Config) { c.AlternateCheck.MarginShare = unit.One + 1 }},
+		{"margin_ms", func(c *steer.Config) { c.Alternates[0].MarginMS = -1 }},
+		{"margin_share", func(c *steer.Config) { c.Alternates[0].MarginShare = unit.One + 1 }},
 		{"steer_threshold", func(c *steer.Config) { c.V3.SteerThreshold = 101 }},
 		{"recovery_threshold", func(c *steer.Config) { c.V3.RecoveryThreshold = 70 }},
 		{"sustain_duration_sec", func(c *steer.Config) { c.V3.Sustain = -1 }},
@@ -105,7 +105,7 @@ func TestWords(t *testing.T) {
 			t.Errorf("%q, want %q", got.String(), want)
 		}
 	}
-	text, err := json.Marshal(map[string]any{"r": steer.Reason{Queue: steer.Over, Alternate: steer.Better}, "c": steer.Red})
+	text, err := json.Marshal(map[string]any{"r": steer.Reason{Queue: steer.Over, Alternates: []steer.View{{Verdict: steer.Better}}}, "c": steer.Red})
 	if want := `"queue":"over"`; err != nil || !strings.Contains(string(text), want) || !strings.Contains(string(text), `"c":"RED"`) {
 		t.Errorf("%s %v, want %s", text, err, want)
 	}

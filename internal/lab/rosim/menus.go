@@ -73,7 +73,7 @@ func queueMenus() []*menu {
 func firewallMenus() []*menu {
 	rules := func(path string, props []prop) *menu {
 		return &menu{
-			path: path, props: props, legend: legendSimple, required: []string{"chain"},
+			path: path, props: props, legend: legendSimple, required: []string{"chain"}, most: 512,
 			flags: [][]letter{{{'X', "disabled"}, {'I', "invalid"}}, {{'D', "dynamic"}}},
 			stats: []string{"chain", "action", "bytes", "packets"}, group: true,
 		}

@@ -298,13 +298,13 @@ func (r *Run) steering(cfg *Steering) error {
 	if err != nil {
 		return err
 	}
-	var alternate daemon.Prober
+	alternate := daemon.Sight{Feed: altFeed(r.lines[cfg.Alternate].wan)}
 	if cfg.Config.Alternates[0].Source.IsValid() {
-		if alternate, err = r.net.NewProber(r.prober(cfg.Alternate, 1, interval, count)); err != nil {
+		if alternate.Prober, err = r.net.NewProber(r.prober(cfg.Alternate, 1, interval, count)); err != nil {
 			return err
 		}
 	}
-	s.loop, err = daemon.NewSteering(opt, primary, alternate, feedOf{r.lines[cfg.Primary].wan.WAN}, altFeed(r.lines[cfg.Alternate].wan), nil)
+	s.loop, err = daemon.NewSteering(opt, daemon.Sight{Prober: primary, Feed: feedOf{r.lines[cfg.Primary].wan.WAN}}, []daemon.Sight{alternate}, nil)
 	if err != nil {
 		return err
 	}
