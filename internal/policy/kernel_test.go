@@ -449,3 +449,17 @@ func TestNoConnectionChangesItsLine(t *testing.T) {
 		t.Errorf("%d connections by line %v", len(young), used)
 	}
 }
+
+// BenchmarkLookedAtOnceACycle is what a controller does when nobody changed anything.
+func BenchmarkLookedAtOnceACycle(b *testing.B) {
+	h := build(b, 2, false)
+	h.apply()
+	h.in(func() error {
+		for b.Loop() {
+			if p, err := h.opt.Apply(); err != nil || len(p.Steps) != 0 {
+				return fmt.Errorf("%+v, %w", p, err)
+			}
+		}
+		return nil
+	})
+}
