@@ -147,7 +147,7 @@ func TestInboundConnectionsAreAnsweredByTheirLine(t *testing.T) {
 // been silent.
 func TestACallStaysTogetherWhileItTalks(t *testing.T) {
 	h := build(t, 2, false)
-	h.opt.Policy.Idle = 2 * time.Second
+	h.opt.Policy.Idle = 3 * time.Second
 	h.apply()
 	signal, media := udp("192.168.1.10:5060", "198.51.100.7:5060"), udp("192.168.1.10:16384", "198.51.100.7:16384")
 	if n := h.send(signal, 0); n != 1 {
@@ -157,14 +157,14 @@ func TestACallStaysTogetherWhileItTalks(t *testing.T) {
 	if n := h.send(media, 0); n != 1 {
 		t.Errorf("the media went by line %d", n)
 	}
-	for range 5 { // longer than it may idle; the peer talks, too
+	for range 8 { // longer than it may idle; the peer talks, too
 		time.Sleep(500 * time.Millisecond)
 		h.answer(1, signal, 0)
 	}
 	if n := h.send(udp("192.168.1.10:5060", "198.51.100.7:5061"), 0); n != 1 {
 		t.Errorf("while it talks: line %d", n)
 	}
-	time.Sleep(2500 * time.Millisecond)
+	time.Sleep(3500 * time.Millisecond)
 	if n := h.send(udp("192.168.1.10:5061", "198.51.100.7:5060"), 0); n != 2 {
 		t.Errorf("after it was silent: line %d", n)
 	}

@@ -230,6 +230,8 @@ func wirePacket(p flow.Packet, flags byte, size int, id uint32) []byte {
 	case flow.UDP:
 		body = binary.BigEndian.AppendUint16(ports, uint16(8+len(payload)))
 		body = append(body, 0, 0)
+	case flow.Any:
+		panic("a packet is of some protocol")
 	case flow.ICMP:
 		kind := byte(8)
 		if p.From.Addr().Is6() {

@@ -215,7 +215,7 @@ func TestWhatSomebodyChangesIsMended(t *testing.T) {
 			if name != "ruleset" { // what was flushed is gone
 				h.in(func() error {
 					if to, err := h.opt.Steered(); err != nil || to != dsl {
-						return fmt.Errorf("steering went on to %q, %v", to, err)
+						return fmt.Errorf("steering went on to %q, %w", to, err)
 					}
 					return nil
 				})
@@ -302,18 +302,18 @@ func TestASteeringThatIsNotToldAgainEnds(t *testing.T) {
 		}
 		set := steerSet(h.opt.steerID(t, dsl))
 		return commit(append([]change{{unix.NFT_MSG_DELSETELEM, 0, join(text(unix.NFTA_SET_ELEM_LIST_TABLE, t.name), text(unix.NFTA_SET_ELEM_LIST_SET, set))}},
-			elementChanges(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, t.name, set, []element{{key: []byte{unix.NFPROTO_IPV4}, left: time.Second}})...))
+			elementChanges(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, t.name, set, []element{{key: []byte{unix.NFPROTO_IPV4}, left: 3 * time.Second}})...))
 	})
 	if n := h.send(udp("192.168.1.10:5060", "198.51.100.7:5060"), 0); n != 2 {
 		t.Errorf("before: line %d", n)
 	}
-	time.Sleep(1200 * time.Millisecond)
+	time.Sleep(3200 * time.Millisecond)
 	if n := h.send(udp("192.168.1.11:5060", "198.51.100.7:5060"), 0); n != 1 {
 		t.Errorf("after: line %d", n)
 	}
 	h.in(func() error {
 		if to, err := h.opt.Steered(); err != nil || to != "" {
-			return fmt.Errorf("it says %q, %v", to, err)
+			return fmt.Errorf("it says %q, %w", to, err)
 		}
 		return nil
 	})
