@@ -236,9 +236,9 @@ func (s *linuxSwitch) tell(p policy.Plan, err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	switch {
-	case text == s.trouble:
-	case text == "":
+	switch text {
+	case s.trouble:
+	case "":
 		s.log.Info("steering's rules are in place again")
 	default:
 		s.log.Error(text + "; nothing is steered until that is mended, and it is tried every cycle")

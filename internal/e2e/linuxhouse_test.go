@@ -26,7 +26,6 @@ import (
 // providers, and a server that tells everybody from which address it is talked to.
 type linuxHouse struct {
 	*house
-	congested float64 // Mbit/s of the first line
 }
 
 var linuxLines = []string{"Cable", "DSL", "LTE"}

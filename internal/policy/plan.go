@@ -45,7 +45,10 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 func (p *Plan) problem(format string, a ...any) {
 	p.Problems = append(p.Problems, fmt.Sprintf(format, a...))
 }
-func (p *Plan) note(format string, a ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, a...)) }
+
+func (p *Plan) note(format string, a ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, a...))
+}
 
 // found is what there is.
 type found struct {

@@ -24,9 +24,9 @@ const (
 	// Protocol is the routing protocol number of our rules and routes: "w" in ASCII, which rt_protos gives nobody.
 	Protocol uint8 = 0x77
 
-	// SteerFor is how long new connections go to an alternate without being told so again, and SteerEvery how often a
-	// controller that lives tells it.
-	SteerFor   = time.Minute
+	// SteerFor is how long new connections go to an alternate without being told so again.
+	SteerFor = time.Minute
+	// SteerEvery is how often a controller that lives tells it.
 	SteerEvery = 20 * time.Second
 
 	priorities = 3
