@@ -198,6 +198,36 @@ func TestPropertyTheRouterDoesWhatTheRulesMean(t *testing.T) {
 	})
 }
 
+// A packet is of the first of its classes, whichever that is: a heavy peer's DSCP traffic on the web's port moves where DSCP is
+// admitted first.
+func TestAPacketIsOfItsFirstClass(t *testing.T) {
+	web := flow.Class{Name: "web", Matches: []flow.Match{{Protocol: flow.TCP, Ports: flow.Ports{{First: 443, Last: 443}}, DSCP: -1}}, Light: true}
+	dscp := flow.Class{Name: "dscp", Matches: []flow.Match{{DSCP: 46}}}
+	page := flow.Packet{Protocol: flow.TCP, From: netip.MustParseAddrPort("192.168.1.10:40000"), To: netip.MustParseAddrPort("203.0.113.7:443")}
+	call := page
+	call.From, call.DSCP = netip.MustParseAddrPort("192.168.1.11:40001"), 46
+	for want, classes := range map[string][]flow.Class{"Cable": {web, dscp}, "DSL": {dscp, web}} {
+		story := flows.Story{
+			Policy: flow.Policy{Primary: "Cable", Alternates: []string{"DSL"}, Classes: classes},
+			Steps: []flows.Step{
+				{Packet: page},
+				{Again: true, Moved: flow.HeavyBytes + 1},
+				{Toggle: true, Target: "DSL"},
+				{Packet: call},
+			},
+		}
+		s := newSite(t, story.Policy, false)
+		h := flow.NewHouse(story.Policy)
+		h.Hosts = true
+		if err := flows.Play(story, h, s, s.now); err != nil {
+			t.Error(err)
+		}
+		if line, err := s.line(call, packet(call, false), s.open[1]); line != want || err != nil {
+			t.Errorf("%s first: %q, %v", classes[0].Name, line, err)
+		}
+	}
+}
+
 func (s *site) rules() string {
 	out, _ := s.r.Exec(context.Background(), "admin", "/ip/firewall/mangle/export terse")
 	return out

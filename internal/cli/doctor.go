@@ -405,7 +405,8 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
 	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
 	if v != nil {
-		out.Rule, out.HasRule = v.ruleOf(s), true
+		out.Rule, out.HasRule = v.rulesOf(s), true
+		out.Sixth = v.sixth(ctx)
 	}
 	if s.Alternates[0].Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either
@@ -416,28 +417,6 @@ func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerVi
 		}
 	}
 	return out
-}
-
-// ruleOf says what is wrong with the rule that is switched.
-func (v *routerView) ruleOf(s *config.Steering) string {
-	var found []blueprint.Row
-	for _, r := range v.inventory[blueprint.Mangle] {
-		if r["comment"] == s.Alternates[0].RuleComment && r["dynamic"] != "true" {
-			found = append(found, r)
-		}
-	}
-	if len(found) != 1 {
-		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.Alternates[0].RuleComment)
-	}
-	r := found[0]
-	rule := routeros.Rule{
-		Comment: s.Alternates[0].RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
-		NewRoutingMark: r["new-routing-mark"], Invalid: r["invalid"] == "true",
-	}
-	if err := rule.Steerable(); err != nil && !s.AllowLegacyRule {
-		return err.Error()
-	}
-	return ""
 }
 
 // sectors measures how many flash sectors a change of a rate writes: the rate that is there already, eight times.

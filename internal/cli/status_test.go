@@ -13,6 +13,7 @@ import (
 
 	"wanctl/internal/daemon"
 	"wanctl/internal/link"
+	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
 
@@ -101,6 +102,28 @@ func TestPrintStatus(t *testing.T) {
   rule:      enabled on r, read 20.0 s ago, nothing is written (dry run)
   error:     1s ago: slow
   change:    GOOD → DEGRADED, 3s ago: drops
+`,
+		},
+		{
+			"steering between several lines",
+			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, UptimeS: 60, Steer: &daemon.SteeringStatus{
+				State: "SPECTRUM_DEGRADED", To: "LTE", Congestion: "RED", Measured: true, Averaged: true, Delta: 80, EWMA: 80, QueueAgeS: -1,
+				Rule: "enabled to LTE", Router: "r", RuleAgeS: 2, Brakes: []string{"hold-down for another 1m0s"},
+				Alternates: []daemon.AlternateStatus{
+					{View: steer.View{Name: "ATT", Verdict: steer.BackOff, Measured: true, EWMA: 3}, Rule: "disabled"},
+					{View: steer.View{Name: "LTE", Verdict: steer.Better, Measured: true, EWMA: 1, Room: steer.Room{Known: true, Load: 250_000, Free: 30 * unit.Mbps}}, Rule: "enabled"},
+				},
+				Transitions: []daemon.TransitionStatus{{Text: "GOOD → DEGRADED to LTE, 3s ago: 2 consecutive RED"}},
+			}},
+			`steering: healthy, up 1m0s, process 7, wanctl 1.2
+  state:     SPECTRUM_DEGRADED to LTE, congestion RED, active 0.00% of the time
+  delay:     delta 80.0ms, averaged 80.0ms, measured 0.0 s ago
+  queue:     not read
+  rule:      enabled to LTE on r, read 2.0 s ago
+  alternate: ATT back off (delta 3.0ms, room unknown), rule disabled
+  alternate: LTE better (delta 1.0ms, 25% loaded, 30M free), rule enabled
+  brake:     hold-down for another 1m0s
+  change:    GOOD → DEGRADED to LTE, 3s ago: 2 consecutive RED
 `,
 		},
 		{

@@ -41,6 +41,13 @@ Example:
     wanctl steer configs/steering_config_v2.yaml --dry-run`
 }
 
+// Help shows a way to try it.
+func (steerRunCmd) Help() string {
+	return `Example:
+
+    wanctl steer run configs/steering_config_v2.yaml --dry-run`
+}
+
 // Run steers.
 func (c steerRunCmd) Run(app *App) error {
 	if !c.Reset {

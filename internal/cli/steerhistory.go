@@ -55,7 +55,7 @@ func (c steerHistoryCmd) Run(app *App) error {
 		case err != nil:
 			return err
 		case bad > 0:
-			fmt.Fprintf(app.Stderr, "wanctl: %s: %d lines are damaged and left out\n", f, bad)
+			fmt.Fprintf(app.Stderr, "wanctl: %s: damaged lines left out: %d\n", f, bad)
 		}
 		all = append(all, events...)
 	}

@@ -218,7 +218,9 @@ func (p *parser) keepsOff(f *flow.Policy, protocol flow.Protocol, to netip.AddrP
 		}
 	}
 	for _, o := range f.Overrides {
-		if o.Never || !(o.To.IsValid() && o.To.Contains(to.Addr()) || open && !o.To.IsValid() && o.Hosts.Net.IsValid() && !o.Hosts.Net.IsSingleIP()) {
+		named := o.To.IsValid() && o.To.Contains(to.Addr())
+		whole := open && !o.To.IsValid() && o.Hosts.Net.IsValid() && !o.Hosts.Net.IsSingleIP()
+		if o.Never || !named && !whole {
 			continue
 		}
 		p.errorf(p.at(alwaysKey), alwaysKey, hint, "%q takes %s (%s), too", o, what, to)

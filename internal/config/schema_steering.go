@@ -149,7 +149,7 @@ var steeringKeys = slices.Concat(
 		},
 		{
 			path: "state.history_size", typ: typeInteger, def: "50", min: 1, max: 10_000,
-			doc: "Changes of state that are remembered.",
+			doc: "Changes of state that are remembered; a state file keeps 1000 of them, and the history beside it (wanctl steer history) tells more.",
 		},
 		section("steering_v3", "A second way to decide: a score from 0 to 100 that must last."),
 		{path: "steering_v3.enabled", typ: typeBool, def: "false", doc: "Compute the score."},

@@ -63,7 +63,7 @@ func (l *listSwitch) steers(rule routeros.Rule, held bool, alternate int) bool {
 
 // Rule reads the rule and its list. As with rules that are switched by themselves, a wrong form is an error already here.
 func (l *listSwitch) Rule(ctx context.Context, alternate int) (bool, error) {
-	rule, held, err := l.Client.RuleByList(ctx, l.comments[alternate], l.lists[alternate])
+	rule, held, err := l.RuleByList(ctx, l.comments[alternate], l.lists[alternate])
 	on := l.steers(rule, held, alternate)
 	if err == nil && !on {
 		err = l.form(rule, alternate)
@@ -90,14 +90,14 @@ func (l *listSwitch) SetRule(ctx context.Context, alternate int, enabled bool) (
 				return on, err
 			}
 		}
-		rule, held, err := l.Client.Hold(ctx, comment, list, l.lasts)
+		rule, held, err := l.Hold(ctx, comment, list, l.lasts)
 		if err == nil {
 			err = l.form(rule, alternate)
 		}
 		l.standing[alternate] = err == nil
 		return l.steers(rule, held, alternate), err
 	}
-	rule, held, err := l.Client.Drop(ctx, comment, list)
+	rule, held, err := l.Drop(ctx, comment, list)
 	if err == nil && l.steers(rule, held, alternate) { // it does not ask the list
 		rule, err = l.Client.SetRule(ctx, comment, false)
 	}

@@ -75,7 +75,15 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			s := newSwitchBench(t, way)
 			s.play(time.Minute)
-			sectors, commands := s.sectors(), len(s.router.Commands())
+			before := len(s.ops)
+			s.play(time.Hour)
+			idle := 0
+			for _, op := range s.ops[before:] {
+				if op.Kind != OpReadQueue {
+					idle++
+				}
+			}
+			sectors := s.sectors()
 			if s.steers() {
 				t.Fatal("it steers without a reason")
 			}
@@ -85,7 +93,7 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 				t.Fatalf("a minute of congestion: steers %t, %v\n%q", s.steers(), s.loop.Decision().State, s.lines)
 			}
 			toSteer := s.sectors() - sectors
-			commands = len(s.router.Commands())
+			commands := len(s.router.Commands())
 			ops := len(s.ops)
 			s.play(time.Hour)
 			perHour := len(s.router.Commands()) - commands
@@ -112,8 +120,8 @@ func TestWaysOfSwitchingCompared(t *testing.T) {
 				}
 				s.clock.Add(int64(time.Second)) // nobody is there
 			}
-			t.Logf("%s: flash sectors to steer %d, to recover %d; commands in a steered hour %d (rule set %d times, read %d, queue read %d); normal routing after a kill: %s",
-				way, toSteer, toRecover, perHour, byKind[OpSetRule], byKind[OpReadRule], byKind[OpReadQueue], left)
+			t.Logf("%s: flash sectors to steer %d, to recover %d; commands in a steered hour %d (rule set %d times, read %d, queue read %d), for the rule in an hour without steering %d; normal routing after a kill: %s",
+				way, toSteer, toRecover, perHour, byKind[OpSetRule], byKind[OpReadRule], byKind[OpReadQueue], idle, left)
 			switch {
 			case way == "rule" && (toSteer == 0 || toRecover == 0 || left != "never" || byKind[OpSetRule] != 0):
 				t.Error("that is not how rules are switched")

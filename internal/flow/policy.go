@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	// HeavyBytes is what a connection has moved, both ways together, when its two hosts are heavy, and HeavyFor how long
-	// they stay so without more: a page is lighter, a film or a download is not.
+	// HeavyBytes is what a connection has moved, both ways together, when its two hosts are heavy: a page is lighter, a film
+	// or a download is not.
 	HeavyBytes = 1_000_000
-	HeavyFor   = 10 * time.Minute
+	// HeavyFor is how long they stay so without more.
+	HeavyFor = 10 * time.Minute
 	// DefaultIdle is how long the hosts of a call stay together after its last packet: a call on hold sends at least
 	// every 25 s (RFC 5626's keep-alive is 120 s at most).
 	DefaultIdle = 5 * time.Minute

@@ -15,6 +15,9 @@ import (
 // SteeringSchema is the version of steering's state. Version 1 knew one alternate only.
 const SteeringSchema = 2
 
+// MaxTransitions bounds the changes of state that are kept in a state file; the history beside it has more, in full.
+const MaxTransitions = 1000
+
 // Steering is the durable state of steering.
 type Steering struct {
 	Schema int    `json:"schema"`
@@ -29,7 +32,11 @@ type Steering struct {
 }
 
 // WriteSteering prints the state of steering.
+// What is beyond the newest [MaxTransitions] is left out: a state that outgrows [MaxSize] could not be read again.
 func WriteSteering(w io.Writer, s Steering) error {
+	if n := len(s.Machine.History) - MaxTransitions; n > 0 {
+		s.Machine.History = s.Machine.History[n:]
+	}
 	s.Schema, s.Checksum = SteeringSchema, ""
 	return seal(w, s)
 }

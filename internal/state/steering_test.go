@@ -12,6 +12,7 @@ import (
 
 	"wanctl/internal/link"
 	"wanctl/internal/steer"
+	"wanctl/internal/unit"
 )
 
 // A state that was written when there was one alternate is read: what was known of that line is the first one's.
@@ -43,6 +44,21 @@ func TestSteeringOfVersion1(t *testing.T) {
 	if out.State != steer.Degraded || out.Since != m.History[0].At || out.Alternates[0].Name != "ATT" || !out.Alternates[0].Delta.Set ||
 		out.Alternates[1].Delta.Set || len(out.Confidence.Toggles) != 1 {
 		t.Errorf("restored: %+v", out)
+	}
+}
+
+// A state with as many changes as a configuration may ask for can be read again.
+func TestSteeringIsNeverTooLarge(t *testing.T) {
+	s := Steering{Primary: "S"}
+	for i := range 10_000 {
+		s.Machine.History = append(s.Machine.History, steer.Transition{
+			To: steer.Degraded, Target: "ATT", At: unit.Time(i + 1), Why: strings.Repeat("x", 500),
+		})
+	}
+	b := write(t, func(b *bytes.Buffer) error { return WriteSteering(b, s) })
+	got, err := ReadSteering(bytes.NewReader(b), "S")
+	if err != nil || len(got.Machine.History) != MaxTransitions || got.Machine.History[MaxTransitions-1].At != 10_000 {
+		t.Errorf("%d bytes, %d changes, %v", len(b), len(got.Machine.History), err)
 	}
 }
 

@@ -133,7 +133,7 @@ func (f Confirm) validate(bad func(string, ...any), c Config) {
 	if f.Loss < 0 || f.Loss > unit.One {
 		bad("confirm.loss_percent: %v is outside 0 to 100", f.Loss.Factor()*100)
 	}
-	if c.CakeAware && c.Vote == VoteAll && !(f.Drops && f.Queue) {
+	if c.CakeAware && c.Vote == VoteAll && (!f.Drops || !f.Queue) {
 		bad("vote: all demands drops and queue; leave confirm.drops and confirm.queue on, or write vote: any")
 	}
 }

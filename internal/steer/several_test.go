@@ -355,3 +355,71 @@ func TestAccountIsWhole(t *testing.T) {
 		t.Errorf("%v: %s", a.Lasted, text)
 	}
 }
+
+// TestConfirmationsOff: a signal that the configuration leaves out is missing, and confirms nothing; marks count as it says.
+func TestConfirmationsOff(t *testing.T) {
+	t.Parallel()
+	for name, k := range map[string]struct {
+		off  func(*steer.Confirm)
+		turn func(w *world)
+		says func(steer.Reason) steer.Signal
+	}{
+		"drops":      {func(c *steer.Confirm) { c.Drops = false }, func(w *world) { w.drop(50) }, func(r steer.Reason) steer.Signal { return r.Drops }},
+		"queue":      {func(c *steer.Confirm) { c.Queue = false }, func(w *world) { w.queue.QueuedPackets = 80 }, func(r steer.Reason) steer.Signal { return r.Queue }},
+		"controller": {func(c *steer.Confirm) { c.Controller = false }, func(w *world) { w.atFloor, w.feedDelta = true, 90 }, func(r steer.Reason) steer.Signal { return r.Controller }},
+	} {
+		for _, off := range []bool{false, true} {
+			c := config()
+			if off {
+				k.off(&c.Confirm)
+			}
+			w := newWorld(t, c)
+			w.step()
+			var d steer.Decision
+			for range 8 {
+				w.rtt = 104
+				k.turn(w)
+				d = w.step()
+			}
+			if red := d.Congestion == steer.Red; red == off || (k.says(d.Reason) == steer.Missing) != off {
+				t.Errorf("%s off %v: %v, it says %v", name, off, d.Congestion, k.says(d.Reason))
+			}
+		}
+	}
+	for _, marks := range []bool{false, true} {
+		c := config()
+		c.Confirm.Marks = marks
+		w := newWorld(t, c)
+		w.step()
+		w.queue.Marked += 50
+		if d := w.step(); (d.Reason.Drops == steer.Over) != marks {
+			t.Errorf("marks %v: 50 marks make the drops %v", marks, d.Reason.Drops)
+		}
+	}
+}
+
+// TestHerdNeedsACleanStart: a line that was over YELLOW already when connections moved there was not filled by them.
+func TestHerdNeedsACleanStart(t *testing.T) {
+	t.Parallel()
+	for _, clean := range []bool{true, false} {
+		c := config()
+		c.Herd.Enabled = true
+		c.Thresholds.GreenRTT, c.Thresholds.YellowRTT, c.Thresholds.RedRTT = 5, 5, 40
+		w := newWorld(t, c)
+		if !clean {
+			w.altRTT = 36
+		}
+		w.step()
+		w.congested()
+		w.rtt = 224
+		w.until(t, 8, "steered", degraded)
+		w.altRTT = 40 // 12 ms on top: over YELLOW, not RED
+		left := false
+		for range 10 {
+			left = left || !degraded(w.step())
+		}
+		if left != clean {
+			t.Errorf("clean %v: left %v", clean, left)
+		}
+	}
+}

@@ -95,7 +95,7 @@ func readWord[T ~uint8](to *T, words []string, what string, b []byte) error {
 	if i < 0 {
 		return fmt.Errorf("unknown %s %q", what, b)
 	}
-	*to = T(i) //nolint:gosec // a handful of words
+	*to = T(i)
 	return nil
 }
 

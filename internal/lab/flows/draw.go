@@ -10,7 +10,7 @@ import (
 	"wanctl/internal/flow"
 )
 
-// The lines of every house; Draw takes the first two or three.
+// Lines are those of every house; Draw takes the first two or three.
 var Lines = []string{"Cable", "DSL", "LTE"}
 
 // The few hosts of every house, so that connections meet.
