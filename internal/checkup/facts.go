@@ -145,4 +145,7 @@ type Steering struct {
 	Least          unit.Millis
 	// Sixth is the share of the new connections of steered classes that use IPv6; negative is not known.
 	Sixth float64
+	// Host is set where this host is the router; Light says that it keeps what moves much from moving.
+	Host  *SteeringHost
+	Light bool
 }

@@ -133,6 +133,9 @@ func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error)
 	}
 	if steering != nil {
 		f.Steering = c.steering(ctx, steering, v)
+		if steering.Linux != nil {
+			app.linuxSteering(ctx, steering, f.Steering)
+		}
 	}
 	all.Wait()
 	if c.ProbeRouter && v != nil {
@@ -146,6 +149,7 @@ func patients(files []*config.File) (wans []*config.WAN, steering *config.Steeri
 	for _, f := range files {
 		if f.WAN == nil {
 			steering = f.Steering
+			linux = linux || len(wans) == 0 && steering.Linux != nil
 			continue
 		}
 		here := f.WAN.Router.Transport == config.TransportLinux

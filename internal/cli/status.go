@@ -228,6 +228,9 @@ func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
 	}
+	if c := s.Connections; c != nil {
+		fmt.Fprintf(w, "  classes:   %s\n", connectionsText(c))
+	}
 	for _, a := range s.Alternates {
 		fmt.Fprintf(w, "  alternate: %s, rule %s\n", a.View, a.Rule)
 	}
@@ -237,4 +240,16 @@ func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	for _, t := range s.Transitions {
 		fmt.Fprintf(w, "  change:    %s\n", t.Text)
 	}
+}
+
+// connectionsText is how many new latency-sensitive connections there were, and where the rules sent some.
+func connectionsText(c *daemon.ConnectionsStatus) string {
+	text := fmt.Sprintf("%d new connections over IPv4, %d over IPv6", c.New, c.New6)
+	if n := c.New + c.New6; n > 0 {
+		text += fmt.Sprintf(" (%.0f %%)", 100*float64(c.New6)/float64(n))
+	}
+	for _, l := range c.To {
+		text += fmt.Sprintf(", %d sent to %s", l.New, l.Line)
+	}
+	return text
 }

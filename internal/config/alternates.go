@@ -91,7 +91,7 @@ func furtherKeys() []key {
 			"one that is usable; the first alternate is topology.alternate_wan.").commentedOut(),
 		section(further+".*", "The line of this name.").commentedOut(),
 		{
-			path: further + ".*.comment", typ: typeText, form: formPlain, required: "always", off: true,
+			path: further + ".*.comment", typ: typeText, form: formPlain, required: "unless transport is linux", off: true,
 			doc: "Exact comment of the mangle rule that is switched for this line, as mangle_rule.comment is for the first.", example: `"ADAPTIVE: Steer latency-sensitive to LTE"`,
 		},
 	}
@@ -124,7 +124,9 @@ func (p *parser) alternates() []Alternate {
 			p.errorf(p.given[at], at, hint, "%s", why)
 			continue
 		}
-		p.require(at + ".comment")
+		if !p.onLinux() {
+			p.require(at + ".comment")
+		}
 		all = append(all, one(at, leaf(at), at+".comment"))
 	}
 	return all

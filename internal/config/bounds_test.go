@@ -79,6 +79,8 @@ var bounds = [...]map[string]bound{
 		"alternate.max_load":                               {max: 1},
 		"traffic_classes.together_minutes":                 {max: 120},
 		"alternate.room_mbps":                              {max: 100000},
+		"lines.*.table":                                    {min: 1, max: math.MaxUint32, whole: true},
+		"policy.rule_priority":                             {min: 1, max: 32763, whole: true},
 		"alternates.*.margin_ms":                           {max: 10000},
 		"alternates.*.margin_share":                        {max: 1},
 		"alternates.*.max_load":                            {max: 1},

@@ -99,7 +99,14 @@ func (c *crossing) steering(f *File, files []*File) {
 	for i, a := range s.Alternates {
 		c.source(f, line(a.Name), s.placeOf(i)+".state_source", a.StateSource)
 	}
-	if primary != nil && s.Queues.Download != "" && s.Queues.Download != primary.Queues.Download {
+	if s.Linux != nil {
+		for _, l := range s.Linux.Lines {
+			if w := line(l.Name); w != nil && w.Router.Transport == TransportLinux && w.Interfaces.Upload != l.Interface {
+				c.note(f, Warning, linesKey, "check both names", l.Interface+" is not the upload interface of "+w.Name+", "+w.Interfaces.Upload)
+			}
+		}
+	}
+	if primary != nil && primary.Router.Transport != TransportLinux && s.Queues.Download != "" && s.Queues.Download != primary.Queues.Download {
 		c.note(f, Warning, "cake_queues.primary_download", "check both names",
 			"is not the download queue of "+primary.Name+", "+primary.Queues.named())
 	}

@@ -29,7 +29,7 @@ var steeringKeys = slices.Concat(
 	[]key{
 		section("mangle_rule", "The rule that is switched on and off."),
 		{
-			path: "mangle_rule.comment", typ: typeText, form: formPlain, required: "always",
+			path: "mangle_rule.comment", typ: typeText, form: formPlain, required: "unless transport is linux",
 			doc:     "Exact comment of exactly one mangle rule, which marks new connections.",
 			example: `"ADAPTIVE: Steer latency-sensitive to ATT"`,
 		},
@@ -44,6 +44,7 @@ var steeringKeys = slices.Concat(
 			doc: "Switch a rule of another form, too: one that marks only the first packet breaks connections.",
 		},
 	},
+	linuxSteerKeys(),
 	classKeys(),
 	overrideKeys(),
 	[]key{

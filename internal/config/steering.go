@@ -28,6 +28,8 @@ type Steering struct {
 	Alternates []Alternate
 	// AllowLegacyRule switches a rule of another form than the safe one.
 	AllowLegacyRule bool
+	// Linux is what is known of this host where it is the router; nil elsewhere.
+	Linux *LinuxSteering
 	// Policy is by which line a connection goes: the lines, classes, overrides, and the addresses that measure a line. Its
 	// Elsewhere is the backend's, and its Lists lack those that a RouterOS router has of its own.
 	Policy flow.Policy
@@ -51,14 +53,18 @@ type Steering struct {
 // Adopt takes from the primary's WAN config what the steering config leaves open: its queues and how its probes are
 // sent. It changes nothing that the steering config says.
 func (s *Steering) Adopt(primary *WAN) {
+	theirs := primary.Queues
+	if primary.Router.Transport == TransportLinux { // its queues go by their interfaces
+		theirs = Queues{Download: primary.Interfaces.Download, Upload: primary.Interfaces.Upload}
+	}
 	switch own := s.Queues; {
 	case own.Simple != "": // one queue is all there is
 	case own.Download == "" && own.Upload == "":
-		s.Queues = primary.Queues
+		s.Queues = theirs
 	case own.Download == "":
-		s.Queues.Download = primary.Queues.Download
+		s.Queues.Download = theirs.Download
 	case own.Upload == "":
-		s.Queues.Upload = primary.Queues.Upload
+		s.Queues.Upload = theirs.Upload
 	}
 	if !s.Probe.Bound() {
 		s.Probe = primary.Probe
@@ -84,12 +90,16 @@ func (p *parser) steering() *Steering {
 		LockFile:         p.fileOr("lock_file", p.opt.Dirs.Run, suffixed(name, ".lock")),
 		StateFile:        p.fileOr("state.file", p.opt.Dirs.State, suffixed(name, "_state.json")),
 	}
-	p.require("mangle_rule.comment", "measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
+	if !p.onLinux() {
+		p.require("mangle_rule.comment")
+	}
+	p.require("measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
 	s.Alternates = p.alternates()
 	s.Switch = p.text("mangle_rule.switch")
 	primary := p.lines(s)
 	s.Policy = p.policy(s, primary)
 	p.alternatesDiffer(s, primary)
+	s.Linux = p.linuxSteering(s, primary)
 	p.queues(s, primary)
 	p.alternatesUnmeasured(s)
 	p.steeringOrder()

@@ -88,6 +88,9 @@ func (h Hands) steering(c *config.Steering, clock Clock, log *Log) (Switch, erro
 func DialSwitch(c *config.Steering, clock Clock) (Switch, error) { return dialSwitch(c, clock, nil) }
 
 func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
+	if c.Linux != nil {
+		return newLinuxSwitch(c, clock, log), nil
+	}
 	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock, log))
 	if err != nil {
 		return nil, err

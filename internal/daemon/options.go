@@ -117,11 +117,18 @@ func exitMode(e config.OnExit) actuate.ExitMode {
 
 // SteeringOptionsOf translates a configuration for the loop.
 func SteeringOptionsOf(c *config.Steering, dryRun bool) SteeringOptions {
+	s := c.Steer
+	if c.Linux != nil {
+		s.V3.CakeTarget = cakeTarget
+	}
 	return SteeringOptions{
-		Name: SteeringID(c), Steer: c.Steer, PingCount: c.PingCount,
+		Name: SteeringID(c), Steer: s, PingCount: c.PingCount,
 		ReadQueue: c.Steer.CakeAware && (c.Queues.Download != "" || c.Queues.Simple != ""), DryRun: dryRun, Renew: renewTime(c),
 	}
 }
+
+// cakeTarget is CAKE's target delay on the internet at large (tc-cake(8), "rtt 100ms").
+const cakeTarget unit.Millis = 5
 
 // SteeringID names steering's files and sockets. A steering configuration may carry its primary's wan_name; its files
 // must not be that WAN's.
@@ -237,6 +244,11 @@ func sameSteering(old, c *config.Steering) error {
 	switch {
 	case old.Name != c.Name || old.Steer.Primary != c.Steer.Primary || !sameOf(old, c, func(a config.Alternate) string { return a.Name }):
 		return errors.New("wan_name, primary and alternates cannot change while running: stop this one and start the other")
+	case (old.Linux == nil) != (c.Linux == nil):
+		return errors.New("router.transport cannot change to or from linux while running: stop this process, which ends steering, and start it again")
+	case c.Linux != nil && (old.Linux.Mask != c.Linux.Mask || old.Linux.Priority != c.Linux.Priority):
+		return errors.New("policy.mark_mask and policy.rule_priority cannot change while running, because running connections would lose " +
+			"their line: stop this process, run `wanctl policy remove` with the old file, and start it again")
 	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port ||
 		!sameOf(old, c, func(a config.Alternate) string { return a.RuleComment }):
 		return errors.New("router.host, router.port and the comments of the rules cannot change while running, because the old rule " +
@@ -277,7 +289,8 @@ func routerDiffers(old, c *config.WAN) bool {
 
 func steerRouterDiffers(old, c *config.Steering) bool {
 	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || !slices.Equal(ruleComments(old), ruleComments(c)) ||
-		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router
+		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router ||
+		c.Linux != nil && !reflect.DeepEqual(PolicyOptionsOf(old), PolicyOptionsOf(c))
 }
 
 // probesDiffer compares the options that make a pinger, its clock, log and listener apart.

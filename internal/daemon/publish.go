@@ -195,7 +195,7 @@ func (s *Steer) publish(now unit.Time) {
 		State: d.Name, Congestion: d.Congestion.String(), Measured: d.Measured, Averaged: d.Averaged, Delta: d.Delta, EWMA: d.EWMA,
 		AgeS: ageSeconds(now, m.answered), Queue: m.queue.QueuedPackets, QueueAgeS: ageSeconds(now, m.queue.At),
 		Rule: "not read yet", Switch: s.cfg.Switch, RuleAgeS: unknownAge, Router: fmt.Sprint(s.router), DryRun: s.DryRun,
-		Brakes: d.Reason.Brakes,
+		Brakes: d.Reason.Brakes, Connections: connectionsOf(s.counted.Load()),
 	}
 	s.publishRules(now, st)
 	if up := now.Sub(s.started); up > 0 {

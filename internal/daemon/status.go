@@ -119,6 +119,8 @@ type SteeringStatus struct {
 	DryRun      bool               `json:"dry_run"`
 	SharePPM    unit.PPM           `json:"share_active_ppm"`
 	Transitions []TransitionStatus `json:"transitions"`
+	// Connections are counted where this host is the router.
+	Connections *ConnectionsStatus `json:"connections,omitempty"`
 	// To is where new connections go while steered, and Alternates are all lines they may go to, both where there are several.
 	To         string            `json:"to,omitempty"`
 	Alternates []AlternateStatus `json:"alternates,omitempty"`

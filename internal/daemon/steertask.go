@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"wanctl/internal/config"
+	"wanctl/internal/policy"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
@@ -42,7 +43,9 @@ type Steer struct {
 	active   time.Duration // steered, since start
 	lastTick unit.Time
 	state    steer.State
-	stop     func() // ends the pingers in use and waits for them
+	tending  *tending
+	counted  atomic.Pointer[policy.Counts] // nil where nothing counts
+	stop     func()                        // ends the pingers in use and waits for them
 	readers  []FeedReader
 	told     *history // where transitions are told in full; nil without a state file
 }
@@ -111,6 +114,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 			undo.run()
 		}
 	}()
+	s.tendNow(ctx) // before the first probe, which may need its routes
 	sweep(s.cfg.StateFile)
 	var saved state.Steering
 	found, notes := loadState(s.cfg.StateFile, func(r io.Reader) (err error) {
@@ -182,7 +186,9 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer stopStatus()
 	s.loop = newLoop(s.Clock, s.cfg.Steer.Interval, core[SteerOp, SteerResult](s.machine), s.log)
 	s.loop.do, s.loop.after = s.do, s.record
+	s.tending = s.startTending()
 	s.loop.run(ctx)
+	s.tending.end()
 	err = s.leave()
 	s.saver.close(s.encodeState(s.Clock.Now()))
 	return err
@@ -246,6 +252,7 @@ func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
 		}
 		s.lastTick = now
 		s.made(now)
+		s.tending.again()
 	}
 	if o.Line == "" {
 		return
