@@ -143,6 +143,16 @@ func TestInboundConnectionsAreAnsweredByTheirLine(t *testing.T) {
 	}
 }
 
+func (h *house) pair(client, peer string) Pair {
+	h.t.Helper()
+	var p Pair
+	h.in(func() (err error) {
+		p, err = h.opt.Pair(netip.MustParseAddr(client), netip.MustParseAddr(peer))
+		return err
+	})
+	return p
+}
+
 // TestACallStaysTogetherWhileItTalks: its half of before goes on, and everything that comes later joins it, until both have
 // been silent.
 func TestACallStaysTogetherWhileItTalks(t *testing.T) {
@@ -156,6 +166,12 @@ func TestACallStaysTogetherWhileItTalks(t *testing.T) {
 	h.steer(dsl)
 	if n := h.send(media, 0); n != 1 {
 		t.Errorf("the media went by line %d", n)
+	}
+	if p := h.pair("192.168.1.10", "198.51.100.7"); p.Line != cable || p.Left <= 0 || p.Left > 3*time.Second || p.Heavy != 0 {
+		t.Errorf("%+v", p)
+	}
+	if p := h.pair("192.168.1.10", "198.51.100.8"); p != (Pair{}) {
+		t.Errorf("%+v", p)
 	}
 	for range 8 { // longer than it may idle; the peer talks, too
 		time.Sleep(500 * time.Millisecond)
@@ -202,6 +218,9 @@ func TestWhatMovesMuchIsNotLight(t *testing.T) {
 	}
 	if got := b.place(tcp("192.168.1.10:40001", "198.51.100.7:443")); !got.Heavy || got.Line != cable {
 		t.Errorf("after a download: %+v", got)
+	}
+	if p := h.pair("192.168.1.10", "198.51.100.7"); p.Line != dsl || p.Heavy <= 9*time.Minute || p.Heavy > flow.HeavyFor {
+		t.Errorf("%+v", p)
 	}
 	b.place(tcp("192.168.1.10:40002", "198.51.100.8:443"))
 	b.place(tcp("192.168.1.11:40002", "198.51.100.7:443"))
