@@ -26,6 +26,9 @@ func TestLinuxSteersByItself(t *testing.T) {
 	if h.said("the nftables table wanctl_steering is made") != 1 {
 		t.Error("it does not say what it made")
 	}
+	if h.said("is not proved") != 0 {
+		t.Error("it doubts what it can see: by which line its own probes leave")
+	}
 
 	old, ssh := h.voice(10), h.session(11)
 	old.must("a call of before", 1)
