@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -64,6 +65,14 @@ func TestLinuxSteersByItself(t *testing.T) {
 	old.must("the call of before, congested", 1)
 	h.goes("the session of before", ssh)
 	h.leg(10, mediaPort+2).must("more media of the call of before", 1)
+	for peer, want := range map[string]string{
+		peer(10): "line:      Cable: 10.0.0.2 and " + peer(10) + " have a call by it",
+		peer(24): "line:      DSL: it is of the class voip, and that is steered",
+	} {
+		if out := h.wanctl("steer", "explain", "--run-dir", h.dir, file, "udp", "10.0.0.2:9", peer+":5060"); !strings.Contains(out, want) {
+			t.Errorf("steer explain does not say %q:\n%s", want, out)
+		}
+	}
 
 	// The new call feels nothing, and the downloads keep the line.
 	from, at := h.down(), time.Now()
@@ -100,13 +109,7 @@ func TestLinuxSteersByItself(t *testing.T) {
 		t.Errorf("steer: %v", err)
 	}
 	call.must("the call of the congestion, after the stop", 2)
-	bin, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b, err := exec.Command("ip", "netns", "exec", h.router, bin, "policy", "remove", file).CombinedOutput(); err != nil {
-		t.Fatalf("policy remove: %v: %s", err, b)
-	}
+	h.wanctl("policy", "remove", file)
 	if after := everything(t, h.router); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
@@ -205,6 +208,20 @@ func TestLinuxSteersBetweenThreeLines(t *testing.T) {
 
 // linuxLeft is what a provider has left of a congested line, in Mbit/s.
 const linuxLeft = 20.0
+
+// wanctl runs the program on the router.
+func (h *linuxHouse) wanctl(args ...string) string {
+	h.t.Helper()
+	bin, err := program()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	b, err := exec.Command("ip", append([]string{"netns", "exec", h.router, bin}, args...)...).CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("wanctl %v: %v: %s", args, err, b)
+	}
+	return string(b)
+}
 
 // steer starts steering.
 func (h *linuxHouse) steer(file string) *process {

@@ -319,6 +319,24 @@ func TestASteeringThatIsNotToldAgainEnds(t *testing.T) {
 	})
 }
 
+// A controller with long cycles tells it less often.
+func TestASteeringLastsAsLongAsItIsHeld(t *testing.T) {
+	h := build(t, 2, false)
+	h.opt.Hold = 3 * time.Minute
+	h.apply()
+	h.steer(dsl)
+	h.in(func() error {
+		t, err := h.opt.own()
+		if err != nil {
+			return err
+		}
+		if left, err := h.opt.left(t, dsl); err != nil || left > h.opt.Hold || left < h.opt.Hold-5*time.Second {
+			return fmt.Errorf("left are %v, %w", left, err)
+		}
+		return nil
+	})
+}
+
 // TestWhatStandsInTheWayIsSaidFirst: nothing is changed.
 func TestWhatStandsInTheWayIsSaidFirst(t *testing.T) {
 	for name, c := range map[string]struct {
