@@ -143,8 +143,8 @@ type Steering struct {
 	// Answered and Sent count probes over the alternate, and Least is their least round trip.
 	Sent, Answered int
 	Least          unit.Millis
-	// Sixth is the share of the new connections of steered classes that use IPv6; negative is not known.
-	Sixth float64
+	// ShareIPv6 is the share of the new connections of steered classes that use IPv6; negative is not known.
+	ShareIPv6 float64
 	// Host is set where this host is the router; Light says that it keeps what moves much from moving.
 	Host  *SteeringHost
 	Light bool

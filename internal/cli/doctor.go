@@ -424,10 +424,10 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 
 // steering gathers what there is of the dual-WAN set-up.
 func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
-	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
+	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, ShareIPv6: -1}
 	if v != nil {
 		out.Rule, out.HasRule = v.rulesOf(s), true
-		out.Sixth = v.sixth(ctx)
+		out.ShareIPv6 = v.shareIPv6(ctx)
 	}
 	if s.Alternates[0].Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either

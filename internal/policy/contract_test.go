@@ -285,7 +285,7 @@ func TestIPv6(t *testing.T) {
 			b.place(udp("192.168.1.13:5060", "198.51.100.9:5060"))
 			var c Counts
 			h.in(func() (err error) { c, err = h.opt.Counts(); return err })
-			if c.New != 1 || c.New6 != 5 || c.Sixth() < 0.83 || c.Sixth() > 0.84 {
+			if c.New != 1 || c.New6 != 5 || c.ShareIPv6() < 0.83 || c.ShareIPv6() > 0.84 {
 				t.Errorf("counted %+v", c)
 			}
 		})

@@ -122,8 +122,8 @@ type Counts struct {
 	To map[string]int64
 }
 
-// Sixth is the share of IPv6; negative where nothing was counted.
-func (c Counts) Sixth() float64 {
+// ShareIPv6 is the share of IPv6; negative where nothing was counted.
+func (c Counts) ShareIPv6() float64 {
 	if c.New+c.New6 == 0 {
 		return -1
 	}
