@@ -15,6 +15,8 @@ type ask struct {
 	list, where []string
 	// id is the item that set, enable and disable are for; key and value are what set sets.
 	id, key, value string
+	// set are the properties of a new item, in the order in which they are named.
+	set []Arg
 	// keep picks the rows of a print that are wanted, nil all; after most of them the rest need not come. 0 is no bound.
 	keep func(row) bool
 	most int
@@ -37,6 +39,9 @@ func (a ask) words() []string {
 	if a.key != "" {
 		w = append(w, "="+a.key+"="+a.value)
 	}
+	for _, s := range a.set {
+		w = append(w, "="+s.Key+"="+s.Value)
+	}
 	if len(a.list) > 0 {
 		w = append(w, "=.proplist="+strings.Join(a.list, ","))
 	}
@@ -54,6 +59,13 @@ func (a ask) request() (method, path, body string) {
 	case a.verb == "set":
 		method, path = "PATCH", path+"/"+a.id
 		fields[a.key] = a.value
+	case a.verb == "remove":
+		return "DELETE", path + "/" + a.id, ""
+	case a.verb == "add":
+		method = "PUT"
+		for _, s := range a.set {
+			fields[s.Key] = s.Value
+		}
 	case a.id != "":
 		method, path = "POST", path+"/"+a.verb
 		fields[".id"] = a.id
@@ -88,6 +100,10 @@ var sentences = compileAsks(
 	"/ip/firewall/mangle/disable\n=.id=‹id›\n",
 	"/ip/firewall/connection/print\n=.proplist=.id,protocol,src-address,dst-address,reply-dst-address\n?protocol=icmp\n",
 	"/ip/address/print\n=.proplist=.id,address,interface,disabled\n",
+	"/ip/firewall/address-list/print\n=.proplist=.id,list,address,timeout,comment\n?list=wanctl-owner\n(?:?address=‹mark›\n?#&\n)?",
+	"/ip/firewall/address-list/add\n=list=wanctl-owner\n=address=‹mark›\n=timeout=10m\n=comment=‹owner›\n",
+	"/ip/firewall/address-list/set\n=.id=‹id›\n=timeout=10m\n",
+	"/ip/firewall/address-list/remove\n=.id=‹id›\n",
 	"/cancel\n=tag=‹tag›\n",
 )
 
@@ -105,11 +121,17 @@ var requests = compileAsks(
 	`POST /rest/ip/firewall/mangle/disable {".id":"‹id›"}`,
 	`POST /rest/ip/firewall/connection/print {".proplist":[".id","protocol","src-address","dst-address","reply-dst-address"],".query":["protocol=icmp"]}`,
 	`POST /rest/ip/address/print {".proplist":[".id","address","interface","disabled"]}`,
+	`POST /rest/ip/firewall/address-list/print {".proplist":[".id","list","address","timeout","comment"],`+
+		`".query":["list=wanctl-owner"(?:,"address=‹mark›","#&")?]}`,
+	`PUT /rest/ip/firewall/address-list {"address":"‹mark›","comment":"‹owner›","list":"wanctl-owner","timeout":"10m"}`,
+	`PATCH /rest/ip/firewall/address-list/‹id› {"timeout":"10m"}`,
+	`DELETE /rest/ip/firewall/address-list/‹id› `,
 )
 
 func compileAsks(texts ...string) []*regexp.Regexp {
 	slots := strings.NewReplacer(
 		`‹name›`, `[^\n]+`, `‹json›`, `(?:[^"\\]|\\["\\])+`, `‹rate›`, `[1-9][0-9]{0,11}`, `‹id›`, `\*[0-9A-F]{1,16}`, `‹tag›`, `[0-9]{1,20}`,
+		`‹mark›`, markAddress, `‹owner›`, `wanctl: `+ownerComment,
 		`\(\?:`, `(?:`, "\n\\)\\?", "\n)?", `"\)\?`, `")?`, // what is optional
 	)
 	all := make([]*regexp.Regexp, 0, len(texts))

@@ -24,7 +24,11 @@ type note struct {
 
 func (n *note) ask(_ context.Context, op string, a ask) ([]row, *Error) {
 	n.asks = append(n.asks, a)
-	rows, bad := n.model.do(a.menu+"/"+a.verb, map[string]string{".id": a.id, ".proplist": strings.Join(a.list, ","), a.key: a.value}, a.where)
+	fields := map[string]string{".id": a.id, ".proplist": strings.Join(a.list, ","), a.key: a.value}
+	for _, s := range a.set {
+		fields[s.Key] = s.Value
+	}
+	rows, bad := n.model.do(a.menu+"/"+a.verb, fields, a.where)
 	if bad != nil {
 		return nil, refused(site{}, op, bad.text, Reply)
 	}
@@ -47,8 +51,14 @@ func tasks() map[string]task {
 		"8 enable the rule":                        {purpose: oneRule, comment: "STEER", verb: "enable"},
 		"9 disable the rule":                       {purpose: oneRule, comment: "STEER", verb: "disable"},
 		"A read where an address's echoes go":      {purpose: echoPath, source: netip.MustParseAddr("192.168.88.5")},
+		"B read the owner marks":                   {purpose: marking, mark: lookMarks},
+		"C make an owner mark":                     {purpose: marking, mark: makeMark, address: "240.9.8.7", comment: markComment},
+		"D refresh an owner mark":                  {purpose: marking, mark: refreshMark, id: "*7A"},
+		"E remove an owner mark":                   {purpose: marking, mark: removeMark, address: "240.1.2.3"},
 	}
 }
+
+const markComment = "wanctl: owner=0123456789abcdef host=pi4 pid=7 queue=WAN-Download queue=WAN-Upload"
 
 // asked are the commands of a task that succeeds.
 func asked(t *testing.T, k task) []ask {
@@ -110,6 +120,15 @@ func TestGuardsRefuse(t *testing.T) {
 		{"/system/resource/print", ""},
 		{"/login", "=name=a", "=password=b"},
 		{"/user/print"},
+		{"/ip/firewall/address-list/print", "=.proplist=.id,list,address,timeout,comment", "?list=calls"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=192.0.2.1", "=timeout=10m", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=calls", "=address=240.1.2.3", "=timeout=10m", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=240.1.2.3", "=timeout=1w", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=240.1.2.3", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=240.1.2.3", "=timeout=10m", "=comment=a note"},
+		{"/ip/firewall/address-list/set", "=.id=*1", "=address=240.1.2.3"},
+		{"/ip/firewall/address-list/set", "=.id=*1", "=timeout=0s"},
+		{"/ip/firewall/address-list/remove", "=.id=*1,*2"},
 		{"/queue/tree/print\n=.proplist=.id,name\n?name=a\n?name=b\n?#|"},
 	} {
 		if guardWords(words) == nil {
@@ -128,6 +147,10 @@ func TestGuardsRefuse(t *testing.T) {
 		{"PATCH", "/rest/queue/tree/", `{"max-limit":"5"}`},
 		{"PATCH", "/rest/queue/tree/*1?x", `{"max-limit":"5"}`},
 		{"POST", "/rest/ip/firewall/mangle/enable", `{".id":"*1","comment":"x"}`},
+		{"PUT", "/rest/ip/firewall/address-list", `{"address":"240.1.2.3","comment":"` + markComment + `","list":"calls","timeout":"10m"}`},
+		{"PUT", "/rest/ip/firewall/address-list", `{"address":"10.1.2.3","comment":"` + markComment + `","list":"wanctl-owner","timeout":"10m"}`},
+		{"PATCH", "/rest/ip/firewall/address-list/*1", `{"list":"calls"}`},
+		{"DELETE", "/rest/ip/firewall/address-list/*1,*2", ""},
 		{"POST", "/rest/execute", `{"script":":put 1"}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a"x","name=b","#|"]}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a\u0022","name=b","#|"]}`},

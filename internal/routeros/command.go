@@ -20,6 +20,8 @@ func sayLine(t task) (said string, err error) {
 		said, err = ruleLine(t.comment, t.verb)
 	case echoPath:
 		said, err = pathLine(t.source)
+	case marking:
+		said, err = markLine(t)
 	}
 	if err != nil {
 		return "", err

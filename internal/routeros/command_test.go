@@ -57,6 +57,12 @@ func TestLines(t *testing.T) {
 		{"enable the rule", func() (string, error) { return ruleLine(`50% "off" at $5`, "enable") }},
 		{"disable the rule", func() (string, error) { return ruleLine(`C:\wan`, "disable") }},
 		{"read where an address's echoes go", func() (string, error) { return pathLine(netip.MustParseAddr("192.168.88.5")) }},
+		{"read the owner marks", func() (string, error) { return markLine(task{mark: lookMarks}) }},
+		{"make an owner mark", func() (string, error) {
+			return markLine(task{mark: makeMark, address: "240.1.2.3", comment: markComment})
+		}},
+		{"refresh an owner mark", func() (string, error) { return markLine(task{mark: refreshMark, id: "*7A"}) }},
+		{"remove an owner mark", func() (string, error) { return markLine(task{mark: removeMark, address: "240.1.2.3"}) }},
 	}
 	var b strings.Builder
 	for _, l := range lines {

@@ -62,6 +62,10 @@ func newModel() *model {
 			{".id": "*2", "address": "203.0.113.2/24", "interface": "ether1", "disabled": "false"},
 			{".id": "*3", "address": "198.51.100.2/24", "interface": "ether9", "disabled": "true"},
 		},
+		"/ip/firewall/address-list": {
+			{".id": "*70", "list": "calls", "address": "240.1.2.3", "comment": "a neighbour"},
+			{".id": "*7A", "list": "wanctl-owner", "address": "240.1.2.3", "timeout": "9m57s", "comment": markComment},
+		},
 	}}
 }
 
@@ -142,13 +146,28 @@ func (m *model) do(command string, fields map[string]string, query []string) (ro
 	if m.readOnly {
 		return nil, &refusalOf{"not enough permissions (9)", 500}
 	}
-	for _, r := range items {
+	if verb == "add" {
+		item := row{".id": fmt.Sprintf("*A%d", len(items))}
+		for _, k := range []string{"list", "address", "timeout", "comment"} {
+			item[k] = fields[k]
+		}
+		m.menus[menu] = append(items, item)
+		m.changes = append(m.changes, line)
+		return nil, nil
+	}
+	for i, r := range items {
 		if r[".id"] != fields[".id"] {
 			continue
 		}
 		switch verb {
+		case "remove":
+			m.menus[menu] = slices.Delete(items, i, i+1)
 		case "set":
-			r["max-limit"] = fields["max-limit"]
+			for _, k := range []string{"max-limit", "timeout"} {
+				if v := fields[k]; v != "" {
+					r[k] = v
+				}
+			}
 		case "enable", "disable":
 			r["disabled"] = fmt.Sprint(verb == "disable")
 		}
@@ -162,9 +181,12 @@ func (m *model) print(items []row, list string, query []string) (rows []row) {
 	for _, r := range items {
 		var stack []bool
 		for _, q := range query {
-			if q == "#|" {
-				n := len(stack)
+			switch n := len(stack); q {
+			case "#|":
 				stack = append(stack[:n-2], stack[n-2] || stack[n-1])
+				continue
+			case "#&":
+				stack = append(stack[:n-2], stack[n-2] && stack[n-1])
 				continue
 			}
 			k, v, _ := strings.Cut(q, "=")
@@ -249,10 +271,18 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	var in struct {
-		ID    string   `json:".id"`
-		List  []string `json:".proplist"`
-		Query []string `json:".query"`
-		Limit string   `json:"max-limit"`
+		ID      string   `json:".id"`
+		List    []string `json:".proplist"`
+		Query   []string `json:".query"`
+		Limit   string   `json:"max-limit"`
+		Named   string   `json:"list"`
+		Address string   `json:"address"`
+		Timeout string   `json:"timeout"`
+		Comment string   `json:"comment"`
+	}
+	if r.Method == http.MethodDelete && len(body) == 0 {
+		body = []byte("{}")
+		r.Header.Set("Content-Type", "application/json")
 	}
 	if r.Method == http.MethodGet && len(body) == 0 {
 		r.URL.Path += "/print"
@@ -273,10 +303,17 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 	}
 	command := strings.TrimPrefix(r.URL.EscapedPath(), "/rest")
 	fields := map[string]string{".id": in.ID, ".proplist": strings.Join(in.List, ",")}
-	if r.Method == http.MethodPatch {
-		cut := strings.LastIndex(command, "/")
-		fields[".id"], fields["max-limit"] = command[cut+1:], in.Limit
+	cut := strings.LastIndex(command, "/")
+	switch r.Method {
+	case http.MethodPatch:
+		fields[".id"], fields["max-limit"], fields["timeout"] = command[cut+1:], in.Limit, in.Timeout
 		command = command[:cut] + "/set"
+	case http.MethodDelete:
+		fields[".id"] = command[cut+1:]
+		command = command[:cut] + "/remove"
+	case http.MethodPut:
+		fields["list"], fields["address"], fields["timeout"], fields["comment"] = in.Named, in.Address, in.Timeout, in.Comment
+		command += "/add"
 	}
 	rows, bad := m.do(command, fields, in.Query)
 	switch {

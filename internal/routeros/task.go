@@ -48,6 +48,7 @@ const (
 	bothQueues purpose = iota // read two queues, the WAN and the uptime, after setting rates that are not zero
 	oneQueue                  // read one queue
 	oneRule                   // read one mangle rule, after enabling or disabling it
+	marking                   // read owner marks, or change ours
 	echoPath                  // read the tracked echoes of an address, and the router's own addresses
 )
 
@@ -64,6 +65,9 @@ type task struct {
 	// comment is the rule's; verb is enable, disable, or empty to read.
 	comment, verb string
 	source        netip.Addr
+	// mark is what becomes of a mark: of that with an address, which may be made with the comment, or of that with an id.
+	mark        markVerb
+	address, id string
 }
 
 // writes says whether rates would be set.
@@ -78,7 +82,7 @@ func (t task) names() (thing string, names []string) {
 		return queueThing, []string{t.queue}
 	case oneRule:
 		return ruleThing, []string{t.comment}
-	case echoPath:
+	case echoPath, marking:
 	}
 	return "", nil
 }
@@ -97,6 +101,8 @@ func (t task) check() error {
 		return checkName("comment of the mangle rule", t.comment)
 	case echoPath:
 		return checkSource(t.source)
+	case marking:
+		return t.checkMark()
 	}
 	return fmt.Errorf("unknown purpose %d", t.purpose)
 }
@@ -115,6 +121,7 @@ const (
 	resourceMenu   = "/system/resource"
 	connectionMenu = "/ip/firewall/connection"
 	addressMenu    = "/ip/address"
+	listMenu       = "/ip/firewall/address-list"
 )
 
 // maxName bounds the names and comments we look for, in bytes.

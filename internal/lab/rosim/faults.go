@@ -228,6 +228,7 @@ func (r *Router) RemoveQueue(name string) error {
 	for i, it := range m.items {
 		if it.text("name") == name {
 			m.items = append(m.items[:i:i], m.items[i+1:]...)
+			r.removed(it)
 			r.configWritten(it, byFault)
 			return nil
 		}
@@ -289,7 +290,13 @@ func (r *Router) RemoveRules(comment string) error {
 	if len(kept) == len(m.items) {
 		return fmt.Errorf("rosim: no mangle rule with comment %q", comment)
 	}
+	gone := m.items
 	m.items = kept
+	for _, it := range gone {
+		if it.text("comment") == comment {
+			r.removed(it)
+		}
+	}
 	r.notify()
 	return nil
 }
@@ -397,9 +404,10 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 	r.Refuse()
 	r.withLock(func() {
 		r.resetCounters()
-		r.booted, r.sectors, r.globals = r.opt.Now(), 0, map[string]value{}
+		r.booted, r.sectors, r.globals = r.now(), 0, map[string]value{}
 		r.restLogins = map[restLogin]restGrant{}
 		r.forget()
+		r.restarted()
 		r.root.at(activePath).items = nil
 	})
 	back := func() {
@@ -415,7 +423,7 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 				close(done)
 				return
 			}
-			r.withLock(func() { r.resetCounters(); r.booted = r.opt.Now() })
+			r.withLock(func() { r.resetCounters(); r.booted = r.now(); r.restarted() })
 			back()
 		})
 		r.mu.Unlock()

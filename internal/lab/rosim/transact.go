@@ -27,7 +27,7 @@ type voice interface {
 func (r *Router) arrive(door, user, line string) (seq uint64, p plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.opt.Now()
+	now := r.now()
 	r.seq++
 	r.inFlight++
 	r.commands = trimmed(append(r.commands, Command{
