@@ -75,6 +75,8 @@ type Autorate struct {
 	// stopPings ends the pinger in use and waits for it.
 	stopPings func()
 	way       pathProof
+	// owner is the claim on the router's queues; nil where nothing is written, or where routers know no marks.
+	owner *ownership
 }
 
 // shaperHand is a router with the patience for one operation.
@@ -165,6 +167,8 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	}
 	a.feedOK = true
 	a.hello(found, handed)
+	a.claim(a.cfg)
+	undo = append(undo, func() { a.owner.stop(false) })
 	checkProbes(ctx, a.pinger, a.log)
 	return undo.run, nil
 }
@@ -242,6 +246,9 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer closeAll()
 	if err := a.startTape(a.cfg); err != nil {
 		return err
+	}
+	if a.owner != nil {
+		a.wan.Yield(a.Clock.Now(), true)
 	}
 	if a.cfg.Probe.Bound() && !provable(a.cfg, a.router) {
 		a.log.Warn(notProved)
@@ -346,8 +353,29 @@ func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result 
 	return actuate.Result{Op: op, Report: rep, Err: err, Class: class, Sent: sent, Read: covers(err)}
 }
 
+// claim begins the claim on a configuration's queues, in the place of the one before.
+func (a *Autorate) claim(cfg *config.WAN) {
+	a.owner.stop(false)
+	a.owner = nil
+	if a.DryRun || !cfg.Enabled || onLinux(cfg) {
+		return
+	}
+	owner, err := OwnerOf(a.Dirs, QueueThings(cfg)...)
+	if a.owner = own(a.router, cfg.Timeouts.Router, owner); a.owner != nil && err != nil {
+		a.log.Warn(err.Error() + "; after a restart this controller will have to wait until its own mark is old")
+	}
+}
+
+// QueueThings are what a WAN's controller writes on its router.
+func QueueThings(cfg *config.WAN) []string {
+	return []string{link.QueueThing(cfg.Queues.Download), link.QueueThing(cfg.Queues.Upload)}
+}
+
 // record writes what a cycle or a result changed.
 func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
+	if a.owner.step(now, a.wan.out.Status.Link == actuate.Connected, a.log) {
+		a.wan.Yield(now, a.owner.held)
+	}
 	a.pace()
 	if !ticked || now.Sub(a.published) >= publishEvery {
 		a.publish(now)
@@ -413,6 +441,11 @@ func (a *Autorate) leave() (left string, err error) {
 		a.log.Info("handing over: the rates stay as they are")
 		return "handing over", nil
 	}
+	if other := a.owner.elsewhere(); other != nil {
+		a.log.Info("exit: " + controlledBy(other))
+		return "another controls the router", nil
+	}
+	defer func() { a.owner.stop(true) }()
 	want := a.wan.ExitRates()
 	has, err := setRates(a.router, want, a.wan.remains())
 	a.wan.Left(has)
@@ -477,6 +510,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	if err := a.wan.Reconfigure(now, a.options(cfg), cfg); err != nil {
 		return err
 	}
+	claim := router != a.router || cfg.Enabled != a.cfg.Enabled
 	if router != a.router {
 		old := a.router
 		a.router = router
@@ -484,6 +518,10 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.way.stop()
 		a.wan.SetRouter(now)
 		_ = old.Close() // an operation under way there ends as any lost one
+	}
+	if claim {
+		a.claim(cfg)
+		a.wan.Yield(now, a.owner != nil)
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
 	if pinger != a.pinger {
@@ -523,12 +561,22 @@ func (a *Autorate) Once(ctx context.Context) error {
 	}
 	now := a.Clock.Now()
 	a.wan.SetProber(now, &gathered{replies})
+	if a.owner != nil {
+		a.wan.Yield(now, true)
+	}
 	o := a.wan.Tick(now)
 	var failed error
+	claimed := a.owner == nil
 	for n := 0; ; n++ {
 		logNotes(a.log, o.Notes)
 		if o.Line != "" {
 			a.log.Info(o.Line)
+		}
+		if o.Op == nil && !claimed && a.wan.out.Status.Link == actuate.Connected {
+			claimed = true
+			a.owner.settle(a.Clock.Now, a.log)
+			a.wan.Yield(a.Clock.Now(), a.owner.held)
+			o = a.wan.Wake(a.Clock.Now())
 		}
 		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {
 			break
@@ -552,8 +600,8 @@ func probeOnce(ctx context.Context, p Pinger, hosts, count int, patience time.Du
 	return p.Once(ctx, count)
 }
 
-// maxOnceOps bounds a single cycle: it reads, writes and may re-read once.
-const maxOnceOps = 4
+// maxOnceOps bounds a single cycle: it reads, and again when the router is ours, writes and may re-read once.
+const maxOnceOps = 5
 
 // gathered hands up replies that are already there.
 type gathered struct{ replies []link.Reply }

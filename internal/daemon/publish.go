@@ -51,6 +51,9 @@ func (a *Autorate) publish(now unit.Time) {
 		}
 	}
 	why := w.why(now)
+	if other := a.owner.why(); other != "" {
+		why = append([]string{other}, why...)
+	}
 	if !a.feedOK {
 		why = append(why, "the feed "+a.cfg.FeedFile+" cannot be written, so steering cannot see this WAN")
 	}
@@ -216,6 +219,9 @@ func (s *Steer) publish(now unit.Time) {
 		})
 	}
 	var why []string
+	if other := s.owner.why(); other != "" {
+		why = append(why, other)
+	}
 	young := now.Sub(s.started) < startTime
 	for _, t := range []*trouble{&m.way, &m.ruleNo, &m.queueNo} {
 		switch {

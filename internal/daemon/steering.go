@@ -102,6 +102,8 @@ type Steering struct {
 	// unread is what keeps a feed from being read, and when it was last told.
 	unread [2]feedTrouble
 	began  unit.Time
+	// yielded says that another controller switches the rule, or that it is not known yet that none does.
+	yielded bool
 }
 
 // trouble is a row of failures of one thing: when to try again, and what it is.
@@ -324,7 +326,7 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	s.queue.Fresh = false
 	s.last = d
 	s.notes = append(s.notes, d.Notes...)
-	if s.opt.DryRun { // what was only pretended cannot be late
+	if s.opt.DryRun || s.yielded { // what was only pretended, or left to another, cannot be late
 		s.notes = slices.DeleteFunc(s.notes, func(n link.Note) bool { return n.Key == "steer_withdrawn" })
 	}
 	if d.WouldSteer != "" { // the machine says it once per change
@@ -332,11 +334,21 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	}
 	o.Line = steer.Line(d)
 	s.wish = d.Rule
-	if s.opt.DryRun {
+	switch {
+	case s.opt.DryRun:
 		s.rehearse()
+	case s.yielded:
+		s.wish.Read = s.wish.Read || s.wish.Write && !s.rule.Known
+		s.wish.Write = false
 	}
 	s.next(now, o)
 }
+
+// Yield says that another controller switches the rule, or that it is not known yet that none does; off, that this one may.
+func (s *Steering) Yield(on bool) { s.yielded = on }
+
+// met says that the router answers, and how the rule stands.
+func (s *Steering) met() bool { return s.ruleAt != 0 && s.way.kind == "" }
 
 // rehearse says what a dry run would have written, and goes on as if it had been: the rule is read and its form looked
 // at as ever, and the way back can be told.

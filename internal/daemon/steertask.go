@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wanctl/internal/config"
+	"wanctl/internal/link"
 	"wanctl/internal/routeros"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
@@ -42,6 +43,8 @@ type Steer struct {
 	lastTick unit.Time
 	state    steer.State
 	stop     func() // ends the pingers in use and waits for them
+	// owner is the claim on the rule; nil where nothing is written, or where routers know no marks.
+	owner *ownership
 }
 
 // switchHand is a router with the patience for one operation.
@@ -94,6 +97,8 @@ func (s *Steer) openRouter() (undo undoList, err error) {
 	}
 	undo = append(undo, func() { _ = s.router.Close() })
 	s.hand.Store(&switchHand{s.router, s.cfg.Timeouts.Router})
+	s.claim(s.cfg)
+	undo = append(undo, func() { s.owner.stop(false) })
 	return undo, nil
 }
 
@@ -151,6 +156,19 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 		s.log.Warn(notProved)
 	}
 	return undo.run, nil
+}
+
+// claim begins the claim on a configuration's rule, in the place of the one before.
+func (s *Steer) claim(cfg *config.Steering) {
+	s.owner.stop(false)
+	s.owner = nil
+	if s.DryRun {
+		return
+	}
+	owner, err := OwnerOf(s.Dirs, link.RuleThing(cfg.RuleComment))
+	if s.owner = own(s.router, cfg.Timeouts.Router, owner); s.owner != nil && err != nil {
+		s.log.Warn(err.Error() + "; after a restart steering will have to wait until its own mark is old")
+	}
 }
 
 // alternate is the alternate's prober, or a true nil.
@@ -226,6 +244,7 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer stopStatus()
 	s.loop = newLoop(s.Clock, s.cfg.Steer.Interval, core[SteerOp, SteerResult](s.machine), s.log)
 	s.loop.do, s.loop.after = s.do, s.record
+	s.machine.Yield(s.owner != nil)
 	s.loop.run(ctx)
 	err = s.leave()
 	s.saver.close(s.encodeState(s.Clock.Now()))
@@ -275,6 +294,9 @@ func SteerExchange(ctx context.Context, r Switch, op SteerOp, now func() unit.Ti
 
 func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
 	d := s.machine.Decision()
+	if s.owner.step(now, s.machine.met(), s.log) {
+		s.machine.Yield(s.owner.held)
+	}
 	s.publish(now)
 	if ticked {
 		if s.lastTick != 0 && d.State == steer.Degraded {
@@ -314,6 +336,11 @@ func (s *Steer) leave() error {
 		s.log.Info("handing over: the rule stays as it is")
 		return nil
 	}
+	if other := s.owner.elsewhere(); other != nil {
+		s.log.Info("exit: " + controlledBy(other))
+		return nil
+	}
+	defer func() { s.owner.stop(true) }()
 	if err := disableRule(s.router); err != nil {
 		err = fmt.Errorf("exit: %w; the rule %q may still be enabled: disable it by hand, or run `wanctl release %s`",
 			err, s.cfg.RuleComment, s.path)
@@ -407,6 +434,8 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		s.router = router
 		s.machine.SetRouter()
 		_ = last.Close() // an operation under way there ends as any lost one
+		s.claim(cfg)
+		s.machine.Yield(s.owner != nil)
 	}
 	s.hand.Store(&switchHand{router, cfg.Timeouts.Router})
 	s.cfg = cfg
@@ -436,6 +465,12 @@ func (s *Steer) Once(ctx context.Context) error {
 	r := s.do(ctx, SteerOp{Kind: OpReadRule})
 	failed = r.Err
 	logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
+	if s.owner != nil {
+		if r.Err == nil {
+			s.owner.settle(s.Clock.Now, s.log)
+		}
+		s.machine.Yield(s.owner.held)
+	}
 	probing, cancel := ctx, func() {}
 	if total := s.cfg.Timeouts.PingTotal; total > 0 {
 		probing, cancel = context.WithTimeout(ctx, total)
@@ -482,6 +517,9 @@ func (s *Steer) Reset(context.Context) error {
 		return err
 	}
 	defer undo.run()
+	if other := s.owner.elsewhere(); other != nil {
+		return fmt.Errorf("reset: %s; stop that one first", controlledBy(other))
+	}
 	if err := disableRule(s.router); err != nil {
 		return fmt.Errorf("reset: %w; the state file is left as it was", err)
 	}
