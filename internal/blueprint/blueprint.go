@@ -72,6 +72,7 @@ func Menus() map[string][]string {
 		DHCPClient:  {".id", "interface", "gateway", "disabled"},
 		Group:       {".id", "name", "policy", "comment"},
 		User:        {".id", "name", "group", "address", "disabled", "comment"},
+		Scheduler:   heartbeatKeys,
 	}
 }
 
@@ -165,7 +166,8 @@ type Line struct {
 	Sources []string
 	// Queues are the names of the two queues.
 	Queues link.Pair[string]
-	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.
+	// Limits are the max-limits of queues that are not there yet, and what a heartbeat restores; those of the others are the
+	// controller's.
 	Limits link.Rates
 	// Overhead and Mpu are in bytes, Cells is CAKE's "none", "atm" or "ptm"; Raw leaves all three at RouterOS's defaults.
 	Raw           bool
@@ -173,6 +175,8 @@ type Line struct {
 	Cells         string
 	// AckFilter drops superfluous acknowledgements on the upload.
 	AckFilter bool
+	// Heartbeat lets the router put Limits on the queues when the controller's mark has gone.
+	Heartbeat bool
 }
 
 // Match selects new connections of a class; empty fields match everything.
@@ -199,6 +203,8 @@ type Steering struct {
 	Comment string
 	// Classes are what may move.
 	Classes []Class
+	// Heartbeat lets the router disable the rule when the controller's mark has gone.
+	Heartbeat bool
 }
 
 // Account is the router's user that wanctl logs in as.
@@ -230,6 +236,7 @@ func New(inv Inventory, w Wanted) Plan {
 	p.collisions()
 	p.fastTrack()
 	p.others()
+	p.heartbeats()
 	return p.plan
 }
 

@@ -132,7 +132,7 @@ func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error)
 		all.Go(func() { f.Lines[i] = c.line(ctx, app, w, v, running) })
 	}
 	if steering != nil {
-		f.Steering = c.steering(ctx, steering, v)
+		f.Steering = c.steering(ctx, app, steering, v)
 	}
 	all.Wait()
 	if c.ProbeRouter && v != nil {
@@ -188,7 +188,9 @@ func (c doctorCmd) router(ctx context.Context, app *App, s *site, f *checkup.Fac
 	}
 	r.Name, r.Stage, r.Version, r.Model, r.Load = admin.String(), checkup.Open, v.version, v.model, v.load
 	r.Inventory = v.inventory
-	r.Plan = blueprint.New(v.inventory, v.wanted())
+	wanted := v.wanted()
+	r.Plan = blueprint.New(v.inventory, wanted)
+	r.Heartbeat = wanted.Heartbeats()
 	r.User = s.router.User // with --user, too: it is the controller's rights that matter
 	r.Group, r.Rights = v.rights(r.User)
 	r.Skew, r.HasSkew = v.skew(ctx)
@@ -292,6 +294,7 @@ func (c doctorCmd) line(ctx context.Context, app *App, w *config.WAN, v *routerV
 		return l
 	}
 	defer func() { _ = hand.Close() }()
+	l.Holder = daemon.OtherOwner(ctx, hand, app.dirs(""), w.Timeouts.Router, daemon.QueueThings(w)...)
 	before, err1 := hand.Exchange(ctx, nil)
 	began := time.Now()
 	l.Reflectors = reflectors(ctx, w)
@@ -398,10 +401,14 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 }
 
 // steering gathers what there is of the dual-WAN set-up.
-func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
+func (c doctorCmd) steering(ctx context.Context, app *App, s *config.Steering, v *routerView) *checkup.Steering {
 	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Steer.Alternate, Sixth: -1}
 	if v != nil {
 		out.Rule, out.HasRule = v.ruleOf(s), true
+		if hand, err := daemon.DialSwitch(s, daemon.HostClock{}); err == nil {
+			out.Holder = daemon.OtherOwner(ctx, hand, app.dirs(""), s.Timeouts.Router, link.RuleThing(s.RuleComment))
+			_ = hand.Close()
+		}
 	}
 	if s.Alternate.Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either

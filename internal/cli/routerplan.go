@@ -71,6 +71,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		l := blueprint.Line{
 			Name: c.Name, WAN: c.Interfaces.WAN, LAN: c.Interfaces.LAN, Queues: link.Pair[string]{Down: c.Queues.Download, Up: c.Queues.Upload},
 			Limits: c.Base, Raw: c.Qdisc.Raw, Overhead: c.Qdisc.Overhead, Mpu: c.Qdisc.Mpu, Cells: cells[c.Qdisc.Layer], AckFilter: c.Qdisc.AckFilter,
+			Heartbeat: c.Router.Heartbeat,
 		}
 		if l.WAN == "" { // where the upload's queue hangs, unless that is no interface
 			l.WAN = v.parentOf(c.Queues.Upload)
@@ -79,7 +80,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
-		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.RuleComment}
+		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.RuleComment, Heartbeat: s.steering.Router.Heartbeat}
 		for _, c := range s.steering.Classes {
 			class := blueprint.Class{Name: c.Name}
 			for _, m := range c.Matches {

@@ -37,6 +37,10 @@ const ownerFile = "owner"
 // start, which costs the next one a wait.
 func OwnerOf(d Dirs, things ...string) (link.Owner, error) {
 	secret, err := ownerSecret(filepath.Join(d.State, ownerFile))
+	return ownerBy(d, secret, things), err
+}
+
+func ownerBy(d Dirs, secret string, things []string) link.Owner {
 	host, noName := os.Hostname()
 	if noName != nil || host == "" {
 		host = "unknown"
@@ -44,7 +48,22 @@ func OwnerOf(d Dirs, things ...string) (link.Owner, error) {
 	sum := sha256.Sum256([]byte(strings.Join([]string{secret, host, d.Run}, "\x00")))
 	return link.Owner{
 		ID: hex.EncodeToString(sum[:])[:link.OwnerIDLength], Host: host, PID: os.Getpid(), Controls: things,
-	}, err
+	}
+}
+
+// OtherOwner names another controller of the same things, by its mark on the router, for a person who asks; empty for none, and
+// where it cannot be told. It writes nothing, here or there.
+func OtherOwner(ctx context.Context, router any, d Dirs, timeout time.Duration, things ...string) string {
+	b, _ := os.ReadFile(filepath.Join(d.State, ownerFile))
+	self := ownerBy(d, strings.TrimSpace(string(b)), things)
+	holder, err := ownedElsewhere(ctx, router, timeout, self)
+	switch {
+	case err != nil || holder == nil:
+		return ""
+	case holder.Host == self.Host:
+		return holder.String() + ", which is this host, with other state or run directories than this command's"
+	}
+	return holder.String()
 }
 
 // ownerSecret reads the installation's id, or makes one.

@@ -31,10 +31,11 @@ var (
 		"name", "parent", "packet-mark", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold", "burst-time", "priority",
 		"disabled", "comment",
 	}
-	routeKeys = []string{"dst-address", "gateway", "routing-table", "distance", "disabled", "comment", "check-gateway"}
-	tableKeys = []string{"name", "fib", "disabled", "comment"}
-	groupKeys = []string{"name", "policy", "comment"}
-	userKeys  = []string{"name", "group", "address", "disabled", "comment"}
+	routeKeys     = []string{"dst-address", "gateway", "routing-table", "distance", "disabled", "comment", "check-gateway"}
+	tableKeys     = []string{"name", "fib", "disabled", "comment"}
+	groupKeys     = []string{"name", "policy", "comment"}
+	schedulerKeys = []string{"name", "interval", "start-time", "policy", "on-event", "disabled", "comment"}
+	userKeys      = []string{"name", "group", "address", "disabled", "comment"}
 )
 
 // desks are written out apart from what asks for them: a menu or property that is not here is neither read nor set.
@@ -60,7 +61,7 @@ var desks = map[string]desk{
 	"/system/clock":              {readable: []string{"date", "time", "gmt-offset"}, single: true},
 	"/system/identity":           {readable: []string{"name"}, single: true},
 	"/tool/netwatch":             {readable: []string{"host", "disabled", "comment", "up-script", "down-script"}},
-	"/system/scheduler":          {readable: []string{"name", "disabled", "comment", "on-event"}},
+	"/system/scheduler":          {readable: schedulerKeys, writable: schedulerKeys},
 	"/system/script":             {readable: []string{"name", "comment", "source"}},
 	"/interface/ethernet/switch": {readable: []string{"name", "l3-hw-offloading"}},
 }
