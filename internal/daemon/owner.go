@@ -212,6 +212,17 @@ func (o *ownership) stop(leave bool) {
 	}
 }
 
+// ours says that writing may go on, and else who may write, where that is known.
+func (o *ownership) ours() (bool, string) {
+	switch {
+	case o == nil:
+		return true, ""
+	case o.holder != nil:
+		return false, o.holder.String()
+	}
+	return !o.held, ""
+}
+
 // why is what a status says of a controller that may not write.
 func (o *ownership) why() string {
 	if o == nil || o.holder == nil {

@@ -23,6 +23,7 @@ func (a *Autorate) publish(now unit.Time) {
 		Router: fmt.Sprint(a.router), Link: act.Link.String(), Writes: act.Writes24h, DryRun: act.DryRun,
 		Hour: w.shares.since(now, time.Hour), Day: w.shares.since(now, 24*time.Hour), Ever: sharesOf(w.shares.total),
 	}
+	s.Ours, s.Owner = a.owner.ours()
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		if s.Applied.Get(d) == 0 { // nothing had to be written yet
 			s.Applied.Set(d, s.ReadBack.Get(d))

@@ -12,7 +12,7 @@ import (
 
 // The evaluator's limits per line. A script that passes one ends with "action timed out" or "contents too long".
 const (
-	maxSteps  = 20_000
+	maxSteps  = 100_000 // switching a rule among ten thousand takes 60 000
 	maxOutput = 1 << 20
 	maxText   = 64 << 10
 	maxArray  = 4096

@@ -50,6 +50,8 @@ type faults struct {
 	full            bool
 	refused         bool
 	next            []plan
+	// cutWrites is how many commands that changed something are still to lose their connections.
+	cutWrites int
 }
 
 // plan is what happens to one command.
@@ -128,6 +130,20 @@ func (r *Router) HalfOpen(on bool) {
 // CutNext closes the connection of the next command that arrives, at the given place. Repeated calls queue up.
 func (r *Router) CutNext(where Cut) {
 	r.withLock(func() { r.fault.next = append(r.fault.next, plan{cut: where}) })
+}
+
+// CutWrites closes the connections of the next n commands that change something, after they ran and before their replies.
+func (r *Router) CutWrites(n int) { r.withLock(func() { r.fault.cutWrites = n }) }
+
+// cutsWrite says whether a command that ran loses its connection for having changed something.
+func (r *Router) cutsWrite(wrote bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !wrote || r.fault.cutWrites == 0 {
+		return false
+	}
+	r.fault.cutWrites--
+	return true
 }
 
 // FailNext answers the next command with an error text; the command does not run. Repeated calls queue up.

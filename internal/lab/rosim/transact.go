@@ -127,7 +127,7 @@ func (r *Router) transact(ctx context.Context, g *gate, user, line string, v voi
 		}
 	}
 	switch {
-	case p.cut == CutAfter:
+	case p.cut == CutAfter, r.cutsWrite(a.wrote):
 		_ = g.Close()
 		r.depart(seq, a.log, OutcomeCutAfter, a.wrote)
 		return a, false
