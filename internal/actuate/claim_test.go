@@ -385,3 +385,49 @@ func TestTwoClaimsNeverBothWrite(t *testing.T) {
 		}
 	})
 }
+
+// An actuator that has yielded reads, writes nothing and is surprised by nothing; when it may write again it reads first.
+func TestYield(t *testing.T) {
+	a := New(Config{Ceiling: link.Rates{Down: 100 * unit.Mbps, Up: 20 * unit.Mbps}})
+	now := unit.Time(time.Hour)
+	want := link.Rates{Down: 50 * unit.Mbps, Up: 10 * unit.Mbps}
+	limits := link.Rates{Down: 100 * unit.Mbps, Up: 20 * unit.Mbps}
+	step := func(d time.Duration) (out Output, wrote bool) {
+		now = now.Add(d)
+		out = a.Step(Input{Now: now, Want: want, Has: true, Jitter: 0.5})
+		for out.Op != nil {
+			op := *out.Op
+			if op.Write {
+				wrote = true
+				limits = op.Want
+			}
+			var rep link.Report
+			rep.At, rep.Uptime, rep.Down.MaxLimit, rep.Up.MaxLimit = now, time.Hour, limits.Down, limits.Up
+			out = a.Step(Input{Now: now, Want: want, Has: true, Jitter: 0.5, Result: &Result{Op: op, Report: rep}})
+		}
+		return out, wrote
+	}
+	a.Yield(true)
+	for i := range 10 {
+		limits.Down = unit.Rate(60+i) * unit.Mbps // the owner works
+		out, wrote := step(time.Minute)
+		if wrote || out.Status.Hold.Down != HoldOwner || out.Status.Differences != 0 || out.Status.ForeignUntil != 0 {
+			t.Fatalf("wrote %t, %+v", wrote, out.Status)
+		}
+	}
+	if reads := a.status().Reads; reads < 9 {
+		t.Errorf("%d reads in ten minutes", reads)
+	}
+	limits.Down = 70 * unit.Mbps // unread yet
+	a.Yield(false)
+	out := a.Step(Input{Now: now.Add(time.Second), Want: want, Has: true, Jitter: 0.5})
+	if out.Op == nil || out.Op.Write {
+		t.Fatalf("it begins with %+v", out.Op)
+	}
+	var rep link.Report
+	rep.At, rep.Uptime, rep.Down.MaxLimit, rep.Up.MaxLimit = now, time.Hour, limits.Down, limits.Up
+	out = a.Step(Input{Now: now.Add(2 * time.Second), Want: want, Has: true, Jitter: 0.5, Result: &Result{Op: *out.Op, Report: rep}})
+	if out.Op == nil || !out.Op.Write || out.Op.Want != want {
+		t.Errorf("then %+v", out.Op)
+	}
+}
