@@ -18,7 +18,7 @@ const module = "wanctl/"
 // floors says for each package what of the module it may import. A new package has to be entered here: where does it
 // stand? Prefixes end in "/".
 var (
-	words     = []string{"internal/unit", "internal/link"}
+	words     = []string{"internal/unit", "internal/link", "internal/flow"}
 	judgement = append(slices.Clone(words), "internal/filter")
 	paper     = append(slices.Clone(judgement), "internal/reflector", "internal/shaper", "internal/steer",
 		"internal/health", "internal/actuate", "internal/tracking")
@@ -29,6 +29,7 @@ var (
 	floors = map[string][]string{
 		"internal/unit": {},
 		"internal/link": {"internal/unit"},
+		"internal/flow": {"internal/unit"},
 
 		"internal/filter":    words,
 		"internal/reflector": judgement,
@@ -73,7 +74,7 @@ var (
 
 	// pure packages get time, chance and the outside world as data.
 	pure = []string{
-		"internal/unit", "internal/link", "internal/filter", "internal/reflector", "internal/shaper",
+		"internal/unit", "internal/link", "internal/flow", "internal/filter", "internal/reflector", "internal/shaper",
 		"internal/tracking", "internal/steer", "internal/actuate", "internal/health", "internal/blueprint", "internal/checkup",
 	}
 	impure = []string{"os", "net", "log", "log/slog", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand", "sync"}

@@ -31,6 +31,7 @@ type demoCmd struct {
 	Duration time.Duration `default:"10m" help:"How much of the evening is played, in virtual time."`
 	Seed     uint64        `default:"1" help:"Decides every chance of the evening."`
 	Speed    float64       `default:"20" help:"How many times faster than real time the live view runs."`
+	Policy   string        `enum:"tracking,steps" default:"tracking" help:"How the lines are controlled: tracking measures what they carry; steps is the earlier Python system's, every 2 s."`
 	JSON     bool          `help:"Print both runs' figures as JSON instead of the table."`
 }
 
@@ -44,7 +45,8 @@ no network.
 
 Example:
 
-    wanctl demo --headless --seed 7`
+    wanctl demo --headless --seed 7
+    wanctl demo --policy steps`
 }
 
 // command is how long a router command takes in the demo's virtual time: what SSH to an RB5009 was measured at.
@@ -58,7 +60,7 @@ func (c demoCmd) Run(app *App) error {
 	case c.Duration <= 0:
 		return fmt.Errorf("--duration %s is not a time to play", c.Duration)
 	}
-	site, err := app.sites()
+	site, err := app.sites(c.Policy)
 	if err != nil {
 		return err
 	}

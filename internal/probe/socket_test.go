@@ -290,7 +290,7 @@ func TestOneDead(t *testing.T) {
 func TestOnceFails(t *testing.T) {
 	needRoot(t)
 	dns := &fakeDNS{Failures: 100}
-	p := open(t, Options{Targets: []string{"reflector.example"}, Resolver: dns, Timeout: time.Millisecond})
+	p := open(t, Options{Targets: []string{"reflector.example"}, Resolver: dns, Timeout: 5 * time.Second})
 	if _, err := p.Once(t.Context(), 1); err == nil {
 		t.Error("no echo left, and Once is content")
 	} else {
