@@ -12,7 +12,7 @@ import (
 
 // The evaluator's limits per line. A script that passes one ends with "action timed out" or "contents too long".
 const (
-	maxSteps  = 100_000 // switching a rule among ten thousand takes 60 000
+	maxSteps  = 20_000
 	maxOutput = 1 << 20
 	maxText   = 64 << 10
 	maxArray  = 4096
@@ -557,6 +557,8 @@ func (w *propWhere) holds(r *run, it *item) (bool, error) {
 	if v, ok := w.val.(*variableExpr); ok && it.menu.prop(v.name) != nil {
 		// Inside a condition a variable that has a property's name is the property, as on the real console.
 		want = it.prop(v.name)
+	} else if l, ok := w.val.(*literalExpr); ok { // nothing to work out for each item
+		want = l.val
 	} else {
 		outer := r.value
 		r.value = true
