@@ -42,7 +42,7 @@ type MarkOpKind uint8
 const (
 	// MarkLook reads all marks.
 	MarkLook MarkOpKind = iota
-	// MarkMake adds ours, MarkRefresh lets it stay on, MarkRemove removes what has our address.
+	// MarkMake adds ours, MarkRefresh lets it stay on, MarkRemove removes one.
 	MarkMake
 	MarkRefresh
 	MarkRemove
@@ -51,7 +51,7 @@ const (
 // MarkOp is one operation; one is in flight at a time.
 type MarkOp struct {
 	Kind MarkOpKind
-	// ID is the mark to refresh, Address that to make or remove, Comment what a new one says.
+	// ID is the mark to refresh or to remove, Address and Comment are what a new one has.
 	ID, Address, Comment string
 }
 
@@ -118,10 +118,15 @@ type Claim struct {
 	seen      unit.Time // when the holder was last seen alive
 	refreshed unit.Time
 	verify    bool
-	yielding  bool // our mark is to be removed, because another's is older
-	vain      int  // operations in a row that led nowhere
-	way       Backoff
-	notes     []link.Note
+	looked    unit.Time
+	yielding  bool   // our mark is to be removed, because another's counts
+	victim    string // the mark that is to be removed
+	// lapsed says that our mark was not refreshed for so long that another may have taken over: then that one counts, whichever is
+	// older.
+	lapsed bool
+	vain   int // operations in a row that led nowhere
+	way    Backoff
+	notes  []link.Note
 }
 
 // NewClaim returns a claim that nothing is known of yet.
@@ -135,9 +140,14 @@ func (c *Claim) Step(in ClaimInput) ClaimOutput {
 	if in.Session != c.session {
 		c.session, c.id = in.Session, ""
 		c.verify = c.is == claimOurs
+		c.lapsed = c.lapsed || c.verify && c.now.Sub(c.refreshed) >= ClaimAlive-claimMargin
 		if c.next == MarkRefresh {
 			c.look(0)
 		}
+	}
+	if c.next == MarkRefresh && !c.flight && c.now.Sub(max(c.refreshed, c.looked)) >= ClaimAlive-claimMargin {
+		c.lapsed, c.verify = true, true
+		c.look(0)
 	}
 	if in.Result != nil && c.flight {
 		c.flight = false
@@ -154,7 +164,7 @@ func (c *Claim) Step(in ClaimInput) ClaimOutput {
 		case MarkRefresh:
 			out.Op.ID = c.id
 		case MarkRemove:
-			out.Op.Address = c.address
+			out.Op.ID = c.victim
 		}
 	}
 	if c.is == claimTheirs {
@@ -183,10 +193,10 @@ func (c *Claim) Self() link.Owner { return c.self }
 // Leave is the operation that a clean stop ends with: it removes our mark, so that another need not wait. Nil where the mark
 // is not ours.
 func (c *Claim) Leave() *MarkOp {
-	if c.is != claimOurs || c.held() {
+	if c.is != claimOurs || c.id == "" || c.held() {
 		return nil
 	}
-	return &MarkOp{Kind: MarkRemove, Address: c.address}
+	return &MarkOp{Kind: MarkRemove, ID: c.id}
 }
 
 func (c *Claim) note(level link.Level, key, text string) {
@@ -209,6 +219,7 @@ func (c *Claim) take(r MarkResult) {
 	c.way.Succeeded()
 	switch r.Op.Kind {
 	case MarkLook:
+		c.looked = c.asked
 		c.judge(r.Marks)
 	case MarkMake: // whether it is the oldest is seen by looking
 		c.look(0)
@@ -283,29 +294,52 @@ func HolderOf(marks []Mark, self link.Owner) *link.Owner {
 	return nil
 }
 
+// anyOther is who else controls the same things and is alive, whoever was first.
+func anyOther(marks []Mark, self link.Owner) *link.Owner {
+	for _, m := range marks {
+		if m.Known && m.alive() && m.Owner.ID != self.ID && m.Owner.Overlaps(self.Controls) {
+			return &m.Owner
+		}
+	}
+	return nil
+}
+
 // judge decides whose turn it is.
 func (c *Claim) judge(marks []Mark) {
-	own, taken := -1, false
+	own, taken := -1, -1
 	for i, m := range marks {
 		if m.Known && m.Owner.ID == c.self.ID && m.Address == c.address {
 			own = i
 		}
-		taken = taken || m.Address == c.address
+		if m.Address == c.address {
+			taken = i
+		}
 	}
-	switch holder := HolderOf(marks, c.self); {
+	holder := HolderOf(marks, c.self)
+	if c.lapsed && holder == nil {
+		holder = anyOther(marks, c.self)
+	}
+	c.lapsed = false
+	switch {
 	case holder != nil:
 		c.yield(*holder)
 		if own >= 0 {
 			c.yielding = true
-			c.then(MarkRemove, 0)
+			c.remove(marks[own])
 		}
-	case own >= 0:
+	case own >= 0 && marks[own].alive():
 		c.have(marks[own])
-	case taken: // by one that is not alive, or that nobody can read
-		c.then(MarkRemove, 0)
+	case taken >= 0: // by one that is not alive, be it our own, or that nobody can read
+		c.remove(marks[taken])
 	default:
 		c.then(MarkMake, 0)
 	}
+}
+
+// remove takes a mark away that was just seen.
+func (c *Claim) remove(m Mark) {
+	c.victim = m.ID
+	c.then(MarkRemove, 0)
 }
 
 // have takes our mark for the one that counts.

@@ -147,7 +147,7 @@ func TestHeartbeat(t *testing.T) {
 		t.Errorf("%v", ds)
 	}
 	for text, want := range map[string]string{
-		strings.Replace(routed(here), "continuous_monitoring:", "continuous_monitoring:\n  on_exit: last", 1): "whatever on_exit says",
+		strings.Replace(routed(here), "continuous_monitoring:", "continuous_monitoring:\n  on_exit: last", 1):                    "whatever on_exit says",
 		"wan_name: Cable\nrouter: {" + here + "}\nqueues: {download: D, upload: U}\ncontinuous_monitoring: {policy: tracking}\n": "give base_mbps",
 	} {
 		if _, ds := Parse("line.yaml", strings.NewReader(text), Options{}); !strings.Contains(ds.String(), want) {

@@ -164,6 +164,11 @@ func TestRouterFaults(t *testing.T) {
 				}
 				w.pings.set(100)
 				w.pings.until(t, fmt.Sprintf("a line with %q; log:\n%s", says, w.log), func() bool { return w.log.has(says) })
+				for _, d := range []link.Direction{link.Down, link.Up} {
+					if want := held.Get(d); want != 0 && want != ceiling.Get(d) { // of the queue that works
+						w.pings.until(t, "a cut of the "+d.String(), func() bool { return w.limits().Get(d) == want })
+					}
+				}
 				w.measures(10)
 				for _, d := range []link.Direction{link.Down, link.Up} {
 					if want := held.Get(d); want != 0 && w.limits().Get(d) != want {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"wanctl/internal/actuate"
+	"wanctl/internal/config"
 	"wanctl/internal/link"
 	"wanctl/internal/routeros"
 	"wanctl/internal/unit"
@@ -24,7 +25,7 @@ type marker interface {
 	Marks(ctx context.Context) ([]routeros.Mark, error)
 	MakeMark(ctx context.Context, address, comment string) error
 	RefreshMark(ctx context.Context, id string) error
-	RemoveMark(ctx context.Context, address string) error
+	RemoveMark(ctx context.Context, id string) error
 	// Logins counts connections: a mark's id is of one.
 	Logins() uint64
 }
@@ -130,6 +131,24 @@ func own(router any, timeout time.Duration, owner link.Owner) *ownership {
 	return &ownership{
 		claim: actuate.NewClaim(owner), router: m, timeout: timeout, results: make(chan actuate.MarkResult, 1), ctx: ctx, end: end, held: true,
 	}
+}
+
+// claim begins the claim on a configuration's queues, in the place of the one before.
+func (a *Autorate) claim(cfg *config.WAN) {
+	a.owner.stop(false)
+	a.owner = nil
+	if a.DryRun || !cfg.Enabled || onLinux(cfg) {
+		return
+	}
+	owner, err := OwnerOf(a.Dirs, QueueThings(cfg)...)
+	if a.owner = own(a.router, cfg.Timeouts.Router, owner); a.owner != nil && err != nil {
+		a.log.Warn(err.Error() + "; after a restart this controller will have to wait until its own mark is old")
+	}
+}
+
+// QueueThings are what a WAN's controller writes on its router.
+func QueueThings(cfg *config.WAN) []string {
+	return []string{link.QueueThing(cfg.Queues.Download), link.QueueThing(cfg.Queues.Upload)}
 }
 
 // step lets the claim look at what happened, and begins what it wants. up says that the router answers other operations.
@@ -253,7 +272,7 @@ func markExchange(ctx context.Context, router marker, timeout time.Duration, op 
 		res.Err = router.RefreshMark(ctx, op.ID)
 		res.Gone = routeros.IsGone(res.Err)
 	case actuate.MarkRemove:
-		res.Err = router.RemoveMark(ctx, op.Address)
+		res.Err = router.RemoveMark(ctx, op.ID)
 	}
 	res.Class, _ = classify(res.Err)
 	return res
@@ -276,8 +295,15 @@ func vacate(router any, timeout time.Duration, self link.Owner) (done func(), ho
 		return func() {}, holder
 	}
 	return func() {
-		if m, ok := router.(marker); ok {
-			_ = markExchange(context.Background(), m, timeout, actuate.MarkOp{Kind: actuate.MarkRemove, Address: link.MarkAddress(self.Controls...)})
+		m, ok := router.(marker)
+		if !ok {
+			return
+		}
+		address := link.MarkAddress(self.Controls...)
+		for _, mark := range markExchange(context.Background(), m, timeout, actuate.MarkOp{Kind: actuate.MarkLook}).Marks {
+			if mark.Known && mark.Owner.ID == self.ID && mark.Address == address {
+				_ = markExchange(context.Background(), m, timeout, actuate.MarkOp{Kind: actuate.MarkRemove, ID: mark.ID})
+			}
 		}
 	}, nil
 }

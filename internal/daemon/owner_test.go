@@ -139,7 +139,7 @@ func TestTheSecondLeavesNothing(t *testing.T) {
 		t.Error(err)
 	}
 	if first.limits() == base || len(first.marks()) != 1 {
-		t.Errorf("after a single cycle of the second alone: %v, marks %q", first.limits(), first.marks())
+		t.Errorf("after a single cycle of the second alone: %v, marks %q\n%s", first.limits(), first.marks(), second.log)
 	}
 	r.IfNotHandedOver = false
 	if _, err := r.Release(file); err != nil || first.limits() != base || len(first.marks()) != 0 {

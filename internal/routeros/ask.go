@@ -100,7 +100,7 @@ var sentences = compileAsks(
 	"/ip/firewall/mangle/disable\n=.id=‹id›\n",
 	"/ip/firewall/connection/print\n=.proplist=.id,protocol,src-address,dst-address,reply-dst-address\n?protocol=icmp\n",
 	"/ip/address/print\n=.proplist=.id,address,interface,disabled\n",
-	"/ip/firewall/address-list/print\n=.proplist=.id,list,address,timeout,comment\n?list=wanctl-owner\n(?:?address=‹mark›\n?#&\n)?",
+	"/ip/firewall/address-list/print\n=.proplist=.id,list,address,timeout,comment\n?list=wanctl-owner\n(?:?.id=‹id›\n?#&\n)?",
 	"/ip/firewall/address-list/add\n=list=wanctl-owner\n=address=‹mark›\n=timeout=10m\n=comment=‹owner›\n",
 	"/ip/firewall/address-list/set\n=.id=‹id›\n=timeout=10m\n",
 	"/ip/firewall/address-list/remove\n=.id=‹id›\n",
@@ -122,7 +122,7 @@ var requests = compileAsks(
 	`POST /rest/ip/firewall/connection/print {".proplist":[".id","protocol","src-address","dst-address","reply-dst-address"],".query":["protocol=icmp"]}`,
 	`POST /rest/ip/address/print {".proplist":[".id","address","interface","disabled"]}`,
 	`POST /rest/ip/firewall/address-list/print {".proplist":[".id","list","address","timeout","comment"],`+
-		`".query":["list=wanctl-owner"(?:,"address=‹mark›","#&")?]}`,
+		`".query":["list=wanctl-owner"(?:,".id=‹id›","#&")?]}`,
 	`PUT /rest/ip/firewall/address-list {"address":"‹mark›","comment":"‹owner›","list":"wanctl-owner","timeout":"10m"}`,
 	`PATCH /rest/ip/firewall/address-list/‹id› {"timeout":"10m"}`,
 	`DELETE /rest/ip/firewall/address-list/‹id› `,

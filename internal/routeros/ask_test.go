@@ -54,7 +54,7 @@ func tasks() map[string]task {
 		"B read the owner marks":                   {purpose: marking, mark: lookMarks},
 		"C make an owner mark":                     {purpose: marking, mark: makeMark, address: "240.9.8.7", comment: markComment},
 		"D refresh an owner mark":                  {purpose: marking, mark: refreshMark, id: "*7A"},
-		"E remove an owner mark":                   {purpose: marking, mark: removeMark, address: "240.1.2.3"},
+		"E remove an owner mark":                   {purpose: marking, mark: removeMark, id: "*7A"},
 	}
 }
 

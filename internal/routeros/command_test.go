@@ -62,7 +62,7 @@ func TestLines(t *testing.T) {
 			return markLine(task{mark: makeMark, address: "240.1.2.3", comment: markComment})
 		}},
 		{"refresh an owner mark", func() (string, error) { return markLine(task{mark: refreshMark, id: "*7A"}) }},
-		{"remove an owner mark", func() (string, error) { return markLine(task{mark: removeMark, address: "240.1.2.3"}) }},
+		{"remove an owner mark", func() (string, error) { return markLine(task{mark: removeMark, id: "*7A"}) }},
 	}
 	var b strings.Builder
 	for _, l := range lines {

@@ -44,14 +44,14 @@ var shapes = compileShapes(
 		` . "|" . [/ip/firewall/connection get $i reply-dst-address] . "|.")};`+
 		`:foreach i in=[/ip/address find where disabled=no] do={:put ("wanctl|address|" . [/ip/address get $i address]`+
 		` . "|" . [/ip/address get $i interface] . "|.")};:put "wanctl|end|."}`,
-	// The marks of the router's controllers: read all, make ours, refresh ours, remove one by its address.
+	// The marks of the router's controllers: read all, make ours, refresh ours, remove one.
 	`{:local m [/ip/firewall/address-list find where list="wanctl-owner"];:foreach i in=[:pick $m 0 32] do={:put ("wanctl|mark|" . $i`+
 		` . "|" . [/ip/firewall/address-list get $i address] . "|" . [/ip/firewall/address-list get $i timeout]`+
 		` . "|" . [/ip/firewall/address-list get $i comment] . "|.")};:put "wanctl|end|."}`,
 	`{/ip/firewall/address-list add list="wanctl-owner" address=‹mark› timeout=10m comment="‹owner›";:put "wanctl|set|mark|.";`+
 		`:put "wanctl|end|."}`,
 	`{/ip/firewall/address-list set ‹id› timeout=10m;:put "wanctl|set|mark|.";:put "wanctl|end|."}`,
-	`{:local m [/ip/firewall/address-list find where list="wanctl-owner" address=‹mark›];`+
+	`{:local m [/ip/firewall/address-list find where list="wanctl-owner" .id=‹id›];`+
 		`:foreach i in=$m do={/ip/firewall/address-list remove $i};:put "wanctl|set|mark|.";:put "wanctl|end|."}`,
 )
 

@@ -28,7 +28,7 @@ const (
 	lookMarks   markVerb = iota // read all
 	makeMark                    // add ours
 	refreshMark                 // let ours stay for another [link.MarkLife]
-	removeMark                  // take the one with an address away
+	removeMark                  // take one away
 )
 
 // mostMarks bounds the marks that are read: a router has a few controllers.
@@ -57,9 +57,9 @@ func (c *Client) RefreshMark(ctx context.Context, id string) error {
 	return c.mark(ctx, task{op: "refresh owner mark", mark: refreshMark, id: id})
 }
 
-// RemoveMark removes the mark with this address; it is no error when there is none.
-func (c *Client) RemoveMark(ctx context.Context, address string) error {
-	return c.mark(ctx, task{op: "remove owner mark", mark: removeMark, address: address})
+// RemoveMark removes a mark that this connection has read; it is no error when it has gone.
+func (c *Client) RemoveMark(ctx context.Context, id string) error {
+	return c.mark(ctx, task{op: "remove owner mark", mark: removeMark, id: id})
 }
 
 // mark carries one change of a mark.
@@ -83,7 +83,7 @@ func IsGone(err error) bool {
 
 // checkMark refuses what no mark of ours is.
 func (t task) checkMark() error {
-	if t.mark == refreshMark {
+	if t.mark == refreshMark || t.mark == removeMark {
 		if !isID(t.id) {
 			return fmt.Errorf("%q is not an item id", clip(t.id))
 		}
@@ -95,7 +95,7 @@ func (t task) checkMark() error {
 	if a, err := netip.ParseAddr(t.address); err != nil || !reserved.Contains(a) {
 		return fmt.Errorf("%q is no address of a mark", clip(t.address))
 	}
-	if t.mark == makeMark && !plainComment.MatchString(t.comment) {
+	if !plainComment.MatchString(t.comment) {
 		return fmt.Errorf("%q is no comment of a mark", clip(t.comment))
 	}
 	return nil
@@ -124,7 +124,7 @@ func markLine(t task) (string, error) {
 	case refreshMark:
 		s.add(listMenu+" set "+t.id+" timeout="+markLife, put("set|mark"))
 	case removeMark:
-		s.add(":local m ["+listMenu+" find where list="+quote(link.MarkList)+" address="+t.address+"]",
+		s.add(":local m ["+listMenu+" find where list="+quote(link.MarkList)+" .id="+t.id+"]",
 			":foreach i in=$m do={"+listMenu+" remove $i}", put("set|mark"))
 	}
 	return s.line(), nil
@@ -144,11 +144,11 @@ func parseMark(f []string) (m Mark, err error) {
 
 var markList = []string{".id", "list", "address", "timeout", "comment"}
 
-// askMarks asks for the marks, or for that with an address.
-func askMarks(address string) ask {
+// askMarks asks for the marks, or for that with an id.
+func askMarks(id string) ask {
 	a := ask{menu: listMenu, verb: "print", list: markList, where: []string{"list=" + link.MarkList}}
-	if address != "" {
-		a.where = append(a.where, "address="+address, "#&")
+	if id != "" {
+		a.where = append(a.where, ".id="+id, "#&")
 	}
 	return a
 }
@@ -168,7 +168,7 @@ func (p *sitting) marks(ctx context.Context) *Error {
 	}
 	rows = having(rows, "list", link.MarkList)
 	if t.mark == removeMark {
-		for _, r := range having(rows, "address", t.address) {
+		for _, r := range having(rows, ".id", t.id) {
 			if failed := p.change(ctx, r, ask{menu: listMenu, verb: "remove"}); failed != nil {
 				return failed
 			}

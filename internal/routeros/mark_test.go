@@ -62,16 +62,16 @@ func TestMarks(t *testing.T) {
 				if !routeros.IsGone(err) {
 					t.Errorf("a mark that is gone was refreshed: %v", err)
 				}
-				for range 2 {
-					if err := b.client.RemoveMark(ctx, address); err != nil {
-						t.Fatal(err)
-					}
-				}
 				if err := b.client.MakeMark(ctx, address, owner.Comment()); err != nil {
 					t.Fatal(err)
 				}
-				if err := b.client.RemoveMark(ctx, address); err != nil {
-					t.Fatal(err)
+				if marks, err = b.client.Marks(ctx); err != nil || len(marks) != 2 {
+					t.Fatalf("made anew: %+v %v", marks, err)
+				}
+				for range 2 {
+					if err := b.client.RemoveMark(ctx, marks[1].ID); err != nil {
+						t.Fatal(err)
+					}
 				}
 				if marks, err = b.client.Marks(ctx); err != nil || len(marks) != 1 {
 					t.Errorf("removed: %+v %v", marks, err)
@@ -94,6 +94,6 @@ func TestMarksRefused(t *testing.T) {
 		failed(t, b.client.MakeMark(t.Context(), "192.0.2.1", "wanctl: owner=0123456789abcdef host=a pid=1 queue=b"), routeros.Syntax)
 		failed(t, b.client.MakeMark(t.Context(), "240.0.2.1", "no owner"), routeros.Syntax)
 		failed(t, b.client.RefreshMark(t.Context(), "7"), routeros.Syntax)
-		failed(t, b.client.RemoveMark(t.Context(), "240.0.0.0/8"), routeros.Syntax)
+		failed(t, b.client.RemoveMark(t.Context(), "*"), routeros.Syntax)
 	})
 }

@@ -55,7 +55,7 @@ func firstAsk(t task) ask {
 	case marking:
 		switch t.mark {
 		case lookMarks, removeMark:
-			return askMarks(t.address)
+			return askMarks(t.id)
 		case makeMark:
 			return ask{menu: listMenu, verb: "add", set: []Arg{
 				{Key: "list", Value: link.MarkList}, {Key: "address", Value: t.address}, {Key: "timeout", Value: markLife}, {Key: "comment", Value: t.comment},

@@ -65,7 +65,9 @@ func TestLinesExistOnEveryVersion(t *testing.T) {
 		}
 		for _, w := range wheres {
 			for condition := range strings.FieldsSeq(w[2]) {
-				readable(w[1], condition[:max(strings.IndexAny(condition, "=~"), 0)])
+				if p := condition[:max(strings.IndexAny(condition, "=~"), 0)]; p != ".id" { // which every item has
+					readable(w[1], p)
+				}
 			}
 		}
 	}
