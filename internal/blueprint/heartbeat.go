@@ -46,8 +46,12 @@ func (p *planner) heartbeat(wanted bool, of string, things, mend []string) {
 		menu: Scheduler, name: "heartbeat of " + of, is: named(heartbeatName + of),
 		why: "gives the router back when its controller has shown no sign of life for " + spelled(link.MarkLife.String()),
 		args: []Arg{
-			{"name", heartbeatName + of}, {"interval", "1m"}, {"start-time", "startup"}, {"policy", "read,write"},
-			{"on-event", heartbeatScript(things, mend)}, comment("heartbeat of " + of),
+			{"name", heartbeatName + of},
+			{"interval", "1m"},
+			{"start-time", "startup"},
+			{"policy", "read,write"},
+			{"on-event", heartbeatScript(things, mend)},
+			comment("heartbeat of " + of),
 		},
 	}
 	i := it.at(p.inv[Scheduler])

@@ -30,7 +30,10 @@ func TestHeartbeats(t *testing.T) {
 	line, steering := got[0], got[1]
 	address := link.MarkAddress(link.QueueThing("WAN-Download-ATT"), link.QueueThing(w.Lines[1].Queues.Up))
 	want := []Arg{
-		{"name", "wanctl-heartbeat-ATT"}, {"interval", "1m"}, {"start-time", "startup"}, {"policy", "read,write"},
+		{"name", "wanctl-heartbeat-ATT"},
+		{"interval", "1m"},
+		{"start-time", "startup"},
+		{"policy", "read,write"},
 		{"on-event", `:if ([/system/resource/get uptime]>10m && [:len [/ip/firewall/address-list/find where list="wanctl-owner" address=` + address +
 			`]]=0) do={:foreach i in=[/queue/tree/find where name="WAN-Download-ATT" max-limit!=95000000] do={/queue/tree/set $i max-limit=95000000};` +
 			`:foreach i in=[/queue/tree/find where name="Up \"\$5\" \\ x" max-limit!=18000000] do={/queue/tree/set $i max-limit=18000000}}`},

@@ -47,7 +47,7 @@ func TestListenersHearOfWhatAFaultRemoved(t *testing.T) {
 
 // Whoever may not see connection tracking may not listen to it either.
 func TestListeningToTrackingIsDenied(t *testing.T) {
-	r, _ := steady(t, func(o *Options) { o.Dialect.Tracking = TrackingDenied })
+	r, _ := steady(t, func(o *Options) { o.Tracking = TrackingDenied })
 	q := request{path: connectionPath + "/listen"}
 	if _, _, err := r.perform(t.Context(), DefaultUser, r.rights(DefaultUser), q, func(row) error { return nil }); err == nil || err.Error() != notPermitted().Error() {
 		t.Errorf("%v", err)

@@ -141,8 +141,8 @@ func (r *Router) runDue(ctx context.Context) bool {
 		return false
 	}
 	every := leastInterval(it.vals["interval"])
-	for it.due = it.due.Add(every); it.due <= now; {
-		it.due = it.due.Add(max(every, now.Sub(it.due)/every*every))
+	if it.due = it.due.Add(every); it.due <= now { // what was missed is not made up for
+		it.due = now.Add(every - now.Sub(it.due)%every)
 	}
 	it.vals["run-count"] = num(it.vals["run-count"].num + 1)
 	source, may := it.text("on-event"), allPolicies()
