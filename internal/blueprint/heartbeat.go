@@ -21,23 +21,41 @@ var heartbeatKeys = []string{".id", "name", "interval", "start-time", "policy", 
 func (p *planner) heartbeats() {
 	for i := range p.want.Lines {
 		l := &p.want.Lines[i]
-		var mend []string
-		for _, d := range []link.Direction{link.Down, link.Up} {
-			rate := number(l.Limits.Get(d))
-			mend = append(mend, fmt.Sprintf(":foreach i in=[/queue/tree/find where name=%s max-limit!=%s] do={/queue/tree/set $i max-limit=%s}",
-				scriptText(l.Queues.Get(d)), rate, rate))
-			if l.Heartbeat && l.Limits.Get(d) <= 0 {
-				p.block("the heartbeat of "+l.Name+" does not know what to restore on the "+d.String(), "give base_mbps there")
-				return
-			}
+		if l.Heartbeat && (l.Limits.Down <= 0 || l.Limits.Up <= 0) {
+			p.block("the heartbeat of "+l.Name+" does not know what to restore", "give base_mbps for both directions")
+			return
 		}
-		p.heartbeat(l.Heartbeat, l.Name, []string{link.QueueThing(l.Queues.Down), link.QueueThing(l.Queues.Up)}, mend)
+		things, mend := l.mend()
+		p.heartbeat(l.Heartbeat, l.Name, things, mend)
 	}
-	if s := p.want.Steering; s != nil {
-		p.heartbeat(s.Heartbeat, "steering "+s.Primary, []string{link.RuleThing(s.Comment)}, []string{
-			":foreach i in=[/ip/firewall/mangle/find where comment=" + scriptText(s.Comment) + " dynamic=no disabled=no] do={/ip/firewall/mangle/disable $i}",
-		})
+	s := p.want.Steering
+	if s == nil {
+		return
 	}
+	var things, mend []string
+	for _, c := range s.Comments {
+		things = append(things, link.RuleThing(c))
+		mend = append(mend, ":foreach i in=[/ip/firewall/mangle/find where comment="+scriptText(c)+
+			" dynamic=no disabled=no] do={/ip/firewall/mangle/disable $i}")
+	}
+	p.heartbeat(s.Heartbeat && !s.ByList, "steering "+s.Policy.Primary, things, mend)
+}
+
+// mend is what a line's controller writes, and the statements that put its limits back where they differ.
+func (l *Line) mend() (things, mend []string) {
+	put := func(menu, queue, limit string) {
+		mend = append(mend, fmt.Sprintf(":foreach i in=[%s/find where name=%s max-limit!=%s] do={%s/set $i max-limit=%s}",
+			menu, scriptText(queue), limit, menu, limit))
+	}
+	if l.Simple != "" {
+		put(QueueSimple, l.Simple, number(l.Limits.Up)+"/"+number(l.Limits.Down))
+		return []string{link.SimpleThing(l.Simple)}, mend
+	}
+	for _, d := range []link.Direction{link.Down, link.Up} {
+		things = append(things, link.QueueThing(l.Queues.Get(d)))
+		put(QueueTree, l.Queues.Get(d), number(l.Limits.Get(d)))
+	}
+	return things, mend
 }
 
 // heartbeat asks for one scheduler, or that there is none.

@@ -78,9 +78,9 @@ const (
 // Menus are they, with the properties it needs of each.
 func Menus() map[string][]string {
 	return map[string][]string{
-		Netwatch: {".id", "host", "disabled", "comment", "up-script", "down-script"},
-		Script:   {".id", "name", "comment", "source"},
-		Switch:   {".id", "name", "l3-hw-offloading"},
+		Netwatch:  {".id", "host", "disabled", "comment", "up-script", "down-script"},
+		Script:    {".id", "name", "comment", "source"},
+		Switch:    {".id", "name", "l3-hw-offloading"},
 	}
 }
 
@@ -118,7 +118,9 @@ type Line struct {
 	Name string
 	// Interface is the one it is on.
 	Interface string
-	Queues    link.Pair[Queue]
+	// Queues are the line's; both are the halves of one where Simple says that it has a simple queue.
+	Queues link.Pair[Queue]
+	Simple bool
 	// Holder says which other controller holds the line, by its mark on the router; empty for none.
 	Holder string
 	// Watched is how long the counters were watched, Crossed what crossed the interface meanwhile.
@@ -148,4 +150,7 @@ type Steering struct {
 	Holder string
 	// Sixth is the share of the new connections of steered classes that use IPv6; negative is not known.
 	Sixth float64
+	// Host is set where this host is the router; Light says that it keeps what moves much from moving.
+	Host  *SteeringHost
+	Light bool
 }

@@ -148,7 +148,31 @@ func (a *Autorate) claim(cfg *config.WAN) {
 
 // QueueThings are what a WAN's controller writes on its router.
 func QueueThings(cfg *config.WAN) []string {
+	if q := cfg.Queues; q.Simple != "" {
+		return []string{link.SimpleThing(q.Simple)}
+	}
 	return []string{link.QueueThing(cfg.Queues.Download), link.QueueThing(cfg.Queues.Upload)}
+}
+
+// RuleThings are what a steering switches on its router.
+func RuleThings(cfg *config.Steering) (things []string) {
+	for _, a := range cfg.Alternates {
+		things = append(things, link.RuleThing(a.RuleComment))
+	}
+	return things
+}
+
+// claim begins the claim on a configuration's rules, in the place of the one before.
+func (s *Steer) claim(cfg *config.Steering) {
+	s.owner.stop(false)
+	s.owner = nil
+	if s.DryRun {
+		return
+	}
+	owner, err := OwnerOf(s.Dirs, RuleThings(cfg)...)
+	if s.owner = own(s.router, cfg.Timeouts.Router, owner); s.owner != nil && err != nil {
+		s.log.Warn(err.Error() + "; after a restart steering will have to wait until its own mark is old")
+	}
 }
 
 // step lets the claim look at what happened, and begins what it wants. up says that the router answers other operations.

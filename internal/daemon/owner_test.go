@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"wanctl/internal/blueprint"
+	"wanctl/internal/flow"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
@@ -191,7 +192,7 @@ func TestHeartbeat(t *testing.T) {
 		Lines: []blueprint.Line{{
 			Name: "ATT", Queues: link.Pair[string]{Down: attDown, Up: attUp}, Limits: file.WAN.Base, Heartbeat: true,
 		}},
-		Steering: &blueprint.Steering{Primary: "ATT", Comment: rosim.SteeringComment, Heartbeat: true},
+		Steering: &blueprint.Steering{Policy: flow.Policy{Primary: "ATT"}, Comments: []string{rosim.SteeringComment}, Heartbeat: true},
 	})
 	changes, _ := plan.Heartbeats()
 	if len(changes) != 2 {

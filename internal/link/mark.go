@@ -28,12 +28,15 @@ type Owner struct {
 	// Host is the name of its host, PID its process: for people.
 	Host string
 	PID  int
-	// Controls are the things that it writes: see [QueueThing] and [RuleThing].
+	// Controls are the things that it writes: see [QueueThing], [SimpleThing] and [RuleThing].
 	Controls []string
 }
 
 // QueueThing names a queue among the things that an owner controls, by its name on the router.
 func QueueThing(name string) string { return "queue=" + escape(name) }
+
+// SimpleThing names a simple queue, by its name.
+func SimpleThing(name string) string { return "simple=" + escape(name) }
 
 // RuleThing names a mangle rule by its comment.
 func RuleThing(comment string) string { return "rule=" + escape(comment) }
@@ -64,7 +67,7 @@ func ParseOwner(comment string) (o Owner, ok bool) {
 		return Owner{}, false
 	}
 	for _, thing := range words[4:] {
-		if !strings.HasPrefix(thing, "queue=") && !strings.HasPrefix(thing, "rule=") {
+		if kind, _, ok := strings.Cut(thing, "="); !ok || !slices.Contains([]string{"queue", "simple", "rule"}, kind) {
 			return Owner{}, false
 		}
 	}

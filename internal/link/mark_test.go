@@ -13,13 +13,13 @@ import (
 )
 
 func TestOwnersCommentIsReadBack(t *testing.T) {
-	plain := regexp.MustCompile(`\Awanctl: owner=[0-9a-f]{16} host=[A-Za-z0-9._%~-]{1,96} pid=[0-9]{1,10}(?: (?:queue|rule)=[A-Za-z0-9._%~-]{1,96}){1,2}\z`)
+	plain := regexp.MustCompile(`\Awanctl: owner=[0-9a-f]{16} host=[A-Za-z0-9._%~-]{1,96} pid=[0-9]{1,10}(?: (?:queue|simple|rule)=[A-Za-z0-9._%~-]{1,96}){1,2}\z`)
 	rapid.Check(t, func(t *rapid.T) {
 		o := link.Owner{
 			ID: rapid.StringMatching(`[0-9a-f]{16}`).Draw(t, "id"), Host: rapid.StringMatching(`[a-z0-9.-]{1,63}`).Draw(t, "host"),
 			PID: rapid.IntRange(1, 4194304).Draw(t, "pid"),
 		}
-		o.Controls = []string{link.QueueThing(rapid.String().Draw(t, "queue"))}
+		o.Controls = []string{rapid.SampledFrom([]func(string) string{link.QueueThing, link.SimpleThing}).Draw(t, "kind")(rapid.String().Draw(t, "queue"))}
 		if rapid.Bool().Draw(t, "two") {
 			o.Controls = append(o.Controls, link.RuleThing(rapid.String().Draw(t, "rule")))
 		}

@@ -109,7 +109,7 @@ func TestAsksExistOnEveryVersion(t *testing.T) {
 					t.Errorf("%s has no %s %s (%s)", version, a.menu, a.verb, name)
 				}
 				need := map[string]bool{"numbers": a.id != "", a.key: a.key != "", "proplist": len(a.list) > 0, "where": len(a.where) > 0}
-				for _, p := range a.set {
+				for _, p := range a.add {
 					need[p.Key] = true
 				}
 				for argument, needed := range need {

@@ -473,6 +473,12 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		}
 		r.recordLimit(it, unit.Rate(limit.num), by)
 	}
+	_, halves := vals["max-limit"]
+	if halves = halves && it.menu.path == simplePath; halves {
+		if err := r.limitHalves(it, pairOf(limit), by); err != nil {
+			return err
+		}
+	}
 	if dis, ok := vals["disabled"]; ok && it.menu.path == manglePath {
 		if a, ok := r.opt.Applier.(RuleApplier); ok {
 			if err := a.ApplyRule(it.text("comment"), dis.num == 0); err != nil {
@@ -495,6 +501,9 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		if r.dialect.FlushOnChange && it.traffic != nil {
 			it.traffic.queued = 0
 		}
+	}
+	if halves {
+		r.limitedHalves(it, pairOf(old), pairOf(limit))
 	}
 	r.configWritten(it, by)
 	return nil

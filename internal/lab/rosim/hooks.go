@@ -35,6 +35,8 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 		if it.traffic == nil {
 			it.traffic = &traffic{}
 		}
+	case simplePath:
+		it.addSimple()
 	case queueTypePath:
 		kind, given := vals["kind"]
 		if !given {
