@@ -183,6 +183,8 @@ type owner struct {
 	Name    string    `json:"name"`
 	Config  string    `json:"config"`
 	Started time.Time `json:"started"`
+	// BootID is the boot's name as the holder sees it.
+	BootID string `json:"boot_id,omitempty"`
 }
 
 // LockHeldError says that another process runs this WAN or this steering.
@@ -243,7 +245,8 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 	if errors.Is(statErr, fs.ErrNotExist) {
 		leaveToTheDirectory(path)
 	}
-	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now})
+	boot, _ := BootID() // a start says itself that there is none
+	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now, BootID: boot})
 	if err == nil {
 		// In place, because the lock belongs to this inode.
 		err = os.WriteFile(path, append(b, '\n'), 0o600)

@@ -8,29 +8,34 @@ declare -i failures=0
 boot=$(cat /story/boot 2>/dev/null || echo 0)
 echo $((++boot)) >/story/boot
 
-step() { # step NAME CONDITION…: what a shell says of the condition, looked at until it holds
-	local name=$1 i
-	shift
+broken() { # broken NAME CONDITION: says all there is to say, and ends
+	failures+=1
+	say "STEP $1 FAILED: $2"
+	{
+		tail -5 /tmp/why
+		systemctl status --no-pager -n 5 "$unit" wanctl-steer.service
+		journalctl --no-pager -n 100 -u "$unit" | grep -v GREEN/GREEN
+		grep -v '"kind":"command"' /story/router.json | tail -8
+	} >&9 2>&1
+	end
+}
+now() { # now NAME CONDITION: must hold at once, by what a shell says
+	if eval "$2" >/tmp/why 2>&1; then
+		say "STEP $1 ok (at $(cut -d' ' -f1 /proc/uptime) s)"
+	else
+		broken "$@"
+	fi
+}
+step() { # step NAME CONDITION: must hold before long
+	local i
 	for ((i = 0; i < 600; i++)); do
-		if eval "$*" >/tmp/why 2>&1; then
-			say "STEP $name ok (at $(cut -d' ' -f1 /proc/uptime) s)"
+		if eval "$2" >/tmp/why 2>&1; then
+			say "STEP $1 ok (at $(cut -d' ' -f1 /proc/uptime) s)"
 			return
 		fi
 		sleep 0.1
 	done
-	failures+=1
-	say "STEP $name FAILED: $*"
-	tail -5 /tmp/why >&9
-	systemctl status --no-pager -n 30 "$unit" wanctl-steer.service >&9 2>&1
-	journalctl --no-pager -n 60 >&9 2>&1
-	tail -5 /story/router.json >&9
-	end
-}
-now() { # now NAME CONDITION: must hold at once
-	local name=$1
-	shift
-	eval "$*" >/tmp/why 2>&1 && say "STEP $name ok (at $(cut -d' ' -f1 /proc/uptime) s)" && return
-	step "$name" false "# $*"
+	broken "$@"
 }
 end() {
 	sync
@@ -110,7 +115,8 @@ now the-rule-is-off '[ "$(rule)" != true ]'
 now the-run-directory-is-kept '[ -d /run/wanctl/ ]'
 
 now the-earlier-name-starts 'systemctl start cake-att-continuous.service && [ "$(prop ActiveState)" = active ]'
-now the-earlier-name-stops 'systemctl stop cake-att-continuous.service && [ "$(prop ActiveState)" = inactive ]'
+systemctl stop cake-att-continuous.service
+step the-earlier-name-stops '[ "$(prop ActiveState)" = inactive ]'
 now the-earlier-name-of-steering 'systemctl start wan-steering.service && systemctl is-active wanctl-steer.service'
 
 now start-before-the-crashes 'systemctl start $unit'
