@@ -134,10 +134,10 @@ step healthy-before-the-upgrade 'healthy ATT && [ "$(rate)" = 88000000 ] && heal
 
 before=$(writes)
 now upgrade 'dpkg -i /story/two.deb'
-step the-new-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl 1.1.0" && wanctl status | grep -q "^steering: healthy.*wanctl 1.1.0"'
+step the-new-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.1.0" && wanctl status | grep -q "^steering: healthy.*wanctl v1.1.0"'
 now an-upgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
 now downgrade 'dpkg -i /story/one.deb'
-step the-old-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl 1.0.0"'
+step the-old-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.0.0"'
 now a-downgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
 
 # The emulator is no service, so that it is there until the last: the stop at the end is its to see.
