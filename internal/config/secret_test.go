@@ -136,7 +136,7 @@ func TestCredentials(t *testing.T) {
 	if got := mustParse(t, "line.yaml", legacy, opt).WAN.Router.KeyFile; got != "/run/credentials/router.key" {
 		t.Errorf("the key is %s", got)
 	}
-	text := strings.Replace(legacy, "ssh_key: /etc/wanctl/router.key", "ssh_key: /etc/wanctl/router.key\n  known_hosts: /etc/wanctl/known_hosts", 1)
+	text := strings.Replace(legacy, "ssh_key: /etc/wanctl/router.key", "ssh_key: /etc/wanctl/router.key, known_hosts: /etc/wanctl/known_hosts", 1)
 	if got := mustParse(t, "line.yaml", text, opt).WAN.Router.KnownHosts; got != "/run/credentials/known_hosts" {
 		t.Errorf("the hosts' keys are %s", got)
 	}
