@@ -24,7 +24,7 @@ var (
 		"internal/health", "internal/actuate", "internal/tracking")
 	hands    = words
 	assembly = append(slices.Clone(paper), "internal/config", "internal/state", "internal/journal", "internal/probe",
-		"internal/routeros", "internal/cake", "internal/systemd")
+		"internal/routeros", "internal/cake", "internal/policy", "internal/systemd")
 
 	floors = map[string][]string{
 		"internal/unit": {},
@@ -49,10 +49,12 @@ var (
 		"internal/probe":    hands,
 		"internal/routeros": hands,
 		"internal/cake":     hands,
+		"internal/policy":   hands,
 		"internal/systemd":  hands,
 
 		"internal/daemon": assembly,
 
+		"internal/lab/flows":    words,
 		"internal/lab/netsim":   words,
 		"internal/lab/rosim":    words,
 		"internal/lab/scenario": append(slices.Clone(words), "internal/document"),

@@ -31,6 +31,7 @@ type demoCmd struct {
 	Duration time.Duration `default:"10m" help:"How much of the evening is played, in virtual time."`
 	Seed     uint64        `default:"1" help:"Decides every chance of the evening."`
 	Speed    float64       `default:"20" help:"How many times faster than real time the live view runs."`
+	Policy   string        `enum:"tracking,steps" default:"tracking" help:"How the lines are controlled: tracking measures what they carry; steps is the earlier Python system's, every 2 s."`
 	JSON     bool          `help:"Print both runs' figures as JSON instead of the table."`
 }
 
@@ -44,7 +45,8 @@ no network.
 
 Example:
 
-    wanctl demo --headless --seed 7`
+    wanctl demo --headless --seed 7
+    wanctl demo --policy steps`
 }
 
 // command is how long a router command takes in the demo's virtual time: what SSH to an RB5009 was measured at.
@@ -58,7 +60,7 @@ func (c demoCmd) Run(app *App) error {
 	case c.Duration <= 0:
 		return fmt.Errorf("--duration %s is not a time to play", c.Duration)
 	}
-	site, err := app.sites()
+	site, err := app.sites(c.Policy)
 	if err != nil {
 		return err
 	}
@@ -158,7 +160,7 @@ func (d *demo) controlled(ctx context.Context, evening netsim.Scenario) (res sco
 	if err != nil {
 		return res, err
 	}
-	setup.Steering.Config, setup.Steering.Router = &steering, &outsideSwitch{hand, b, steering.RuleComment}
+	setup.Steering.Config, setup.Steering.Router = &steering, &outsideSwitch{hand, b, steering.Alternates[0].RuleComment}
 	view := newView(d, evening)
 	run, err := score.New(setup, view.note)
 	if err != nil {
@@ -284,13 +286,13 @@ func (o *outsideSwitch) Queue(ctx context.Context) (q link.Queue, err error) {
 	return q, err
 }
 
-func (o *outsideSwitch) Rule(ctx context.Context) (on bool, err error) {
-	o.b.outside(func() { on, err = o.Switch.Rule(ctx) })
+func (o *outsideSwitch) Rule(ctx context.Context, alternate int) (on bool, err error) {
+	o.b.outside(func() { on, err = o.Switch.Rule(ctx, alternate) })
 	return on, err
 }
 
-func (o *outsideSwitch) SetRule(ctx context.Context, on bool) (is bool, err error) {
-	o.b.outside(func() { is, err = o.Switch.SetRule(ctx, on) })
+func (o *outsideSwitch) SetRule(ctx context.Context, alternate int, on bool) (is bool, err error) {
+	o.b.outside(func() { is, err = o.Switch.SetRule(ctx, alternate, on) })
 	return is, err
 }
 

@@ -33,7 +33,7 @@ func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 func told(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result, events []event) {
 	t.Helper()
 	app := quietApp()
-	site, err := app.sites()
+	site, err := app.sites("steps")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +102,33 @@ func TestDemoTellsItsStory(t *testing.T) {
 			if x.To == steer.Degraded && at > 190*time.Second && at < 260*time.Second {
 				t.Errorf("seed %d: steered at %s, in the episode of delay alone", seed, at)
 			}
+		}
+	}
+}
+
+// What the demo shows unless asked otherwise: what the line carries is used, and a call that begins while the provider is
+// congested is as good as on an idle line. Those that ran before keep their line, whatever it is like.
+func TestTheTrackedEvening(t *testing.T) {
+	t.Parallel()
+	for _, seed := range []uint64{1, 2, 3} {
+		without, with := show(t, seed, func(s *sites) {
+			tracked, err := quietApp().sites("tracking")
+			if err != nil {
+				t.Fatal(err)
+			}
+			*s = *tracked
+		})
+		cable := with.Lines[netsim.Cable]
+		if cable.Use.Down < 850_000 || cable.Use.Up < 850_000 {
+			t.Errorf("seed %d: %s of the cable were used", seed, use(cable))
+		}
+		if with.Calls.Above100*2 > without.Calls.Above100 {
+			t.Errorf("seed %d: calls stood above 100 ms for %.0f s with wanctl, %.0f s without", seed, with.Calls.Above100, without.Calls.Above100)
+		}
+		a, b := worst(without, with)
+		if a.P95 < 50 || b.Samples == 0 || b.P95 > 20 {
+			t.Errorf("seed %d: the worst of the calls that took the other line stood at %s without wanctl, and at %s of %d samples with it",
+				seed, a.P95, b.P95, b.Samples)
 		}
 	}
 }

@@ -232,6 +232,9 @@ func compare(w io.Writer, without, with score.Result) error {
 	if s := with.Steering; s != nil {
 		row("steering actions", "–", fmt.Sprint(s.Actions))
 		row("calls that began on the other line", "0", fmt.Sprintf("%d of %d", with.OnOther, with.CallCount))
+		if a, b := worst(without, with); b.Samples > 0 {
+			row("  the worst of them, 95th percentile", a.P95.String(), b.P95.String())
+		}
 	}
 	for i, l := range with.Lines {
 		o := without.Lines[i]
@@ -247,6 +250,22 @@ func compare(w io.Writer, without, with score.Result) error {
 		row("  router writes", "0", fmt.Sprint(l.Writes))
 	}
 	return werr
+}
+
+// worst is the worst delay of the calls that began on the other line with wanctl, and of the same calls without.
+func worst(without, with score.Result) (a, b score.Delay) {
+	for i, c := range with.Each {
+		if c.Line == with.Lines[netsim.Cable].Name {
+			continue
+		}
+		if b.Samples == 0 || c.Delay.P95 > b.P95 {
+			b = c.Delay
+		}
+		if i < len(without.Each) && without.Each[i].StartS == c.StartS && (a.Samples == 0 || without.Each[i].Delay.P95 > a.P95) {
+			a = without.Each[i].Delay
+		}
+	}
+	return a, b
 }
 
 // use is the share of the capacity that was used while somebody wanted it.

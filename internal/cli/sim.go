@@ -34,6 +34,7 @@ type simPlayCmd struct {
 	Scenario string        `arg:"" optional:"" help:"Name of a built-in scenario; none lists them."`
 	Seed     uint64        `default:"1" help:"Decides every chance; the same seed gives the same figures to the byte."`
 	Control  string        `enum:"wanctl,static,none" default:"wanctl" help:"Who sets the rates: wanctl, static (the ceilings) or none."`
+	Policy   string        `enum:"steps,tracking" default:"steps" help:"The policy of the shipped examples."`
 	Configs  []string      `name:"configs" placeholder:"FILE" sep:"none" help:"WAN and steering files instead of the shipped examples; the primary's (cable) first."`
 	Duration time.Duration `help:"Play only this much of it."`
 	Latency  time.Duration `default:"150ms" help:"How long a router command takes, in virtual time."`
@@ -73,7 +74,7 @@ func (c simPlayCmd) Run(app *App) error {
 			return err
 		}
 	}
-	site, err := app.simSites(c.Configs)
+	site, err := app.simSites(c.Configs, c.Policy)
 	if err != nil {
 		return err
 	}
@@ -136,8 +137,8 @@ func useTrace(s *netsim.Scenario, path string) error {
 }
 
 // simSites takes the shipped examples, or the given files in their place.
-func (a *App) simSites(paths []string) (*sites, error) {
-	site, err := a.sites()
+func (a *App) simSites(paths []string, policy string) (*sites, error) {
+	site, err := a.sites(policy)
 	if err != nil || len(paths) == 0 {
 		return site, err
 	}

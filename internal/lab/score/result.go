@@ -63,6 +63,14 @@ type SteeringResult struct {
 	Transitions []steer.Transition `json:"transitions"`
 }
 
+// CallResult is one call or game.
+type CallResult struct {
+	// Line is the name of the link that carried it.
+	Line   string  `json:"line"`
+	StartS float64 `json:"start_s"`
+	Delay  Delay   `json:"delay"`
+}
+
 // Result is one run's figures.
 type Result struct {
 	Schema    int             `json:"schema"`
@@ -72,6 +80,7 @@ type Result struct {
 	Calls     Delay           `json:"calls"`
 	CallCount int             `json:"call_count"`
 	OnOther   int             `json:"calls_on_alternate"`
+	Each      []CallResult    `json:"each_call,omitempty"`
 	Lines     []LineResult    `json:"lines"`
 	Steering  *SteeringResult `json:"steering,omitempty"`
 }
@@ -83,6 +92,11 @@ func (r *Run) Result() Result {
 	res := Result{
 		Schema: Schema, Scenario: s.Name, Seed: s.Seed, DurationS: elapsed.Seconds(),
 		Calls: delayOf(r.net.CallDelays()), CallCount: len(r.net.Calls()),
+	}
+	for _, c := range r.net.Calls() {
+		res.Each = append(res.Each, CallResult{
+			Line: s.Links[c.Link].Name, StartS: c.Start.Sub(netsim.Epoch).Seconds(), Delay: delayOf(&c.Delays),
+		})
 	}
 	for i, l := range r.lines {
 		t := r.net.Truth(i)
