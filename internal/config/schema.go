@@ -199,7 +199,8 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.ssh_key", typ: typeText, form: formPath, required: "for ssh without a password",
-		doc: "Private key file for ssh, readable by the service's user alone.", example: "/etc/wanctl/ssh/router.key",
+		doc: "Private key file for ssh, readable by the service's user alone. Where the service manager hands over a credential of its name " +
+			"(NAME, or PARENT_NAME), that is read.", example: "/etc/wanctl/ssh/router.key",
 	},
 	{
 		path: "router.known_hosts", typ: typeText, form: formPath, defWords: "the user's known_hosts", off: true,
@@ -218,8 +219,8 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.password", typ: typeSecret, defWords: "none; required for rest and api", off: true,
-		doc: "Password, for ssh if no key is used: from the environment (${NAME}) or from the first line of a file (file:/path). " +
-			"The value itself works too, with a warning.",
+		doc: "Password, for ssh if no key is used: from the environment (${NAME}) or from the first line of a file (file:/path), or that " +
+			"file's credential. The value itself works too, with a warning.",
 		example: `"${ROUTER_PASSWORD}"`,
 	},
 	{
@@ -237,6 +238,12 @@ var routerKeys = []key{
 		path: "router.insecure", typ: typeBool, def: "false",
 		doc: "Allow what sends the password to whoever answers: rest and api without TLS (port 80, 8728) to another host than this one, and " +
 			"verify_ssl: false without a pin. No effect on ssh.",
+	},
+	{
+		path: "router.heartbeat", typ: typeBool, def: "false",
+		doc: "Let wanctl router apply add a scheduler to the router that gives it back when this controller's host is dead: 10 minutes " +
+			"after its last sign of life the router puts base_mbps on the queues, and disables the steering rule. While wanctl is stopped " +
+			"the scheduler holds them there.",
 	},
 	was("router.type", "only RouterOS is spoken, and transport says how"),
 }
