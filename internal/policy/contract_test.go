@@ -158,7 +158,16 @@ func (h *house) pair(client, peer string) Pair {
 func TestACallStaysTogetherWhileItTalks(t *testing.T) {
 	h := build(t, 2, false)
 	h.opt.Policy.Idle = 3 * time.Second
+	h.in(func() error {
+		if _, err := h.opt.Pair(netip.MustParseAddr("192.168.1.10"), netip.MustParseAddr("198.51.100.7")); !IsMissing(err) {
+			return fmt.Errorf("where nothing was made: %w", err)
+		}
+		return nil
+	})
 	h.apply()
+	if p := h.pair("fd00:1::10", "2001:db8::7"); p != (Pair{}) { // which is not steered
+		t.Errorf("%+v", p)
+	}
 	signal, media := udp("192.168.1.10:5060", "198.51.100.7:5060"), udp("192.168.1.10:16384", "198.51.100.7:16384")
 	if n := h.send(signal, 0); n != 1 {
 		t.Fatalf("line %d", n)
