@@ -67,6 +67,7 @@ var (
 		"internal/cli":             {"internal/", "configs"},
 		"cmd/wanctl":               {"internal/cli"},
 		"configs":                  {},
+		"packaging":                {},
 		"internal/archtest":        {},
 		"internal/archtest/mutant": {},
 		"internal/e2e":             {"internal/"},

@@ -218,7 +218,8 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		return nil, nil, fmt.Errorf("make the directory of lock %s: %w", path, err)
 	}
 	// Another user who may open the file could hold the lock, and a link could lead anywhere.
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+	info, statErr := os.Lstat(path)
+	if statErr == nil && !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("lock %s is not a regular file: remove it, or name another in lock_file", path)
 	}
 	l := flock.New(path, flock.SetPermissions(0o600))
@@ -237,6 +238,9 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		}
 		return nil, nil, &LockHeldError{Path: path, Name: name, Holder: holder}
 	}
+	if errors.Is(statErr, fs.ErrNotExist) && os.Getuid() == 0 {
+		leaveToTheDirectory(path)
+	}
 	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now})
 	if err == nil {
 		// In place, because the lock belongs to this inode.
@@ -246,4 +250,13 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		warn = fmt.Errorf("the lock %s is held without its owner's name: %w", path, err)
 	}
 	return l.Unlock, warn, nil
+}
+
+// leaveToTheDirectory gives a lock that root made to whom its directory belongs: `wanctl release` by hand must not leave one
+// that the service, which runs as another user, cannot open.
+func leaveToTheDirectory(path string) {
+	var dir syscall.Stat_t
+	if syscall.Stat(filepath.Dir(path), &dir) == nil && dir.Uid != 0 {
+		_ = os.Lchown(path, int(dir.Uid), int(dir.Gid)) // else the service says what is wrong with its lock
+	}
 }

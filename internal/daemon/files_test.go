@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -367,6 +368,26 @@ func TestLockWithoutAName(t *testing.T) {
 	}
 	if _, _, err := takeLock("/proc/nowhere/lock", "ATT", "", time.Time{}); err == nil {
 		t.Error("a lock in /proc was taken")
+	}
+}
+
+// A lock that root makes in the run directory of the service's user is that user's.
+func TestLockBelongsToTheDirectory(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make files for others")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 1234, 5678); err != nil {
+		t.Fatal(err)
+	}
+	unlock, _, err := takeLock(filepath.Join(dir, "ATT.lock"), "ATT", "a.yaml", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unlock() }()
+	var st syscall.Stat_t
+	if err := syscall.Stat(filepath.Join(dir, "ATT.lock"), &st); err != nil || st.Uid != 1234 || st.Gid != 5678 {
+		t.Errorf("the lock is of %d:%d, %v", st.Uid, st.Gid, err)
 	}
 }
 
