@@ -1,0 +1,133 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"wanctl/internal/daemon"
+)
+
+// systemctlPatience bounds one call: a unit may take a minute to start.
+const systemctlPatience = 2 * time.Minute
+
+// hasSystemd says whether the host under root is run by systemd.
+func (p place) hasSystemd() bool {
+	info, err := os.Stat(p.at("run/systemd/system"))
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	_, err = exec.LookPath("systemctl")
+	return err == nil
+}
+
+// systemctl runs one command. Its text is in the error.
+func (j *job) systemctl(ctx context.Context, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, systemctlPatience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
+	if err != nil {
+		text := strings.Join(strings.Fields(string(out)), " ")
+		if len(text) > 300 {
+			text = text[:300]
+		}
+		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, text)
+	}
+	return nil
+}
+
+// inspect says how a unit is now.
+func (j *job) inspect(ctx context.Context, name string) service {
+	s := service{Name: name}
+	if j.systemd {
+		s.Active = j.systemctl(ctx, "is-active", "--quiet", name) == nil
+		s.Enabled = j.systemctl(ctx, "is-enabled", "--quiet", name) == nil
+	}
+	return s
+}
+
+// running asks the controllers that are there.
+func (j *job) running() []Running {
+	all, _, _ := daemon.ReadStatus(j.run()) // one that does not answer is not healthy, and not in the list
+	var out []Running
+	for _, s := range all {
+		out = append(out, Running{Name: s.Name, Version: s.Version, PID: s.PID, Healthy: s.Healthy, Why: s.Why})
+	}
+	return out
+}
+
+// handover lets processes that are about to stop leave the router as it is.
+func (j *job) handover(names []string) {
+	boot, err := daemon.BootID()
+	for _, n := range names {
+		if err == nil {
+			err = daemon.WriteHandover(j.run(), n, boot, daemon.HostClock{}.Now())
+		}
+	}
+	if err != nil {
+		j.say("hand over", Warning, "the stop will put the exit rates on the router: %v", err)
+	}
+}
+
+// healthy waits until every name answers as healthy by another process than before. The error says what is missing.
+func (j *job) healthy(ctx context.Context, names []string, before []Running, within time.Duration) ([]Running, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	old := map[string]int{}
+	for _, r := range before {
+		old[r.Name] = r.PID
+	}
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now := j.running()
+		why := missing(names, old, now)
+		if why == "" {
+			return now, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return now, fmt.Errorf("not healthy within %s: %s", within, why)
+		}
+	}
+}
+
+// missing says what is not as it should be, "" when all is.
+func missing(names []string, old map[string]int, now []Running) string {
+	var bad []string
+	for _, n := range names {
+		why := "does not answer"
+		for _, r := range now {
+			switch {
+			case r.Name != n:
+			case r.PID == old[n]:
+				why = fmt.Sprintf("is still process %d of before", r.PID)
+			case !r.Healthy:
+				why = strings.Join(r.Why, ", ")
+			default:
+				why = ""
+			}
+		}
+		if why != "" {
+			bad = append(bad, n+" "+why)
+		}
+	}
+	return strings.Join(bad, "; ")
+}
+
+// self runs a command of a version of wanctl on this host, and returns what it printed.
+func (j *job) self(ctx context.Context, program string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+j.run(), "STATE_DIRECTORY="+j.state())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
