@@ -219,7 +219,7 @@ KbdInteractiveAuthentication no
 MaxStartups 50
 SetEnv PATH=%s/shim:/usr/sbin:/usr/bin:/sbin:/bin
 `, b.sshd, b.dir, b.dir, b.root), 0o644)
-	script := fmt.Sprintf("set -e\nfor f in passwd shadow group sudoers; do mount --bind %s/$f /etc/$f; done\n%s\nexec /usr/sbin/sshd -D -e -f %s", b.dir, o.mounts, config)
+	script := fmt.Sprintf("set -e\nfor f in passwd shadow group sudoers; do mount --bind %s/$f /etc/$f; done\nBOX=%s\n%s\nexec /usr/sbin/sshd -D -e -f %s", b.dir, b.dir, o.mounts, config)
 	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", script)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -518,7 +518,7 @@ func (b *box) deploy(o Options) (Summary, *told) {
 	}
 	s := Deploy(context.Background(), o)
 	b.t.Cleanup(func() {
-		if b.t.Failed() {
+		if b.t.Failed() || testing.Verbose() {
 			b.t.Logf("%s said:\n%s", o.Run, l)
 		}
 	})
