@@ -32,9 +32,10 @@ var program = sync.OnceValues(func() (string, error) { return build("amd64", "on
 // programDir holds what is built.
 var programDir string
 
-func build(arch, version string) (string, error) {
+func build(arch, version string, more ...string) (string, error) {
 	out := filepath.Join(programDir, "wanctl-"+arch+"-"+version)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X wanctl/internal/cli.Version="+version, "-o", out, "wanctl/cmd/wanctl")
+	args := append([]string{"build", "-trimpath", "-ldflags", "-s -w -X wanctl/internal/cli.Version=" + version, "-o", out}, more...)
+	cmd := exec.Command("go", append(args, "wanctl/cmd/wanctl")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build wanctl for %s: %w\n%s", arch, err, b)
@@ -116,7 +117,7 @@ func newBox(t *testing.T, o boxOptions) *box {
 	}
 	b := &box{t: t, dir: dir, root: filepath.Join(dir, "root"), budget: -1}
 	b.manager = manager{b.root}
-	for _, d := range []string{"usr/bin", "etc/systemd/system", "run", "shim", "home/kevin/wanctl/configs", "var/spool/cron/crontabs"} {
+	for _, d := range []string{"usr/bin", "etc/systemd/system", "run/fake", "shim", "home/kevin/wanctl/configs", "var/spool/cron/crontabs"} {
 		b.mkdir(filepath.Join(b.root, d))
 	}
 	if !o.noSystemd {

@@ -130,9 +130,9 @@ func TestUnhealthyGoesBack(t *testing.T) {
 	// As the first one: then nothing may be left.
 	sick := strings.ReplaceAll(b.wan("ATT", ""), "WAN-Download-ATT", "No-Such-Queue")
 	b.write("configs/att.yaml", sick, 0o644)
-	s, _ := b.deploy(Options{Hosts: []Host{h}, Healthy: 5 * time.Second})
+	s, _ := b.deploy(Options{Hosts: []Host{h}, Healthy: 20 * time.Second})
 	r := one(t, s, install.RolledBack)
-	if !strings.Contains(r.Error, "not healthy within 5s: ATT ") || s.OK || len(b.running()) != 0 {
+	if !strings.Contains(r.Error, "not healthy within 20s: ATT ") || s.OK || len(b.running()) != 0 {
 		t.Errorf("%+v, running: %v", r, b.running())
 	}
 
@@ -141,7 +141,7 @@ func TestUnhealthyGoesBack(t *testing.T) {
 	good := one(t, s, install.Installed)
 	for name, text := range map[string]string{"sick": sick, "does not start": strings.ReplaceAll(b.wan("ATT", ""), b.root+"/run/ATT.log", "/proc/no/such/log") + "lock_file: /proc/no/lock\n"} {
 		b.write("configs/att.yaml", text, 0o644)
-		s, _ = b.deploy(Options{Hosts: []Host{h}, Healthy: 5 * time.Second})
+		s, _ = b.deploy(Options{Hosts: []Host{h}, Healthy: 20 * time.Second})
 		if r := one(t, s, install.RolledBack); r.From != good.To {
 			t.Errorf("%s: %+v", name, r)
 		}
@@ -171,7 +171,7 @@ logging: {main_log: %s/run/steering.log}
 	h.Steering = steering
 	s, _ := b.deploy(Options{Hosts: []Host{h}})
 	r := one(t, s, install.Refused)
-	if !strings.Contains(r.Error, "wanctl check refuses the configurations on this host") || !strings.Contains(r.Error, "spectrum_config.yaml:1:") {
+	if !strings.Contains(r.Error, "wanctl check refuses the configurations on this host") || !strings.Contains(r.Error, "spectrum_config.yaml:2:1: error: not valid YAML") {
 		t.Errorf("%+v", r)
 	}
 	if entries, err := os.ReadDir(filepath.Join(b.root, "usr/local/lib/wanctl/versions")); err != nil || len(entries) > 0 {

@@ -326,7 +326,7 @@ func TestTrustAndLogin(t *testing.T) {
 				t.Errorf("%s: %q is not in %s\n%s", c.name, w, r.Error, r.Hint)
 			}
 		}
-		if strings.Contains(fmt.Sprintf("%+v", s), "open ") && c.name != "an open key" {
+		if said := fmt.Sprintf("%+v", s); strings.Contains(said, "sesame") || strings.Contains(said, "barley") {
 			t.Errorf("%s: the secret is in %+v", c.name, s)
 		}
 		b.write("known_hosts", recorded, 0o600)

@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ func ReadProgram(path string) (Program, error) {
 	f, err := elf.Open(path)
 	if err != nil {
 		var bad *elf.FormatError
-		if errors.As(err, &bad) {
+		if errors.As(err, &bad) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("is no Linux program (no ELF file)")
 		}
 		return Program{}, fmt.Errorf("%s: %w", path, err)

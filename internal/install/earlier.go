@@ -373,6 +373,7 @@ func (j *job) archive() error {
 		}
 		j.rec.Moved = append(j.rec.Moved, moved{f, filepath.Join(base, rel)})
 	}
+	j.rec.Archive = base
 	if err := j.save(j.rec); err != nil {
 		return err
 	}

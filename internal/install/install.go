@@ -456,9 +456,9 @@ func (j *job) importStates() {
 		if f.WAN == nil {
 			continue
 		}
-		path, force := j.earlier.States[f.WAN.Name], false
-		if daemon.ReadableState(f) != "" {
-			path, force = f.WAN.StateFile, true
+		path := j.earlier.States[f.WAN.Name] // it ran last, whatever of ours may lie there
+		if path == "" && daemon.ReadableState(f) != "" {
+			path = f.WAN.StateFile
 		}
 		if path == "" {
 			continue
@@ -468,7 +468,7 @@ func (j *job) importStates() {
 			j.say("import", Warning, "%s learns anew: %v", f.WAN.Name, err)
 			continue
 		}
-		learnt, err := daemon.Adopt(f.WAN, daemon.Dirs{Run: j.run(), State: j.state()}, file, force, daemon.HostClock{})
+		learnt, err := daemon.Adopt(f.WAN, daemon.Dirs{Run: j.run(), State: j.state()}, file, true, daemon.HostClock{})
 		_ = file.Close()
 		if err != nil {
 			j.say("import", Warning, "%s learns anew: %s: %v", f.WAN.Name, path, err)

@@ -73,6 +73,7 @@ type record struct {
 	// Earlier are the earlier system's units, and Moved its files.
 	Earlier []service `json:"earlier,omitempty"`
 	Moved   []moved   `json:"moved,omitempty"`
+	Archive string    `json:"archive,omitempty"`
 	// Ended are command lines of its processes that no unit started.
 	Ended []string `json:"ended,omitempty"`
 }

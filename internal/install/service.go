@@ -55,9 +55,35 @@ func (j *job) running() []Running {
 	all, _, _ := daemon.ReadStatus(j.run()) // one that does not answer is not healthy, and not in the list
 	var out []Running
 	for _, s := range all {
-		out = append(out, Running{Name: s.Name, Version: s.Version, PID: s.PID, Healthy: s.Healthy, Why: s.Why})
+		out = append(out, Running{Name: s.Name, Version: s.Version, PID: s.PID, Healthy: s.Healthy && proved(s), Why: why(s)})
 	}
 	return out
+}
+
+// graceS is how long a controller calls itself well with nothing to show for it, in seconds, and a little more.
+const graceS = 12
+
+// proved says that a controller has seen what it works with, or would have said by now that it has not.
+func proved(s daemon.Status) bool {
+	switch {
+	case s.UptimeS > graceS:
+		return true
+	case s.WAN != nil:
+		return s.WAN.AgeS >= 0 && s.WAN.ReadBack.Down > 0 && s.WAN.ReadBack.Up > 0 && s.WAN.ReadAgeS >= 0 && s.WAN.LastErr == ""
+	}
+	return s.Steer == nil || s.Steer.RuleAgeS >= 0 && s.Steer.LastErr == ""
+}
+
+func why(s daemon.Status) []string {
+	switch {
+	case !s.Healthy || proved(s):
+		return s.Why
+	case s.WAN != nil && s.WAN.LastErr != "":
+		return []string{s.WAN.LastErr}
+	case s.Steer != nil && s.Steer.LastErr != "":
+		return []string{s.Steer.LastErr}
+	}
+	return []string{"has no reply to its probes, or has not read the router, yet"}
 }
 
 // handover lets processes that are about to stop leave the router as it is.
@@ -73,7 +99,11 @@ func (j *job) handover(names []string) {
 	}
 }
 
-// healthy waits until every name answers as healthy by another process than before. The error says what is missing.
+// steady is how long all have to be healthy without a break before they are believed.
+const steady = 2 * time.Second
+
+// healthy waits until every name answers as healthy by another process than before, for some time. The error says what is
+// missing.
 func (j *job) healthy(ctx context.Context, names []string, before []Running, within time.Duration) ([]Running, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -83,15 +113,24 @@ func (j *job) healthy(ctx context.Context, names []string, before []Running, wit
 	}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
+	var since time.Time
 	for {
 		now := j.running()
 		why := missing(names, old, now)
-		if why == "" {
+		switch {
+		case why != "":
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= steady:
 			return now, nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if why == "" {
+				why = "not for " + steady.String() + " yet"
+			}
 			return now, fmt.Errorf("not healthy within %s: %s", within, why)
 		}
 	}

@@ -104,6 +104,9 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 			try("put "+m.From+" back", move(m.To, m.From))
 		}
 	}
+	if rec.Archive != "" {
+		try("clear "+rec.Archive, emptied(rec.Archive))
+	}
 	for _, k := range slices.Backward(rec.Files) {
 		try("put "+k.Path+" back", k.back())
 	}
@@ -141,6 +144,27 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		j.say("roll back", Warning, "%s is back, and %v", rec.From, err)
 	}
 	return now, errors.Join(errs...)
+}
+
+// emptied removes an archive whose files are back. What somebody else put there stays.
+func emptied(archive string) error {
+	if err := os.RemoveAll(filepath.Join(archive, "units")); err != nil { // copies; the units themselves are put back
+		return err
+	}
+	var dirs []string
+	err := filepath.WalkDir(archive, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, d := range slices.Backward(dirs) {
+		_ = os.Remove(d) // one that is not empty stays
+	}
+	return err
 }
 
 // undoPatience is how long the version before may take to be healthy.
