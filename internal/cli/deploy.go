@@ -44,9 +44,9 @@ command line or the inventory makes no sense.
 
 Examples:
 
-    wanctl deploy configs/inventory.yaml --dry-run
-    wanctl deploy configs/inventory.yaml --only cake-att --json
-    wanctl deploy configs/inventory.yaml --rollback`
+    wanctl deploy configs/deploy/inventory.yaml --dry-run
+    wanctl deploy configs/deploy/inventory.yaml --only cake-att --json
+    wanctl deploy configs/deploy/inventory.yaml --rollback`
 }
 
 // Run deploys.

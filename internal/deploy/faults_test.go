@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,7 +127,12 @@ func (b *box) atRest() error {
 	if _, err := os.Stat(filepath.Join(b.root, "usr/local/lib/wanctl/unfinished")); err == nil {
 		return fmt.Errorf("one is in the middle")
 	}
-	return nil
+	f, err := os.Open(filepath.Join(b.root, "usr/local/lib/wanctl/deploy.lock"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
 // The process that does the work is killed: the next deployment undoes what it left, then does its own.

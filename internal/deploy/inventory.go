@@ -74,7 +74,7 @@ var rows = []row{
 }
 
 var form = document.Form{
-	Name: "inventory", MaxSize: MaxSize, TooLarge: "is it the right file?", Empty: "start from configs/inventory.yaml",
+	Name: "inventory", MaxSize: MaxSize, TooLarge: "is it the right file?", Empty: "start from configs/deploy/inventory.yaml",
 }
 
 // value is one checked value with its place.
@@ -140,7 +140,7 @@ func (p *parser) hosts(r io.Reader, home func(string) string) []Host {
 	}
 	switch {
 	case list == nil:
-		p.tell(document.At(root), "hosts", "see configs/inventory.yaml", "is missing: an inventory is a list of hosts")
+		p.tell(document.At(root), "hosts", "see configs/deploy/inventory.yaml", "is missing: an inventory is a list of hosts")
 		return nil
 	case list.Kind != yaml.SequenceNode:
 		p.tell(listAt, "hosts", "write each host as an entry that begins with \"- name:\"", fmt.Sprintf("found %s, want a list", document.Found(list)))
