@@ -1,3 +1,3 @@
 #!/bin/sh
-# The earlier system's single command: the same as "wanctl deploy", by default with the inventory of the shipped site.
-exec wanctl deploy "${@:-$(dirname "$0")/../configs/deploy/inventory.yaml}"
+# The earlier system's single command. Flags are those of "wanctl deploy"; WANCTL_INVENTORY names another inventory.
+exec wanctl deploy "${WANCTL_INVENTORY:-$(dirname "$0")/../configs/deploy/inventory.yaml}" "$@"

@@ -95,19 +95,37 @@ func (m manager) one(verb, unit string, now bool) error {
 			return nil
 		}
 		return exitStatus(3)
+	case "status":
+		if m.active(unit) {
+			fmt.Printf("● %s\n     Active: active (running)\n", unit)
+			return nil
+		}
+		fmt.Printf("○ %s\n     Active: inactive (dead)\n", unit)
+		return exitStatus(3)
 	case "is-enabled":
 		if _, err := os.Stat(enabled); err == nil {
 			return nil
 		}
 		return exitStatus(1)
 	case "enable":
-		if _, err := m.read(unit); err != nil {
+		u, err := m.read(unit)
+		if err != nil {
 			return err
+		}
+		for _, a := range u["Alias"] {
+			if err := os.Symlink(unit, m.path("etc/systemd/system", a)); err != nil && !errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("Failed to enable unit: %w", err) //nolint:staticcheck // as systemctl says it
+			}
 		}
 		return os.WriteFile(enabled, nil, 0o644)
 	case "disable":
 		if err := os.Remove(enabled); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		if u, err := m.read(unit); err == nil {
+			for _, a := range u["Alias"] {
+				_ = os.Remove(m.path("etc/systemd/system", a))
+			}
 		}
 		if now {
 			return m.stop(unit, "stop")
@@ -166,6 +184,9 @@ func (m manager) command(line, unit string) *exec.Cmd {
 }
 
 func (m manager) pid(unit string) int {
+	if target, err := os.Readlink(m.path("etc/systemd/system", unit)); err == nil {
+		unit = target // an alias
+	}
 	b, err := os.ReadFile(m.path("run/fake", unit+".pid"))
 	if err != nil {
 		return 0
@@ -196,6 +217,14 @@ func (m manager) start(unit string) error {
 	u, err := m.read(unit)
 	if err != nil {
 		return err
+	}
+	if u["RemainAfterExit"] != nil { // another unit's earlier name
+		for _, r := range u["Requires"] {
+			if err := m.one("start", r, false); err != nil {
+				return err
+			}
+		}
+		return os.WriteFile(m.path("run/fake", unit+".pid"), []byte("1"), 0o644)
 	}
 	cmd := m.command(u["ExecStart"][0], unit)
 	if d := u["WorkingDirectory"]; d != nil {
@@ -276,6 +305,9 @@ func (m manager) stop(unit, job string) error {
 		_ = m.command(line, unit).Run()
 	}
 	_ = os.Remove(jobs)
+	if pid == 1 {
+		return os.Remove(m.path("run/fake", unit+".pid"))
+	}
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 	for end := time.Now().Add(30 * time.Second); lives(pid); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {

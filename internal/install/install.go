@@ -271,6 +271,18 @@ func (j *job) unitFiles() map[string]string {
 	return out
 }
 
+// aliases are the units that carry the earlier system's names for lines of this host.
+func (j *job) aliases() []string {
+	var out []string
+	for name := range j.unitFiles() {
+		if strings.HasPrefix(name, "cake-") && strings.HasSuffix(name, ".service") {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // keep notes in the record how a path is now.
 func (j *job) keep(path string) error {
 	if slices.ContainsFunc(j.rec.Files, func(k kept) bool { return k.Path == path }) {
@@ -327,6 +339,14 @@ func (j *job) prepare(ctx context.Context) error {
 	for i, c := range j.b.configs() {
 		s := j.inspect(ctx, unitOf(c))
 		s.Runs = j.names[i]
+		j.rec.Services = append(j.rec.Services, s)
+	}
+	for _, a := range j.aliases() {
+		s := service{Name: a, Alias: true}
+		if !slices.Contains(j.earlier.Names, a) { // else it is the earlier system's own
+			s = j.inspect(ctx, a)
+			s.Alias = true
+		}
 		j.rec.Services = append(j.rec.Services, s)
 	}
 	paths := []string{j.program()}
@@ -431,6 +451,11 @@ func (j *job) start(ctx context.Context) ([]Running, error) {
 	}
 	if err := j.systemctl(ctx, append([]string{"restart"}, units...)...); err != nil {
 		return nil, err
+	}
+	for _, a := range j.aliases() { // they follow what runs; nobody is without a line for the want of a name
+		if err := errors.Join(j.systemctl(ctx, "enable", a), j.systemctl(ctx, "start", a)); err != nil {
+			j.say("start", Warning, "the earlier system's name %s does not lead to its unit: %v", a, err)
+		}
 	}
 	j.done("start", "%s", strings.Join(units, ", "))
 	now, err := j.healthy(ctx, j.names, j.before, j.b.within())

@@ -58,6 +58,8 @@ type service struct {
 	Runs    string `json:"runs,omitempty"`
 	Active  bool   `json:"active"`
 	Enabled bool   `json:"enabled"`
+	// Alias says that it is another unit's earlier name: it follows that one.
+	Alias bool `json:"alias,omitempty"`
 }
 
 // record is what an undo needs. It reaches the disk before what it tells of is done.

@@ -73,10 +73,10 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 	for _, s := range rec.Services {
 		if !s.Active {
 			over = append(over, s.Name)
-		} else {
+		} else if !s.Alias {
 			again, names = append(again, s.Name), append(names, s.Runs)
 		}
-		if s.Active || earlier {
+		if s.Runs != "" && (s.Active || earlier) {
 			j.handover([]string{s.Runs}) // somebody takes over; else the exit rates are right
 		}
 	}
