@@ -153,8 +153,8 @@ congestion is confirmed.
 
 Start with "wanctl demo": it needs no router, no root and no network.
 
-Exit codes: 0 done, 1 failed (or degraded, for status; a warning, for doctor), 2 not running (status) or broken (doctor), 64
-wrong usage.`
+Exit codes: 0 done, 1 failed (or degraded, for status; a warning, for doctor), 2 not running (status), broken (doctor) or
+steps remain (deploy, install), 64 wrong usage.`
 
 // newParser builds the command line. exit is called where --help would end the process.
 func newParser(app *App, exit func(int)) (*kong.Kong, error) {

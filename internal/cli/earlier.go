@@ -10,7 +10,7 @@ import (
 // beside says what speaks against starting these files beside processes of the earlier Python system: two controllers on one
 // queue, or on one rule, undo each other's writes. A process that works on something else, or does not say on what, is warned
 // of alone.
-func beside(running []install.Process, files []*config.File, open func(string) (*config.File, error)) (refused error, warnings []string) {
+func beside(running []install.Process, files []*config.File, open func(string) (*config.File, error)) (warnings []string, refused error) {
 	for _, p := range running {
 		path := p.ConfigOf()
 		theirs, err := open(path)
@@ -21,12 +21,12 @@ func beside(running []install.Process, files []*config.File, open func(string) (
 		}
 		for _, f := range files {
 			if what := shared(f, theirs); what != "" {
-				return fmt.Errorf("%s: the earlier system works on %s (process %d, with %s): stop it first, or let wanctl deploy take over from it",
-					f.Name, what, p.PID, path), warnings
+				return warnings, fmt.Errorf("%s: the earlier system works on %s (process %d, with %s): stop it first, or let wanctl deploy take over from it",
+					f.Name, what, p.PID, path)
 			}
 		}
 	}
-	return nil, warnings
+	return warnings, nil
 }
 
 // shared is what two configurations would both write, "" for nothing.
@@ -46,7 +46,7 @@ func (a *App) alone(files []*config.File, dry bool) error {
 	if len(running) == 0 {
 		return nil
 	}
-	refused, warnings := beside(running, files, func(path string) (*config.File, error) {
+	warnings, refused := beside(running, files, func(path string) (*config.File, error) {
 		f, ds := a.parseOne(path, "")
 		if f == nil {
 			return nil, ds.Err()

@@ -48,7 +48,7 @@ func TestBesideTheEarlierSystem(t *testing.T) {
 		{"another kind", att, steering, "", 0},
 		{"a file that is gone", "/gone.yaml", att, "", 1},
 	} {
-		refused, warnings := beside([]install.Process{process(c.theirs)}, []*config.File{parsedFile(t, c.ours)}, open)
+		warnings, refused := beside([]install.Process{process(c.theirs)}, []*config.File{parsedFile(t, c.ours)}, open)
 		if (refused != nil) != (c.refused != "") || refused != nil && !strings.Contains(refused.Error(), c.refused) || len(warnings) != c.warned {
 			t.Errorf("%s: %v %q", c.name, refused, warnings)
 		}

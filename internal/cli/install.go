@@ -19,7 +19,7 @@ import (
 type installCmd struct {
 	Bundle   string `arg:"" optional:"" name:"bundle" help:"What is to be in force: the bundle.json that wanctl deploy sent beside this program."`
 	Rollback bool   `help:"Put the version before into force instead."`
-	Root     string `default:"/" placeholder:"DIR" help:"With --rollback: the directory that is put before every path."`
+	Root     string `placeholder:"DIR" help:"With --rollback: the directory that is put before every path; default: the one this program is installed under."`
 	By       string `placeholder:"NAME" help:"With --rollback: who does it, for the lock; default: the user."`
 	RunName  string `name:"run" placeholder:"NAME" help:"With --rollback: name of the log."`
 	JSON     bool   `help:"Print steps and result as JSON, one object a line."`
@@ -46,7 +46,7 @@ func (c *installCmd) Validate() error {
 	if (c.Bundle == "") != c.Rollback {
 		return errors.New("name a bundle, or --rollback")
 	}
-	if !filepath.IsAbs(c.Root) {
+	if c.Root != "" && !filepath.IsAbs(c.Root) {
 		return fmt.Errorf("--root %s: give a full path", c.Root)
 	}
 	return nil
@@ -67,9 +67,16 @@ func (c installCmd) Run(app *App) error {
 		c.work(app)
 		return nil
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
 	root, run := c.Root, c.RunName
 	args := []string{"install"}
 	if c.Rollback {
+		if root == "" {
+			root = install.RootOf(self)
+		}
 		if run == "" {
 			run = "rollback-" + runName()
 		}
@@ -85,10 +92,6 @@ func (c installCmd) Run(app *App) error {
 		}
 		root, run = b.Root, b.Run
 		args = append(args, path)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
 	}
 	ctx, cancel := app.context()
 	defer cancel()

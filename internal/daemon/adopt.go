@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 
 	"wanctl/internal/config"
 	"wanctl/internal/state"
@@ -41,7 +43,31 @@ func Adopt(c *config.WAN, dirs Dirs, r io.Reader, force bool, clock Clock) (lear
 	}
 	saved := learnt.WAN(c.Name)
 	saved.Saved = clock.Wall()
-	return learnt, saveState(c.StateFile, func(w io.Writer) error { return state.WriteWAN(w, saved) })
+	if err := saveState(c.StateFile, func(w io.Writer) error { return state.WriteWAN(w, saved) }); err != nil {
+		return learnt, err
+	}
+	return learnt, handTo(c.StateFile, c.LockFile, filepath.Join(dirs.Run, c.Name+".lock"))
+}
+
+// handTo gives files to the owners of their directories, where root made them: the controller may run as a user of its own.
+func handTo(paths ...string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, p := range paths {
+		info, err := os.Stat(filepath.Dir(p))
+		if err != nil {
+			return err
+		}
+		owner, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || owner.Uid == 0 {
+			continue
+		}
+		if err := os.Lchown(p, int(owner.Uid), int(owner.Gid)); err != nil {
+			return fmt.Errorf("give %s to the controller's user: %w", p, err)
+		}
+	}
+	return nil
 }
 
 // ReadableState says whether this version can go on from a state file: "" when it can or there is none, else why not.

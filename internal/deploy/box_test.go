@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -53,6 +54,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	programDir = dir
+	flag.Parse()
+	// They wait much more than they compute, so more of them than processors go at once.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err) // there is always such a flag
+	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
@@ -218,8 +224,8 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxStartups 50
-SetEnv PATH=%s/shim:/usr/sbin:/usr/bin:/sbin:/bin
-`, b.sshd, b.dir, b.dir, b.root), 0o644)
+SetEnv PATH=%s/shim:%s/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin RUNTIME_DIRECTORY=%s/run/wanctl STATE_DIRECTORY=%s/var/lib/wanctl
+`, b.sshd, b.dir, b.dir, b.root, b.root, b.root, b.root), 0o644)
 	script := fmt.Sprintf("set -e\nfor f in passwd shadow group sudoers; do mount --bind %s/$f /etc/$f; done\nBOX=%s\n%s\nexec /usr/sbin/sshd -D -e -f %s", b.dir, b.dir, o.mounts, config)
 	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", script)
 	var said bytes.Buffer

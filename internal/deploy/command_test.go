@@ -50,12 +50,10 @@ func TestCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 || !s.OK || s.Hosts[0].Outcome != install.Unchanged || !strings.Contains(errs, "ok check") {
 		t.Errorf("exit code %d, %v\n%s%s", code, err, out, errs)
 	}
-	code, out, _ = wanctl(t, nil, "install", "--rollback", "--root", b.root)
-	if code != 1 || !strings.Contains(out, "way out") { // not with a systemctl of this machine
-		code, out, _ = wanctl(t, nil, "deploy", inventory, "--rollback")
-	}
-	if code != 0 && code != 1 {
-		t.Errorf("exit code %d\n%s", code, out)
+	// Going back on the host itself, with its systemctl and never this machine's.
+	code, out, errs = wanctl(t, []string{"PATH=" + b.root + "/shim:" + os.Getenv("PATH")}, "install", "--rollback", "--root", b.root)
+	if code != 0 || !strings.Contains(out, "ok roll back       wanctl is not in force any more; one-") || len(b.running()) > 0 {
+		t.Errorf("exit code %d\n%s%s", code, out, errs)
 	}
 	for _, c := range []struct {
 		args []string
@@ -78,28 +76,49 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// What the earlier system's page tells people to type, on two hosts that were deployed to by its own script's name. Not here:
-// commands that never end (tail -f), the journal of a machine without one, and its programs' own names.
-func TestTheEarlierSystemsPage(t *testing.T) {
-	t.Parallel()
-	if _, err := exec.LookPath("ssh"); err != nil {
-		t.Skip("no ssh client here")
+// site are two hosts, cake-att and cake-spectrum, with one router, and somebody's shell beside them.
+type site struct {
+	b              [2]*box
+	bin, inventory string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	ssh, err := exec.LookPath("ssh")
+	if err != nil {
+		t.Skip("no ssh client here (Debian package openssh-client)")
 	}
-	att, spectrum := newBox(t, boxOptions{}), newBox(t, boxOptions{})
-	att.emulate()
-	spectrum.emulatorRouter = att.emulatorRouter
-	logged := func(b *box, text, file string) string { // where that system's logs were
-		old := fmt.Sprintf("main_log: %s/run/", b.root)
-		i := strings.Index(text, old)
-		return text[:i] + "main_log: " + b.root + "/home/kevin/wanctl/logs/" + file + text[i+strings.IndexByte(text[i:], '}'):]
+	s := &site{b: [2]*box{newBox(t, boxOptions{}), newBox(t, boxOptions{})}}
+	s.b[0].emulate()
+	s.b[1].emulatorRouter = s.b[0].emulatorRouter
+	s.inventory = s.b[0].write("configs/inventory.yaml", "hosts:\n"+s.b[0].inventory("cake-att", "wans: [att_config.yaml]")+
+		s.b[1].inventory("cake-spectrum", "wans: [spectrum_config.yaml], steering: steering_config_v2.yaml"), 0o644)
+	config := ""
+	for i, name := range []string{"cake-att", "cake-spectrum"} {
+		b := s.b[i]
+		config += fmt.Sprintf("Host %s\n HostName 127.0.0.1\n Port %d\n User root\n IdentityFile %s\n UserKnownHostsFile %s\n", name, b.port, b.key, b.known)
 	}
-	for _, b := range []*box{att, spectrum} {
-		b.mkdir(filepath.Join(b.root, "home/kevin/wanctl/logs"))
+	path := s.b[0].write("ssh_config", config, 0o600)
+	s.bin = filepath.Join(s.b[0].dir, "bin")
+	s.b[0].write("bin/ssh", fmt.Sprintf("#!/bin/sh\nexec %s -F %s \"$@\"\n", ssh, path), 0o755)
+	if err := os.Symlink(theProgram(t), filepath.Join(s.bin, "wanctl")); err != nil {
+		t.Fatal(err)
 	}
-	dir := att.dir
-	att.write("configs/att_config.yaml", logged(att, att.wan("ATT", ""), "cake_auto.log"), 0o644)
-	att.write("configs/spectrum_config.yaml", logged(spectrum, spectrum.wan("Spectrum", ""), "cake_auto.log"), 0o644)
-	att.write("configs/steering_config_v2.yaml", fmt.Sprintf(`wan_name: steering
+	return s
+}
+
+// shell runs a line in a directory.
+func (s *site) shell(dir, line string) (string, error) {
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+s.bin+":"+os.Getenv("PATH"), "WANCTL_INVENTORY="+s.inventory)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// steering is the text of the steering configuration.
+func (s *site) steering(log string) string {
+	return fmt.Sprintf(`wan_name: steering
 topology: {primary_wan: Spectrum, alternate_wan: ATT}
 %s
 mangle_rule: {comment: "ADAPTIVE: Steer latency-sensitive to ATT"}
@@ -107,36 +126,28 @@ cake_state_sources: {primary: %s/run/wanctl/Spectrum_feed.json}
 measurement: {interval_seconds: 0.5, ping_host: 127.0.0.1, ping_count: 1}
 cake_queues: {primary_download: WAN-Download-Spectrum, primary_upload: WAN-Upload-Spectrum}
 thresholds: {green_rtt_ms: 5, yellow_rtt_ms: 300, red_rtt_ms: 300, min_queue_yellow: 100000, min_queue_red: 200000, baseline_rtt_bounds: {min: 0.01, max: 500}}
-logging: {main_log: %s/home/kevin/wanctl/logs/steering.log}
-`, att.emulatorRouter, spectrum.root, spectrum.root), 0o644)
-	inventory := att.write("configs/inventory.yaml", "hosts:\n"+att.inventory("cake-att", "wans: [att_config.yaml]")+
-		spectrum.inventory("cake-spectrum", "wans: [spectrum_config.yaml], steering: steering_config_v2.yaml"), 0o644)
-	sshConfig := att.write("ssh_config", "", 0o600)
-	for name, b := range map[string]*box{"cake-att": att, "cake-spectrum": spectrum} {
-		f, err := os.OpenFile(sshConfig, os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(f, "Host %s\n HostName 127.0.0.1\n Port %d\n User root\n IdentityFile %s\n UserKnownHostsFile %s\n", name, b.port, b.key, b.known)
-		f.Close()
+logging: {main_log: %s}
+`, s.b[0].emulatorRouter, s.b[1].root, log)
+}
+
+// What the earlier system's page tells people to type, on two hosts that were deployed to by its own script's name. Not here:
+// commands that never end (tail -f), the journal of a machine without one, and its programs' own names.
+func TestTheEarlierSystemsPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	att, spectrum := s.b[0], s.b[1]
+	logged := func(b *box, text, file string) string { // where that system's logs were
+		old := fmt.Sprintf("main_log: %s/run/", b.root)
+		i := strings.Index(text, old)
+		return text[:i] + "main_log: " + b.root + "/home/kevin/wanctl/logs/" + file + text[i+strings.IndexByte(text[i:], '}'):]
 	}
-	bin := filepath.Join(dir, "bin")
-	att.mkdir(bin)
-	if err := os.Symlink(theProgram(t), filepath.Join(bin, "wanctl")); err != nil {
-		t.Fatal(err)
+	for _, b := range s.b {
+		b.mkdir(filepath.Join(b.root, "home/kevin/wanctl/logs"))
 	}
-	ssh, err := exec.LookPath("ssh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	att.write("bin/ssh", fmt.Sprintf("#!/bin/sh\nexec %s -F %s \"$@\"\n", ssh, sshConfig), 0o755)
-	shell := func(line string) (string, error) {
-		cmd := exec.Command("sh", "-c", line)
-		cmd.Dir = filepath.Join("..", "..")
-		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "WANCTL_INVENTORY="+inventory)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
+	att.write("configs/att_config.yaml", logged(att, att.wan("ATT", ""), "cake_auto.log"), 0o644)
+	att.write("configs/spectrum_config.yaml", logged(spectrum, spectrum.wan("Spectrum", ""), "cake_auto.log"), 0o644)
+	att.write("configs/steering_config_v2.yaml", s.steering(spectrum.root+"/home/kevin/wanctl/logs/steering.log"), 0o644)
+	shell := func(line string) (string, error) { return s.shell(filepath.Join("..", ".."), line) }
 	if out, err := shell("./scripts/deploy_clean.sh"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -177,4 +188,31 @@ logging: {main_log: %s/home/kevin/wanctl/logs/steering.log}
 		}
 		return nil
 	})
+}
+
+// The commands of docs/DEPLOYMENT.md, one after the other, on two hosts.
+func TestDeploymentPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.b[0].write("configs/att_config.yaml", s.b[0].wan("ATT", ""), 0o644)
+	s.b[0].write("configs/spectrum_config.yaml", s.b[1].wan("Spectrum", ""), 0o644)
+	s.b[0].write("configs/steering_config_v2.yaml", s.steering(s.b[1].root+"/run/steering.log"), 0o644)
+	ran, open := 0, false
+	for n, line := range strings.Split(mustRead(t, filepath.Join("..", "..", "docs", "DEPLOYMENT.md")), "\n") {
+		switch {
+		case strings.HasPrefix(line, "```"):
+			open = line == "```sh norun"
+		case open:
+			ran++
+			if out, err := s.shell(filepath.Join(s.b[0].dir, "configs"), line); err != nil {
+				t.Errorf("docs/DEPLOYMENT.md:%d: %s: %v\n%s", n+1, line, err, out)
+			}
+		}
+	}
+	if ran < 10 {
+		t.Errorf("%d commands ran", ran)
+	}
+	s.b[0].healthyWith("ATT")
+	s.b[1].healthyWith("Spectrum")
+	s.b[1].healthyWith("steering")
 }

@@ -138,7 +138,10 @@ func Deploy(ctx context.Context, o Options) Summary {
 
 // bad says that an outcome is a reason not to go on to the next host.
 func (d *deployment) bad(o install.Outcome) bool {
-	return !good(o) && o != install.Remains && !(d.opt.Rollback && o == install.RolledBack)
+	if o == install.RolledBack {
+		return !d.opt.Rollback
+	}
+	return !good(o) && o != install.Remains
 }
 
 func failure(o install.Outcome, err error) install.Result {

@@ -185,6 +185,51 @@ func TestRunByHand(t *testing.T) {
 	}
 }
 
+// A host whose program belongs to a package is left to the package.
+func TestPackageIsThere(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, boxOptions{})
+	b.emulate()
+	b.write("root/var/lib/dpkg/info/wanctl.list", "/usr/bin/wanctl\n", 0o644)
+	s, _ := b.deploy(Options{Hosts: []Host{b.host("root", b.write("configs/att.yaml", b.wan("ATT", ""), 0o644))}})
+	if r := one(t, s, install.Refused); !strings.Contains(r.Error, "the Debian package wanctl is installed") || !strings.Contains(r.Hint, "apt-get remove wanctl") {
+		t.Errorf("%+v", r)
+	}
+	if _, err := os.Lstat(filepath.Join(b.root, "usr/bin/wanctl")); err == nil {
+		t.Error("it was installed all the same")
+	}
+}
+
+// A key in a running ssh-agent needs neither file nor passphrase.
+func TestAgent(t *testing.T) {
+	t.Parallel()
+	for _, p := range []string{"ssh-agent", "ssh-add"} {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("no %s here (Debian package openssh-client)", p)
+		}
+	}
+	b := newBox(t, boxOptions{})
+	h := b.host("root", b.write("configs/att.yaml", b.wan("ATT", "")+"router: {host: 192.0.2.1, user: wanctl, ssh_key: /k}\n", 0o644))
+	h.Key = ""
+	sock := filepath.Join(b.dir, "agent.sock")
+	agent := exec.Command("ssh-agent", "-D", "-a", sock)
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = agent.Process.Kill()
+		_ = agent.Wait()
+	})
+	add := func() error {
+		cmd := exec.Command("ssh-add", "-q", b.key)
+		cmd.Env = append(os.Environ(), "SSH_AUTH_SOCK="+sock)
+		return cmd.Run()
+	}
+	eventually(t, "the agent takes the key", add)
+	s, _ := b.deploy(Options{Hosts: []Host{h}, Agent: sock, DryRun: true})
+	one(t, s, Planned)
+}
+
 // What runs on a host is fixed; only parameters differ, and none of them can be more than one word.
 func TestQuoting(t *testing.T) {
 	for in, want := range map[string]string{

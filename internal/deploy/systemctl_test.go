@@ -114,7 +114,7 @@ func (m manager) one(verb, unit string, now bool) error {
 		}
 		for _, a := range u["Alias"] {
 			if err := os.Symlink(unit, m.path("etc/systemd/system", a)); err != nil && !errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("Failed to enable unit: %w", err) //nolint:staticcheck // as systemctl says it
+				return err
 			}
 		}
 		return os.WriteFile(enabled, nil, 0o644)
@@ -144,7 +144,7 @@ func (m manager) one(verb, unit string, now bool) error {
 		}
 		return m.start(unit)
 	}
-	return fmt.Errorf("Unknown command verb %s.", verb) //nolint:staticcheck // as systemctl says it
+	return errors.New("unknown command verb " + verb)
 }
 
 // read is a unit's file; an instance has its template's.
@@ -155,7 +155,7 @@ func (m manager) read(unit string) (map[string][]string, error) {
 	}
 	b, err := os.ReadFile(m.path("etc/systemd/system", name))
 	if err != nil {
-		return nil, fmt.Errorf("Unit %s not found.", unit) //nolint:staticcheck // as systemctl says it
+		return nil, errors.New("not found: unit " + unit)
 	}
 	out := map[string][]string{}
 	for line := range strings.Lines(string(b)) {
@@ -283,7 +283,7 @@ func (m manager) start(unit string) error {
 		_ = cmd.Process.Kill()
 	}
 	m.post(unit, u)
-	return fmt.Errorf("Job for %s failed because the control process exited with error code.", unit) //nolint:staticcheck // as systemctl says it
+	return errors.New("the control process exited with error code: job for " + unit)
 }
 
 func (m manager) stop(unit, job string) error {

@@ -196,8 +196,8 @@ func (t *target) rooms() []string {
 	return []string{t.facts.Home + "/.local/share/wanctl-deploy", "/var/tmp/" + user, "/tmp/" + user}
 }
 
-// upload sends the program, and the bundle that make returns once the program has said its version.
-func (t *target) upload(ctx context.Context, p Program, make func(version string) ([]byte, error)) error {
+// upload sends the program, and what bundle returns once the program has said its version.
+func (t *target) upload(ctx context.Context, p Program, bundle func(version string) ([]byte, error)) error {
 	out, err := t.conn.Run(ctx, remote.Script{Op: "make room for the upload", Text: roomScript, Args: t.rooms()})
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func (t *target) upload(ctx context.Context, p Program, make func(version string
 	if len(words) != 4 || words[0] != "wanctl" {
 		return fmt.Errorf("the program says %q of itself, and no version of wanctl does", strings.TrimSpace(said))
 	}
-	text, err := make(words[1])
+	text, err := bundle(words[1])
 	if err != nil {
 		return err
 	}

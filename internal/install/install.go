@@ -124,7 +124,7 @@ func (j *job) unpack() error {
 	if err != nil {
 		return fail(err)
 	}
-	if err := write(filepath.Join(tmp, "bundle.json"), append(text, '\n'), 0o644); err != nil {
+	if err := write(filepath.Join(tmp, "bundle.json"), append(text, '\n'), 0o600); err != nil {
 		return fail(err)
 	}
 	if err := os.RemoveAll(j.version(j.id)); err != nil {

@@ -35,6 +35,16 @@ func (p place) state() string             { return p.at("var/lib/wanctl") }
 // Lib is where versions are kept under a root.
 func Lib(root string) string { return filepath.Join(root, "usr/local/lib/wanctl") }
 
+// RootOf is the root that a version's program is kept under; "/" for a program that lies anywhere else.
+func RootOf(program string) string {
+	version := filepath.Dir(program)
+	root, ok := strings.CutSuffix(filepath.Dir(filepath.Dir(version)), "/usr/local/lib/wanctl")
+	if !ok || root == "" || filepath.Base(filepath.Dir(version)) != "versions" {
+		return "/"
+	}
+	return root
+}
+
 // LogOf is the log of a run.
 func LogOf(root, run string) string { return filepath.Join(Lib(root), "log", run+".jsonl") }
 
