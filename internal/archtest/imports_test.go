@@ -24,7 +24,7 @@ var (
 		"internal/health", "internal/actuate", "internal/tracking")
 	hands    = words
 	assembly = append(slices.Clone(paper), "internal/config", "internal/state", "internal/journal", "internal/probe",
-		"internal/routeros", "internal/cake", "internal/systemd")
+		"internal/routeros", "internal/cake", "internal/policy", "internal/systemd")
 
 	floors = map[string][]string{
 		"internal/unit": {},
@@ -49,6 +49,7 @@ var (
 		"internal/probe":    hands,
 		"internal/routeros": hands,
 		"internal/cake":     hands,
+		"internal/policy":   hands,
 		"internal/systemd":  hands,
 		"internal/remote":   hands,
 
@@ -56,6 +57,7 @@ var (
 		"internal/install": {"internal/config", "internal/state", "internal/daemon"},
 		"internal/deploy":  {"internal/document", "internal/config", "internal/install", "internal/remote"},
 
+		"internal/lab/flows":    words,
 		"internal/lab/netsim":   words,
 		"internal/lab/rosim":    words,
 		"internal/lab/scenario": append(slices.Clone(words), "internal/document"),

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"wanctl/internal/flow"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -31,6 +32,7 @@ const (
 	Mangle6     = "/ipv6/firewall/mangle"
 	Filter6     = "/ipv6/firewall/filter"
 	Address6    = "/ipv6/address"
+	AddressList = "/ip/firewall/address-list"
 	Route       = "/ip/route"
 	Table       = "/routing/table"
 	Settings    = "/ip/settings"
@@ -47,7 +49,8 @@ func Menus() map[string][]string {
 		"in-interface", "in-interface-list", "out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "src-address", "dst-address", "dst-address-list", "dscp",
 	}
 	nat := slices.DeleteFunc(slices.Clone(firewall), func(k string) bool { return k == "connection-state" }) // NAT sees new connections alone
-	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target")
+	mangle := append(slices.Clone(firewall), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target",
+		"src-address-list", "address-list", "address-list-timeout", "tcp-flags", "connection-bytes")
 	return map[string][]string{
 		QueueType: {
 			".id", "name", "kind", "cake-bandwidth", "cake-diffserv", "cake-flowmode", "cake-nat", "cake-wash", "cake-ack-filter", "cake-rtt",
@@ -57,13 +60,17 @@ func Menus() map[string][]string {
 			".id", "name", "parent", "packet-mark", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold", "burst-time",
 			"priority", "disabled", "comment", "invalid",
 		},
-		QueueSimple: {".id", "name", "target", "dst", "max-limit", "disabled", "dynamic", "comment"},
+		QueueSimple: {
+			".id", "name", "target", "dst", "parent", "packet-marks", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold",
+			"burst-time", "priority", "total-max-limit", "time", "disabled", "dynamic", "invalid", "comment",
+		},
 		Interface:   {".id", "name", "type", "running", "disabled"},
 		Mangle:      mangle,
 		Filter:      firewall,
 		NAT:         nat,
 		Mangle6:     mangle,
 		Filter6:     firewall,
+		AddressList: {".id", "list", "address", "comment", "disabled", "dynamic"},
 		Address6:    {".id", "address", "interface", "disabled", "link-local"},
 		Route:       {".id", "dst-address", "gateway", "immediate-gw", "routing-table", "distance", "disabled", "dynamic", "active", "comment", "check-gateway"},
 		Table:       {".id", "name", "fib", "disabled", "comment"},
@@ -163,8 +170,9 @@ type Line struct {
 	WAN, LAN string
 	// Sources are the addresses, each once, from which the line is probed; with steering they are sent by it.
 	Sources []string
-	// Queues are the names of the two queues.
+	// Queues are the names of the two queues in the tree, both empty with Simple, the name of the one simple queue.
 	Queues link.Pair[string]
+	Simple string
 	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.
 	Limits link.Rates
 	// Overhead and Mpu are in bytes, Cells is CAKE's "none", "atm" or "ptm"; Raw leaves all three at RouterOS's defaults.
@@ -175,31 +183,19 @@ type Line struct {
 	AckFilter bool
 }
 
-// Match selects new connections of a class; empty fields match everything.
-type Match struct {
-	// Protocol is "tcp" or "udp"; Ports are destination ports as RouterOS has them, "5060-5061,3478".
-	Protocol, Ports string
-	// DSCP is a code point, -1 for any.
-	DSCP int
-	// To is the destination, an address or a network.
-	To string
-}
-
-// Class is a kind of latency-sensitive traffic.
-type Class struct {
-	Name    string
-	Matches []Match
-}
-
-// Steering is the dual-WAN set-up.
+// Steering is the set-up of several lines between which new connections are steered.
 type Steering struct {
-	// Primary and Alternate are names of lines.
-	Primary, Alternate string
-	// Comment is that of the rule that is switched.
-	Comment string
-	// Classes are what may move.
-	Classes []Class
+	// Policy says by which line a connection goes. Its Sources and Elsewhere are not looked at: a plan takes them from the
+	// lines and from the router's routes.
+	Policy flow.Policy
+	// Comments are those of the rules that are switched, one for each of the policy's alternates.
+	Comments []string
+	// ByList says that the rules are always enabled, and take what is on the list [SteerList] of their line.
+	ByList bool
 }
+
+// SteerList is the address list whose entries switch the steering to a line, where lists do that.
+func SteerList(line string) string { return Prefix + "steer-" + line }
 
 // Account is the router's user that wanctl logs in as.
 type Account struct {
@@ -230,6 +226,7 @@ func New(inv Inventory, w Wanted) Plan {
 	p.collisions()
 	p.fastTrack()
 	p.others()
+	p.beside()
 	return p.plan
 }
 

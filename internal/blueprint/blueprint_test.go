@@ -3,6 +3,7 @@ package blueprint
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"wanctl/internal/flow"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -29,11 +31,17 @@ func twoLines() Wanted {
 			},
 		},
 		Steering: &Steering{
-			Primary: "Spectrum", Alternate: "ATT", Comment: "ADAPTIVE: Steer latency-sensitive to ATT",
-			Classes: []Class{
-				{"voip", []Match{{Protocol: "udp", Ports: "3478-3481,5060-5061", DSCP: -1}, {Protocol: "tcp", Ports: "5060-5061", DSCP: -1}}},
-				{"dscp", []Match{{DSCP: 46}}},
+			Policy: flow.Policy{
+				Primary: "Spectrum", Alternates: []string{"ATT"}, Idle: flow.DefaultIdle,
+				Classes: []flow.Class{
+					{Name: "voip", Matches: []flow.Match{
+						{Protocol: flow.UDP, Ports: flow.Ports{{First: 3478, Last: 3481}, {First: 5060, Last: 5061}}, DSCP: -1},
+						{Protocol: flow.TCP, Ports: flow.Ports{{First: 5060, Last: 5061}}, DSCP: -1},
+					}},
+					{Name: "dscp", Matches: []flow.Match{{DSCP: 46}}},
+				},
 			},
+			Comments: []string{"ADAPTIVE: Steer latency-sensitive to ATT"},
 		},
 		Account: &Account{Name: "wanctl", Policies: []string{"read", "write", "ssh"}, Address: "192.168.88.5"},
 	}
@@ -186,8 +194,9 @@ func TestFromTheFactory(t *testing.T) {
 		}
 	}
 	order := []string{
-		Owner + "inbound on Spectrum", Owner + "inbound on ATT", Owner + "way to 10.0.0.0/8", Owner + "way to 224.0.0.0/4", Owner + "class voip 1", Owner + "class voip 2", Owner + "class dscp", w.Steering.Comment,
-		Owner + "end of classes", Owner + "new on Spectrum", Owner + "end of ways", Owner + "route of Spectrum", Owner + "route of ATT",
+		Owner + "calls on ATT", Owner + "new connections", Owner + "inbound on Spectrum", Owner + "inbound on ATT", Owner + "elsewhere: 10.0.0.0/8",
+		Owner + "elsewhere: 224.0.0.0/4", Owner + "class voip 1", Owner + "class voip 2", Owner + "class dscp", Owner + "together on Spectrum", w.Steering.Comments[0],
+		Owner + "new on Spectrum", Owner + "new call on ATT", Owner + "end of classes", Owner + "route of Spectrum", Owner + "route of ATT",
 	}
 	last := -1
 	for _, c := range order {
@@ -197,7 +206,7 @@ func TestFromTheFactory(t *testing.T) {
 		}
 		last = i
 	}
-	switched := r.row(Mangle, "comment", w.Steering.Comment)
+	switched := r.row(Mangle, "comment", w.Steering.Comments[0])
 	if switched["disabled"] != "yes" || switched["action"] != "mark-connection" || switched["connection-state"] != "new" || switched["connection-mark"] != "no-mark" {
 		t.Errorf("%v", switched)
 	}
@@ -318,16 +327,16 @@ func TestQueuesThatAreThere(t *testing.T) {
 
 func TestBlockers(t *testing.T) {
 	for text, spoil := range map[string]func(Inventory, *Wanted){
-		"needs the files of both lines":   func(_ Inventory, w *Wanted) { w.Lines = w.Lines[:1] },
-		"which interface the line is on":  func(_ Inventory, w *Wanted) { w.Lines[0].WAN = "" },
-		`has no interface "ether7"`:       func(_ Inventory, w *Wanted) { w.Lines[1].WAN = "ether7" },
-		"by which interface the download": func(inv Inventory, _ *Wanted) { inv[Interface] = inv[Interface][:2] },
+		"needs the files of all these lines": func(_ Inventory, w *Wanted) { w.Lines = w.Lines[:1] },
+		"which interface the line is on":     func(_ Inventory, w *Wanted) { w.Lines[0].WAN = "" },
+		`has no interface "ether7"`:          func(_ Inventory, w *Wanted) { w.Lines[1].WAN = "ether7" },
+		"by which interface the download":    func(inv Inventory, _ *Wanted) { inv[Interface] = inv[Interface][:2] },
 		"not exactly one bridge": func(inv Inventory, _ *Wanted) {
 			inv[Interface] = append(inv[Interface], Row{"name": "b2", "type": "bridge"})
 		},
 		"with which max-limit":              func(_ Inventory, w *Wanted) { w.Lines[0].Limits = link.Rates{} },
 		"no default route leaves by ether2": func(inv Inventory, _ *Wanted) { inv[Route] = inv[Route][:1] },
-		"no traffic class is switched on":   func(_ Inventory, w *Wanted) { w.Steering.Classes = nil },
+		"no traffic class is switched on":   func(_ Inventory, w *Wanted) { w.Steering.Policy.Classes = nil },
 	} {
 		inv, w := factory(), twoLines()
 		spoil(inv, &w)
@@ -362,7 +371,9 @@ func TestHints(t *testing.T) {
 				inv[Mangle] = append(inv[Mangle], Row{".id": fmt.Sprintf("*%X", i+1), "action": "mark-connection"})
 			}
 		},
-		"class dscp: what goes to 10.1.2.3 never moves": func(_ Inventory, w *Wanted) { w.Steering.Classes[1].Matches[0].To = "10.1.2.3" },
+		"class dscp: what goes to 10.1.2.3 never moves": func(_ Inventory, w *Wanted) {
+			w.Steering.Policy.Classes[1].Matches[0].To = netip.MustParsePrefix("10.1.2.3/32")
+		},
 		"the main table has 40 routes": func(inv Inventory, _ *Wanted) {
 			for i := range 40 {
 				inv[Route] = append(inv[Route], Row{"dst-address": fmt.Sprintf("198.51.%d.0/24", i), "gateway": "wg"})
@@ -426,11 +437,9 @@ func TestElsewhere(t *testing.T) {
 	}
 	r := &router{t: t, inv: inv}
 	r.carry(New(clone(inv), twoLines()))
-	set := r.row(Mangle, "comment", Owner+"way to 198.51.100.0/24")
-	free := r.row(Mangle, "comment", Owner+"end of ways")
-	if set["connection-mark"] != "no-mark" || set["connection-state"] != "new" || set["in-interface"] != "bridge" || set["dst-address"] != "198.51.100.0/24" ||
-		free["connection-mark"] != set["new-connection-mark"] || free["new-connection-mark"] != "no-mark" {
-		t.Errorf("%v, %v", set, free)
+	way := r.row(Mangle, "comment", Owner+"elsewhere: 198.51.100.0/24")
+	if way["chain"] != fresh || way["action"] != "return" || way["dst-address"] != "198.51.100.0/24" {
+		t.Errorf("%v", way)
 	}
 	// The router's own word on a forwarded connection goes to the LAN, whatever the connection's mark.
 	if a := r.row(Mangle, "comment", Owner+"answers by ATT"); a["chain"] != "output" || a["out-interface"] != "ether1" {
@@ -570,7 +579,7 @@ func TestTwice(t *testing.T) {
 	if d := cmp.Diff(want, r.inv); d != "" {
 		t.Errorf("(-once +now):\n%s", d)
 	}
-	twin := maps.Clone(r.row(Mangle, "comment", twoLines().Steering.Comment))
+	twin := maps.Clone(r.row(Mangle, "comment", twoLines().Steering.Comments[0]))
 	twin[".id"] = "*FF"
 	r.inv[Mangle] = append(r.inv[Mangle], twin)
 	if p := New(r.inv, twoLines()); !p.Blocked() || !hints(p, "is switched is there twice") {
@@ -585,7 +594,7 @@ func TestProbesGoTheirWay(t *testing.T) {
 	r := &router{t: t, inv: factory()}
 	r.carry(New(clone(r.inv), w))
 	rule := r.row(Mangle, "src-address", "192.168.88.6")
-	if rule["new-connection-mark"] != ConnectionMark("ATT") || rule["connection-state"] != "new" || rule["in-interface"] != "bridge" ||
+	if rule["new-connection-mark"] != ConnectionMark("ATT") || rule["chain"] != fresh || rule["connection-mark"] != "no-mark" ||
 		r.index(Mangle, rule["comment"]) > r.index(Mangle, Owner+"class voip 1") {
 		t.Errorf("%v", rule)
 	}
@@ -662,7 +671,7 @@ func TestPropertyPlansConverge(t *testing.T) {
 		inv := clone(whole)
 		for menu, rows := range inv {
 			kept := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-				return (Owned(menu, r) || r["comment"] == twoLines().Steering.Comment) && rapid.Bool().Draw(t, "gone")
+				return (Owned(menu, r) || r["comment"] == twoLines().Steering.Comments[0]) && rapid.Bool().Draw(t, "gone")
 			})
 			if menu == Mangle && len(kept) > 1 {
 				kept = rapid.Permutation(kept).Draw(t, "order")
@@ -692,7 +701,7 @@ func TestPropertyPlansConverge(t *testing.T) {
 			t.Fatalf("a second plan changes %s", show(again))
 		}
 		last := -1
-		for _, c := range []string{"class voip 1", "class voip 2", "class dscp", "end of classes", "new on Spectrum", "route of ATT"} {
+		for _, c := range []string{"class voip 1", "class voip 2", "class dscp", "new on Spectrum", "end of classes", "route of ATT"} {
 			i := r.index(Mangle, Owner+c)
 			if i <= last {
 				t.Fatalf("%s is at %d, after %d", c, i, last)

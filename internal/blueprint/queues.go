@@ -90,6 +90,10 @@ func (p *planner) queues(l *Line) {
 			"give the files of all lines of the router at once")
 		return
 	}
+	if l.simple() {
+		p.simpleQueue(l, lan)
+		return
+	}
 	for _, d := range directions {
 		parent, mark := lan, "no-mark"
 		if d == link.Up {
@@ -203,7 +207,7 @@ func (p *planner) marks() {
 	for _, menu := range menus {
 		for i := range p.want.Lines {
 			l := &p.want.Lines[i]
-			if l.WAN == "" || p.own(l) {
+			if l.WAN == "" || l.simple() || p.own(l) {
 				continue
 			}
 			c := comment("download of " + l.Name)

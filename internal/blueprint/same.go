@@ -12,6 +12,7 @@ var defaults = map[string]string{
 	"bucket-size": "0.1", "burst-limit": "0", "burst-threshold": "0", "burst-time": "0s", "limit-at": "0", "max-limit": "0", "packet-mark": "",
 	"disabled": "no", "cake-bandwidth": "0", "cake-diffserv": "diffserv3", "cake-flowmode": "triple-isolate", "cake-nat": "no", "cake-wash": "no",
 	"cake-ack-filter": "none", "cake-rtt": "100ms", "cake-atm": "none", "cake-autorate-ingress": "no", "cake-overhead": "", "cake-mpu": "",
+	"total-max-limit": "0", "packet-marks": "",
 	"passthrough": "yes", "fib": "no", "rp-filter": "no", "routing-table": "main", "check-gateway": "none",
 }
 
@@ -23,12 +24,15 @@ func same(key, is, want string) bool {
 	if is == want {
 		return true
 	}
+	if slices.Contains(pairKeys, key) && (strings.Contains(is, "/") || strings.Contains(want, "/")) {
+		return samePair(key, is, want)
+	}
 	switch key {
-	case "max-limit", "limit-at", "burst-limit", "burst-threshold", "cake-bandwidth":
+	case "max-limit", "limit-at", "total-max-limit", "burst-limit", "burst-threshold", "cake-bandwidth":
 		a, ok1 := rateOf(is)
 		b, ok2 := rateOf(want)
 		return ok1 && ok2 && a == b
-	case "burst-time", "cake-rtt":
+	case "burst-time", "cake-rtt", "address-list-timeout":
 		a, ok1 := duration(is)
 		b, ok2 := duration(want)
 		return ok1 && ok2 && a == b
@@ -36,7 +40,7 @@ func same(key, is, want string) bool {
 		a, err1 := strconv.ParseFloat(is, 64)
 		b, err2 := strconv.ParseFloat(want, 64)
 		return err1 == nil && err2 == nil && a == b
-	case "connection-state":
+	case "connection-state", "tcp-flags":
 		return slices.Equal(set(is), set(want))
 	case "policy":
 		return slices.Equal(Rights(is), Rights(want))

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -15,25 +14,23 @@ func ConnectionMark(line string) string { return Prefix + line }
 // RoutingTable is the table, and the routing mark, of what takes a line.
 func RoutingTable(line string) string { return Prefix + line }
 
-// latency is the packet mark of a new connection's first packet that belongs to a class, from when it is known to when it
-// is decided which line takes it.
-const latency = Prefix + "latency"
-
-// aside is the connection mark, for a moment, of a new connection that neither line shall have.
-const aside = Prefix + "elsewhere"
-
 // private are the networks that no line of the internet leads to, and multicast.
 var private = []string{"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/4"}
+
+// Private are those networks: what goes there takes no line, whatever a policy says.
+func Private() (all []netip.Prefix) {
+	for _, n := range private {
+		all = append(all, netip.MustParsePrefix(n))
+	}
+	return all
+}
 
 // mostWays bounds how many routes get a rule.
 const mostWays = 32
 
 // elsewhere are the networks that new connections reach by the main table, whatever is switched.
 func (p *planner) elsewhere() []string {
-	var known []netip.Prefix
-	for _, n := range private {
-		known = append(known, netip.MustParsePrefix(n))
-	}
+	known := Private()
 	more := 0
 	for _, r := range p.inv[Route] {
 		to, err := netip.ParsePrefix(r["dst-address"])
@@ -66,28 +63,34 @@ func (p *planner) line(name string) *Line {
 	return nil
 }
 
-// steering asks for what moves new connections to the other line, and keeps every connection where it began.
+// steering asks for what moves new connections to the other lines, and keeps every connection where it began.
 func (p *planner) steering() {
 	s := p.want.Steering
 	if s == nil {
 		return
 	}
-	primary, alternate := p.line(s.Primary), p.line(s.Alternate)
-	if primary == nil || alternate == nil {
-		p.block(fmt.Sprintf("steering from %s to %s: the plan needs the files of both lines", s.Primary, s.Alternate),
-			"name them beside the steering file")
-		return
+	var lines []*Line
+	for _, name := range s.Policy.Lines() {
+		l := p.line(name)
+		if l == nil {
+			p.block(fmt.Sprintf("steering from %s to %s: the plan needs the files of all these lines", s.Policy.Primary, strings.Join(s.Policy.Alternates, ", ")),
+				"name them beside the steering file")
+			return
+		}
+		lines = append(lines, l)
 	}
-	lan := p.lan(primary)
-	if primary.WAN == "" || alternate.WAN == "" || lan == "" {
+	lan := p.lan(lines[0])
+	if lan == "" || slices.ContainsFunc(lines, func(l *Line) bool { return l.WAN == "" }) {
 		return // said already
 	}
-	for _, l := range []*Line{alternate, primary} {
+	for _, l := range slices.Backward(lines) {
 		p.table(l)
 	}
-	p.masquerade(primary)
-	p.masquerade(alternate)
-	p.mangle(s, primary, alternate, lan)
+	for _, l := range lines {
+		p.masquerade(l)
+	}
+	p.lists(s)
+	p.mangle(s, lines, lan)
 	if len(p.inv[Settings]) > 0 && p.inv[Settings][0]["rp-filter"] == "strict" {
 		p.need(item{
 			menu: Settings, name: "reverse path filter", is: func(Row) bool { return true }, args: []Arg{{"rp-filter", "loose"}},
@@ -95,8 +98,9 @@ func (p *planner) steering() {
 		})
 	}
 	if p.sixth() {
+		p.countSixth(s, lan)
 		p.hint("connections over IPv6 are not steered: a host's address belongs to one provider, and leaves by the other only through NAT",
-			"where calls use IPv6, see docs/routeros.md, \"IPv6\"")
+			"wanctl doctor counts how many they are; see docs/routeros.md, \"IPv6\"")
 	}
 }
 
@@ -183,136 +187,6 @@ func (p *planner) listed(list, iface string) bool {
 	})
 }
 
-// within is the first of some networks that a destination lies in; empty is none of them.
-func within(to string, networks []string) string {
-	dst, err := netip.ParsePrefix(to)
-	if a, err2 := netip.ParseAddr(to); err2 == nil {
-		dst, err = netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	if err != nil {
-		return ""
-	}
-	for _, n := range networks {
-		if k := netip.MustParsePrefix(n); k.Bits() <= dst.Bits() && k.Contains(dst.Addr()) {
-			return n
-		}
-	}
-	return ""
-}
-
-// mangle asks for the rules that mark connections. In prerouting, in this order:
-//
-//	what comes in by a line is pinned to it;
-//	what comes from an address that probes a line is pinned to it;
-//	what goes to networks that the main table reaches by other ways is set aside: the lines' tables know none of them;
-//	the first packet of a new connection of a class is marked, by its class's rules;
-//	the rule that is switched pins it to the alternate;
-//	the mark of the first packet is taken off;
-//	every other new connection is pinned to the primary;
-//	what was set aside is let go, unmarked;
-//	a connection's mark leads to its line's table.
-func (p *planner) mangle(s *Steering, primary, alternate *Line, lan string) {
-	rule := func(name, note, why string, args ...Arg) item {
-		c := comment(note)
-		return item{menu: Mangle, name: name, is: commented(c.Value), why: why, args: append(append([]Arg{{"chain", "prerouting"}}, args...), c)}
-	}
-	fresh := []Arg{{"connection-state", "new"}, {"connection-mark", "no-mark"}}
-	from := append(slices.Clone(fresh), Arg{"in-interface", lan}, Arg{"dst-address-type", "!local"})
-	var rules []item
-	for _, l := range []*Line{primary, alternate} {
-		rules = append(rules, rule("inbound on "+l.Name, "inbound on "+l.Name,
-			"a connection from outside is answered by the line it came in by",
-			append(slices.Clone(fresh), Arg{"in-interface", l.WAN}, Arg{"action", "mark-connection"},
-				Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
-	}
-	for _, l := range []*Line{primary, alternate} {
-		for _, source := range l.Sources {
-			if slices.Contains(primary.Sources, source) && slices.Contains(alternate.Sources, source) {
-				p.hint(fmt.Sprintf("%s: the other line is probed from %s, too, so no rule sends its probes by the line", l.Name, source),
-					"give each line a ping_source_ip of its own, or routes to the reflectors; wanctl doctor looks by which line probes leave")
-				continue
-			}
-			note := "probes of " + l.Name + " from " + source
-			rules = append(rules, rule(note, note, "a line is measured by what goes through it",
-				append(slices.Clone(from), Arg{"src-address", source}, Arg{"action", "mark-connection"},
-					Arg{"new-connection-mark", ConnectionMark(l.Name)}, Arg{"passthrough", "yes"})...))
-		}
-	}
-	ways := p.elsewhere()
-	for _, network := range ways {
-		rules = append(rules, rule("way to "+network, "way to "+network, "the main table knows the way there, and the lines' tables do not: other LANs, tunnels, modems",
-			Arg{"connection-state", "new"}, Arg{"connection-mark", "no-mark"}, Arg{"in-interface", lan}, Arg{"dst-address", network},
-			Arg{"action", "mark-connection"}, Arg{"new-connection-mark", aside}, Arg{"passthrough", "yes"}))
-	}
-	for _, c := range s.Classes {
-		for i, m := range c.Matches {
-			note := "class " + c.Name
-			if len(c.Matches) > 1 {
-				note += " " + strconv.Itoa(i+1)
-			}
-			args := append(slices.Clone(from), m.args()...)
-			if n := within(m.To, ways); n != "" {
-				p.hint(fmt.Sprintf("class %s: what goes to %s never moves, because the main table knows the way to %s", c.Name, m.To, n), "leave it out of the class")
-			}
-			rules = append(rules, rule(note, note, "new connections of this class may move",
-				append(args, Arg{"action", "mark-packet"}, Arg{"new-packet-mark", latency}, Arg{"passthrough", "yes"})...))
-		}
-	}
-	if len(s.Classes) == 0 {
-		p.block("no traffic class is switched on, so steering would move nothing", "switch on at least one of traffic_classes in the steering file")
-	}
-	rules = append(rules, p.toggle(s, alternate, from))
-	rules = append(rules,
-		rule("end of classes", "end of classes", "the first packet goes on unmarked, to the queue it belongs to",
-			Arg{"packet-mark", latency}, Arg{"action", "mark-packet"}, Arg{"new-packet-mark", "no-mark"}, Arg{"passthrough", "yes"}),
-		rule("new on "+primary.Name, "new on "+primary.Name,
-			"every connection is pinned by its first packet: one that is answered late would move otherwise",
-			append(slices.Clone(from), Arg{"action", "mark-connection"}, Arg{"new-connection-mark", ConnectionMark(primary.Name)}, Arg{"passthrough", "yes"})...),
-		rule("end of ways", "end of ways", "what stays away from the lines has no mark of wanctl's, for other people's rules",
-			Arg{"connection-mark", aside}, Arg{"action", "mark-connection"}, Arg{"new-connection-mark", "no-mark"}, Arg{"passthrough", "yes"}))
-	for _, l := range []*Line{primary, alternate} {
-		rules = append(rules, rule("route of "+l.Name, "route of "+l.Name,
-			"a permanent rule: a connection keeps its line for life, whatever is switched",
-			Arg{"connection-mark", ConnectionMark(l.Name)}, Arg{"in-interface", lan}, Arg{"action", "mark-routing"},
-			Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"}))
-	}
-	p.ordered(rules)
-	for _, pair := range [][2]*Line{{primary, alternate}, {alternate, primary}} {
-		l, other := pair[0], pair[1]
-		// What would leave by the LAN is the router's own word on a forwarded connection, "fragmentation needed" for one.
-		it := rule("answers by "+l.Name, "answers by "+l.Name, "what the router itself answers leaves by the line it was asked by",
-			Arg{"connection-mark", ConnectionMark(l.Name)}, Arg{"out-interface", other.WAN}, Arg{"action", "mark-routing"}, Arg{"new-routing-mark", RoutingTable(l.Name)}, Arg{"passthrough", "yes"})
-		it.args[0].Value = "output"
-		p.need(it)
-	}
-}
-
-// toggle is the rule that steering switches. It begins disabled; whether it is enabled is steering's, never a plan's.
-func (p *planner) toggle(s *Steering, alternate *Line, from []Arg) item {
-	args := append([]Arg{{"chain", "prerouting"}}, from...)
-	args = append(args, Arg{"packet-mark", latency}, Arg{"action", "mark-connection"},
-		Arg{"new-connection-mark", ConnectionMark(alternate.Name)}, Arg{"passthrough", "yes"})
-	if !slices.ContainsFunc(p.inv[Mangle], func(r Row) bool { return commented(s.Comment)(r) && !Truth(r["dynamic"]) }) {
-		args = append(args, Arg{"disabled", "yes"}, Arg{"comment", s.Comment})
-	}
-	return item{
-		menu: Mangle, name: "the rule that is switched", is: commented(s.Comment), args: args,
-		why: "it marks connections, new ones only: those that run keep their line, and disabling it moves none back",
-	}
-}
-
-func (m Match) args() (args []Arg) {
-	for _, a := range []Arg{{"protocol", m.Protocol}, {"dst-port", m.Ports}, {"dst-address", m.To}} {
-		if a.Value != "" {
-			args = append(args, a)
-		}
-	}
-	if m.DSCP >= 0 {
-		args = append(args, Arg{"dscp", strconv.Itoa(m.DSCP)})
-	}
-	return args
-}
-
 // mostTold bounds how many foreign rules of one kind are named.
 const mostTold = 3
 
@@ -361,16 +235,16 @@ func (p *planner) collisions() {
 
 // ours says whether a mangle rule is a plan's, or the one that is switched.
 func (p *planner) ours(r Row) bool {
-	return strings.HasPrefix(r["comment"], Owner) || p.want.Steering != nil && r["comment"] == p.want.Steering.Comment
+	return strings.HasPrefix(r["comment"], Owner) || p.want.Steering != nil && slices.Contains(p.want.Steering.Comments, r["comment"])
 }
 
 // fastTrack keeps the lines' connections away from FastTrack, where marks or steering need to see their packets.
 func (p *planner) fastTrack() {
-	if !p.marked() && p.want.Steering == nil {
+	if !p.marked() && p.want.Steering == nil && !p.anySimple() {
 		return
 	}
 	menus := []string{Filter}
-	if p.marked() && p.sixth() {
+	if (p.marked() || p.anySimple()) && p.sixth() {
 		menus = append(menus, Filter6)
 	}
 	for _, menu := range menus {
@@ -406,7 +280,7 @@ func (p *planner) exclude(menu string, first int) {
 			p.need(item{
 				menu: menu, name: "FastTrack exclusion " + way.word + l.Name + where, is: commented(c.Value), before: row[".id"],
 				args: []Arg{{"chain", row["chain"]}, {"action", "accept"}, {"connection-state", "established,related"}, {way.key, l.WAN}, c},
-				why:  "FastTracked packets skip mangle and so the line's queue, and steering",
+				why:  "FastTracked packets skip mangle and simple queues, and so the line's queue, and steering",
 			})
 			p.precedes(menu, c.Value, first)
 		}
@@ -469,7 +343,7 @@ func (p *planner) account() {
 // others tells of what else shapes or changes the same traffic.
 func (p *planner) others() {
 	for _, r := range p.inv[QueueSimple] {
-		if Truth(r["disabled"]) {
+		if Truth(r["disabled"]) || p.ofALine(r) || p.beneath(r) || !p.anyTree() {
 			continue
 		}
 		p.plan.Problems = append(p.plan.Problems, Problem{
@@ -488,7 +362,7 @@ func (p *planner) others() {
 			continue
 		}
 		for i := range p.want.Lines {
-			if l := &p.want.Lines[i]; r["parent"] == l.WAN && l.WAN != "" {
+			if l := &p.want.Lines[i]; r["parent"] == l.WAN && l.WAN != "" && !l.simple() {
 				p.hint(fmt.Sprintf("queue %s hangs under %s, too: of two queues under one parent that take the same packets, which one gets them is "+
 					"not defined", describe(r), l.WAN), "disable it, or hang it under wanctl's queue")
 			}

@@ -117,7 +117,9 @@ type Line struct {
 	Name string
 	// Interface is the one it is on.
 	Interface string
-	Queues    link.Pair[Queue]
+	// Queues are the line's; both are the halves of one where Simple says that it has a simple queue.
+	Queues link.Pair[Queue]
+	Simple bool
 	// Watched is how long the counters were watched, Crossed what crossed the interface meanwhile.
 	Watched    time.Duration
 	Crossed    link.Pair[unit.Bytes]
@@ -143,4 +145,7 @@ type Steering struct {
 	Least          unit.Millis
 	// Sixth is the share of the new connections of steered classes that use IPv6; negative is not known.
 	Sixth float64
+	// Host is set where this host is the router; Light says that it keeps what moves much from moving.
+	Host  *SteeringHost
+	Light bool
 }

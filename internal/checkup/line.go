@@ -3,9 +3,11 @@ package checkup
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"wanctl/internal/blueprint"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -50,7 +52,7 @@ var both = [...]link.Direction{link.Down, link.Up}
 func (l *Line) queues(f *Facts) verdict {
 	var lost []string
 	for _, d := range both {
-		if q := l.Queues.Get(d); !q.Found {
+		if q := l.Queues.Get(d); !q.Found && !slices.Contains(lost, q.Name) {
 			lost = append(lost, q.Name)
 		}
 	}
@@ -58,9 +60,12 @@ func (l *Line) queues(f *Facts) verdict {
 		if q := l.Queues.Get(d); q.Found && q.Off {
 			return verdict{
 				Failed, fmt.Sprintf("the queue %s is switched off, or invalid", q.Name), "what it should hold passes it by",
-				"/queue/tree/enable [find name=" + quoted(q.Name) + "]; /queue/tree/print detail says what is invalid",
+				l.menu() + "/enable [find name=" + quoted(q.Name) + "]; " + l.menu() + "/print detail says what is invalid",
 			}
 		}
+	}
+	if lost == nil && l.Simple {
+		return pass("the simple queue is there, with %v down and %v up", l.Queues.Down.Limit, l.Queues.Up.Limit)
 	}
 	if lost == nil {
 		return pass("both queues are there, with %v down and %v up", l.Queues.Down.Limit, l.Queues.Up.Limit)
@@ -72,6 +77,30 @@ func (l *Line) queues(f *Facts) verdict {
 	return verdict{Failed, "there is no queue " + strings.Join(lost, ", and no "), "there is nothing whose rate could be set", fix}
 }
 
+// menu is where the line's queues are on the router.
+func (l *Line) menu() string {
+	if l.Simple {
+		return blueprint.QueueSimple
+	}
+	return blueprint.QueueTree
+}
+
+// queue is the same with a word before it.
+func (l *Line) queue(d link.Direction) string {
+	if l.Simple {
+		return l.called(d)
+	}
+	return "the queue " + l.called(d)
+}
+
+// called names a direction's queue to a person.
+func (l *Line) called(d link.Direction) string {
+	if l.Simple {
+		return "the " + d.String() + " of " + l.Queues.Get(d).Name
+	}
+	return l.Queues.Get(d).Name
+}
+
 func (l *Line) cake(f *Facts) verdict {
 	for _, d := range both {
 		if q := l.Queues.Get(d); !q.Cake {
@@ -80,7 +109,7 @@ func (l *Line) cake(f *Facts) verdict {
 				fix = "wanctl qdisc plan FILE"
 			}
 			return verdict{
-				Failed, fmt.Sprintf("the queue %s is not CAKE", q.Name), "any other queue lets one download stand in a call's way, whatever its rate",
+				Failed, fmt.Sprintf("%s is not CAKE", l.queue(d)), "any other queue lets one download stand in a call's way, whatever its rate",
 				fix,
 			}
 		}
@@ -104,20 +133,23 @@ func (l *Line) carries(f *Facts) verdict {
 		switch {
 		case share > mostShare && worst.status < Warned:
 			worst = verdict{
-				Warned, fmt.Sprintf("%s passes %.0f %% of what crosses %s in %v", l.Queues.Get(d).Name, 100*share, l.Interface, l.Watched.Round(time.Second)),
+				Warned, fmt.Sprintf("%s passes %.0f %% of what crosses %s in %v", l.called(d), 100*share, l.Interface, l.Watched.Round(time.Second)),
 				"what is not the line's is held to the line's rate, and takes it away", "let the queue take the line's packets alone: docs/routeros.md, \"Queues\"",
 			}
 		case share >= carryShare:
 			if worst.text == "" {
-				worst.text = fmt.Sprintf("%s passes %.0f %% of what crosses %s", l.Queues.Get(d).Name, 100*share, l.Interface)
+				worst.text = fmt.Sprintf("%s passes %.0f %% of what crosses %s", l.called(d), 100*share, l.Interface)
 			}
 		case worst.status < Failed:
 			cause := "FastTrack, a wrong parent or a wrong packet mark"
+			if l.Simple {
+				cause = "FastTrack, a simple queue that stands before it, or a wrong target or dst"
+			}
 			if f.Router == nil {
 				cause = "a missing redirect to the ifb, or a wrong interface"
 			}
 			worst = verdict{
-				Failed, fmt.Sprintf("%s passes %.0f %% of what crosses %s in %v", l.Queues.Get(d).Name, 100*share, l.Interface, l.Watched.Round(time.Second)),
+				Failed, fmt.Sprintf("%s passes %.0f %% of what crosses %s in %v", l.called(d), 100*share, l.Interface, l.Watched.Round(time.Second)),
 				"what passes the queue by is not shaped, so its rate does nothing", "it is " + cause + ": docs/routeros.md, \"Queues\"",
 			}
 		}

@@ -185,7 +185,8 @@ func (r *Router) fastTrack(f *Facts) verdict {
 		if row["action"] != "fasttrack-connection" || !blueprint.Enabled(row) || blueprint.Truth(row["dynamic"]) {
 			continue
 		}
-		if f.Steering == nil && len(f.Lines) < 2 {
+		simple := slices.ContainsFunc(f.Lines, func(l Line) bool { return l.Simple })
+		if f.Steering == nil && len(f.Lines) < 2 && !simple {
 			return verdict{
 				Hint, "FastTrack is on; queues under an interface meet its packets on most routers, and not on all", "FastTracked packets skip mangle, simple queues and queues under global",
 				"the checks that end in .carries tell, while something is downloaded; where they fail: /ip/firewall/filter/disable [find action=fasttrack-connection]",
@@ -199,7 +200,7 @@ func (r *Router) fastTrack(f *Facts) verdict {
 		}
 		if missing > 0 {
 			return verdict{
-				Failed, "FastTrack takes the lines' connections away from their marks", "FastTracked packets skip mangle, so the download's queue and steering never see them",
+				Failed, "FastTrack takes the lines' connections away from their marks and simple queues", "FastTracked packets skip mangle and simple queues, so the line's queue and steering never see them",
 				"wanctl router apply adds the exclusions that wanctl router plan shows",
 			}
 		}
@@ -246,8 +247,13 @@ func (r *Router) shapers() verdict {
 	return pass("max-limit is the only shaper")
 }
 
-// uses says whether a queue of the tree has this type.
+// uses says whether a queue has this type.
 func (r *Router) uses(typ string) bool {
+	if slices.ContainsFunc(r.Inventory[blueprint.QueueSimple], func(q blueprint.Row) bool {
+		return slices.Contains(strings.Split(q["queue"], "/"), typ)
+	}) {
+		return true
+	}
 	return slices.ContainsFunc(r.Inventory[blueprint.QueueTree], func(q blueprint.Row) bool { return q["queue"] == typ })
 }
 

@@ -6,11 +6,14 @@ import "fmt"
 const muchSixth = 0.3
 
 func (s *Steering) checks(f *Facts) []check {
+	if s.Host != nil {
+		return append(s.Host.checks(s.Light), s.common()...)
+	}
 	var root []string
 	if f.Router != nil {
 		root = []string{read}
 	}
-	return []check{
+	return append([]check{
 		{"steering.rule", root, func() verdict {
 			if !s.HasRule {
 				return unknown("the rule that is switched was not looked at: its router was not among the files")
@@ -20,6 +23,16 @@ func (s *Steering) checks(f *Facts) []check {
 			}
 			return pass("the rule that is switched is there, and marks new connections")
 		}},
+	}, s.common()...)
+}
+
+// common are the checks of every router.
+func (s *Steering) common() []check {
+	ways := `docs/routeros.md, "IPv6", lists the ways out`
+	if s.Host != nil {
+		ways = "docs/linux.md, \"IPv6\", lists the ways out"
+	}
+	return []check{
 		{"steering.alternate", nil, func() verdict {
 			switch {
 			case s.Sent == 0:
@@ -39,7 +52,7 @@ func (s *Steering) checks(f *Facts) []check {
 			case s.Sixth >= muchSixth:
 				return verdict{
 					Hint, fmt.Sprintf("%.0f %% of the new latency-sensitive connections use IPv6, and are not steered", 100*s.Sixth),
-					"a host's IPv6 address belongs to one provider", "docs/routeros.md, \"IPv6\", lists the ways out",
+					"a host's IPv6 address belongs to one provider", ways,
 				}
 			}
 			return pass("%.0f %% of the new latency-sensitive connections use IPv6", 100*s.Sixth)

@@ -98,7 +98,7 @@ func (a *App) parse(path, run string) (*config.File, config.Diagnostics) {
 	// What steering leaves open is taken from its primary's own file, and that is followed no further.
 	primary, pds := a.parseOne(file.Steering.PrimaryWANConfig, run)
 	switch {
-	case primary == nil && file.Steering.Queues.Download != "" && !exists(file.Steering.PrimaryWANConfig):
+	case primary == nil && file.Steering.Queues.Download+file.Steering.Queues.Simple != "" && !exists(file.Steering.PrimaryWANConfig):
 		// Steering can do without it; only where its probes leave by is then for it to say itself.
 		ds = append(ds, config.Diagnostic{
 			File: path, Key: "topology.primary_wan_config", Severity: config.Warning,

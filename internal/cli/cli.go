@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
+	"wanctl/internal/config"
 	"wanctl/internal/daemon"
 )
 
@@ -60,6 +61,8 @@ type App struct {
 	Width    int
 	// OpenQueues connects `wanctl qdisc` with the kernel; nil is the real one.
 	OpenQueues func() (Queues, error)
+	// OpenPolicies connects `wanctl policy` and the doctor with the kernel's steering; nil is the real one.
+	OpenPolicies func(*config.Steering) Policies
 	// Stdin is where questions are answered, nil where nobody is; AskSecret asks for a secret on the terminal, nil without one.
 	Stdin     io.Reader
 	AskSecret func(ctx context.Context, question string) (string, error)
@@ -128,6 +131,7 @@ type grammar struct {
 	Replay   replayCmd   `cmd:"" help:"Run the controller again over a recording, and compare."`
 	Release  releaseCmd  `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
 	Qdisc    qdiscCmd    `cmd:"" help:"Set up and take away the CAKE queues of this host."`
+	Policy   policyCmd   `cmd:"" help:"Set up and take away the rules by which this host steers."`
 	Doctor   doctorCmd   `cmd:"" help:"Check everything a set-up rests on, and say what puts right what is not so."`
 	Router   routerCmd   `cmd:"" help:"Set a MikroTik router up for wanctl, and take that away."`
 	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`

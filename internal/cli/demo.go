@@ -160,7 +160,7 @@ func (d *demo) controlled(ctx context.Context, evening netsim.Scenario) (res sco
 	if err != nil {
 		return res, err
 	}
-	setup.Steering.Config, setup.Steering.Router = &steering, &outsideSwitch{hand, b, steering.RuleComment}
+	setup.Steering.Config, setup.Steering.Router = &steering, &outsideSwitch{hand, b, steering.Alternates[0].RuleComment}
 	view := newView(d, evening)
 	run, err := score.New(setup, view.note)
 	if err != nil {
@@ -286,13 +286,13 @@ func (o *outsideSwitch) Queue(ctx context.Context) (q link.Queue, err error) {
 	return q, err
 }
 
-func (o *outsideSwitch) Rule(ctx context.Context) (on bool, err error) {
-	o.b.outside(func() { on, err = o.Switch.Rule(ctx) })
+func (o *outsideSwitch) Rule(ctx context.Context, alternate int) (on bool, err error) {
+	o.b.outside(func() { on, err = o.Switch.Rule(ctx, alternate) })
 	return on, err
 }
 
-func (o *outsideSwitch) SetRule(ctx context.Context, on bool) (is bool, err error) {
-	o.b.outside(func() { is, err = o.Switch.SetRule(ctx, on) })
+func (o *outsideSwitch) SetRule(ctx context.Context, alternate int, on bool) (is bool, err error) {
+	o.b.outside(func() { is, err = o.Switch.SetRule(ctx, alternate, on) })
 	return is, err
 }
 

@@ -133,6 +133,9 @@ func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error)
 	}
 	if steering != nil {
 		f.Steering = c.steering(ctx, steering, v)
+		if steering.Linux != nil {
+			app.linuxSteering(ctx, steering, f.Steering)
+		}
 	}
 	all.Wait()
 	if c.ProbeRouter && v != nil {
@@ -146,6 +149,7 @@ func patients(files []*config.File) (wans []*config.WAN, steering *config.Steeri
 	for _, f := range files {
 		if f.WAN == nil {
 			steering = f.Steering
+			linux = linux || len(wans) == 0 && steering.Linux != nil
 			continue
 		}
 		here := f.WAN.Router.Transport == config.TransportLinux
@@ -327,6 +331,10 @@ func pause(ctx context.Context, d time.Duration) {
 
 // queues looks a line's queues up in the router's menus.
 func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
+	if l.Simple = w.Queues.Simple != ""; l.Simple {
+		v.simpleQueue(w.Queues.Simple, l)
+		return
+	}
 	for d, name := range map[link.Direction]string{link.Down: w.Queues.Download, link.Up: w.Queues.Upload} {
 		q := checkup.Queue{Name: name}
 		if v != nil {
@@ -337,6 +345,23 @@ func (v *routerView) queues(w *config.WAN, l *checkup.Line) {
 			}
 		}
 		l.Queues.Set(d, q)
+	}
+}
+
+// simpleQueue looks a line's simple queue up, which is one item for both directions.
+func (v *routerView) simpleQueue(name string, l *checkup.Line) {
+	l.Queues = link.Pair[checkup.Queue]{Down: checkup.Queue{Name: name}, Up: checkup.Queue{Name: name}}
+	if v == nil {
+		return
+	}
+	for _, r := range v.inventory[blueprint.QueueSimple] {
+		if r["name"] != name || blueprint.Truth(r["dynamic"]) {
+			continue
+		}
+		up, down, _ := strings.Cut(r["queue"], "/")
+		for d, typ := range map[link.Direction]string{link.Down: down, link.Up: up} {
+			l.Queues.Set(d, checkup.Queue{Name: name, Found: true, Cake: v.isCake(typ), Off: !blueprint.Enabled(r)})
+		}
 	}
 }
 
@@ -399,41 +424,20 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 
 // steering gathers what there is of the dual-WAN set-up.
 func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
-	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Steer.Alternate, Sixth: -1}
+	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
 	if v != nil {
-		out.Rule, out.HasRule = v.ruleOf(s), true
+		out.Rule, out.HasRule = v.rulesOf(s), true
+		out.Sixth = v.sixth(ctx)
 	}
-	if s.Alternate.Source.IsValid() {
+	if s.Alternates[0].Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either
 		for _, r := range probed(ctx, probe.Options{
-			Targets: []string{s.Alternate.PingHost}, Source: s.Alternate.Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
+			Targets: []string{s.Alternates[0].PingHost}, Source: s.Alternates[0].Source, Interval: time.Second, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now,
 		}) {
 			out.Answered, out.Least = r.Answered, r.Least
 		}
 	}
 	return out
-}
-
-// ruleOf says what is wrong with the rule that is switched.
-func (v *routerView) ruleOf(s *config.Steering) string {
-	var found []blueprint.Row
-	for _, r := range v.inventory[blueprint.Mangle] {
-		if r["comment"] == s.RuleComment && r["dynamic"] != "true" {
-			found = append(found, r)
-		}
-	}
-	if len(found) != 1 {
-		return fmt.Sprintf("%d mangle rules have the comment %q, want exactly one", len(found), s.RuleComment)
-	}
-	r := found[0]
-	rule := routeros.Rule{
-		Comment: s.RuleComment, Chain: r["chain"], Action: r["action"], ConnectionState: r["connection-state"], NewConnectionMark: r["new-connection-mark"],
-		NewRoutingMark: r["new-routing-mark"], Invalid: r["invalid"] == "true",
-	}
-	if err := rule.Steerable(); err != nil && !s.AllowLegacyRule {
-		return err.Error()
-	}
-	return ""
 }
 
 // sectors measures how many flash sectors a change of a rate writes: the rate that is there already, eight times.
@@ -450,15 +454,18 @@ func sectors(ctx context.Context, v *routerView) (float64, bool) {
 	if len(v.site.wans) == 0 {
 		return 0, false
 	}
-	name := v.site.wans[0].Queues.Upload
-	for _, q := range v.inventory[blueprint.QueueTree] {
+	menu, name := blueprint.QueueTree, v.site.wans[0].Queues.Upload
+	if simple := v.site.wans[0].Queues.Simple; simple != "" {
+		menu, name = blueprint.QueueSimple, simple
+	}
+	for _, q := range v.inventory[menu] {
 		if q["name"] != name || q["max-limit"] == "" {
 			continue
 		}
 		before, ok1 := read()
 		for range times {
 			if _, err := v.admin.Do(ctx, routeros.Edit{
-				Verb: "set", Menu: blueprint.QueueTree, ID: q[".id"], Args: []routeros.Arg{{Key: "max-limit", Value: q["max-limit"]}},
+				Verb: "set", Menu: menu, ID: q[".id"], Args: []routeros.Arg{{Key: "max-limit", Value: q["max-limit"]}},
 			}); err != nil {
 				return 0, false
 			}

@@ -1,14 +1,19 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"wanctl/internal/cake"
 	"wanctl/internal/checkup"
 	"wanctl/internal/config"
+	"wanctl/internal/daemon"
 	"wanctl/internal/link"
+	"wanctl/internal/policy"
+	"wanctl/internal/probe"
 )
 
 // linuxQueues looks a line's queues up in the kernel.
@@ -51,4 +56,56 @@ func mayChangeQueues() bool {
 		}
 	}
 	return false
+}
+
+// linuxSteering looks at this host's steering.
+func (a *App) linuxSteering(ctx context.Context, s *config.Steering, out *checkup.Steering) {
+	h := &checkup.SteeringHost{}
+	out.Host = h
+	o := daemon.PolicyOptionsOf(s)
+	for _, c := range o.Policy.Classes {
+		out.Light = out.Light || c.Light
+	}
+	var k Policies = o
+	if a.OpenPolicies != nil {
+		k = a.OpenPolicies(s)
+	}
+	p, err := k.Plan()
+	if err != nil {
+		p.Problems = append(p.Problems, err.Error())
+	}
+	h.Problems, h.Notes = p.Problems, p.Notes
+	for _, step := range p.Steps {
+		h.Missing = append(h.Missing, step.Command)
+	}
+	host := o.ReadHost()
+	h.Accounting, h.Tracked, h.TrackedMax = host.Accounting, host.Tracked.Count, host.Tracked.Max
+	if n, err := k.Counts(); err == nil && !s.Linux.Six {
+		out.Sixth = n.Sixth()
+	}
+	h.Gateways = gateways(ctx, o)
+}
+
+// gateways asks the lines' next hops for an answer of any kind: the kernel looks for them where it has something to send.
+func gateways(ctx context.Context, o *policy.Options) (out []checkup.Gateway) {
+	found, err := o.Gateways()
+	if err != nil {
+		return nil
+	}
+	for _, g := range found {
+		if g.Addr.IsValid() {
+			probed(ctx, probe.Options{
+				Targets: []string{g.Addr.String()}, Interface: g.Interface, Interval: time.Second, Timeout: time.Second, Now: daemon.HostClock{}.Now,
+			})
+		}
+	}
+	if found, err = o.Gateways(); err != nil {
+		return nil
+	}
+	for _, g := range found {
+		if g.Addr.IsValid() {
+			out = append(out, checkup.Gateway{Line: g.Line, Addr: g.Addr.String(), Known: g.Known, Answers: g.Answers})
+		}
+	}
+	return out
 }

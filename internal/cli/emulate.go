@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ type emulateCmd struct {
 	Journal    string        `placeholder:"FILE" help:"Write every request and every change of a limit or rule there, one JSON object a line."`
 	RuleFor    string        `name:"rule" placeholder:"COMMENT" help:"Comment of the steering rule, instead of the example's."`
 	Queues     []string      `name:"queue" placeholder:"NAME=MBPS" sep:"none" help:"A further queue tree entry with its max-limit in Mbit/s."`
+	Simple     []string      `name:"simple-queue" placeholder:"NAME=UP/DOWN" sep:"none" help:"A simple queue from bridge to ether1 with its max-limit in Mbit/s."`
 	PrintReady bool          `name:"print-ready" help:"Print addresses and router section when it listens." default:"true" negatable:""`
 }
 
@@ -269,6 +271,23 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 			return o, fmt.Errorf("--queue %q: %w", q, err)
 		}
 		o.Queues = append(o.Queues, rosim.Queue{Name: name, Parent: "ether3", Type: "cake-upload", MaxLimit: r})
+	}
+	for _, q := range c.Simple {
+		name, rates, _ := strings.Cut(q, "=")
+		up, down, _ := strings.Cut(rates, "/")
+		u, err1 := strconv.ParseFloat(up, 64)
+		d, err2 := strconv.ParseFloat(down, 64)
+		if err1 != nil || err2 != nil {
+			return o, fmt.Errorf("--simple-queue %q is not of the form NAME=UP/DOWN", q)
+		}
+		ur, err1 := unit.FromMbps(u)
+		dr, err2 := unit.FromMbps(d)
+		if err := errors.Join(err1, err2); err != nil {
+			return o, fmt.Errorf("--simple-queue %q: %w", q, err)
+		}
+		o.SimpleQueues = append(o.SimpleQueues, rosim.SimpleQueue{
+			Name: name, Target: "bridge", Dst: "ether1", Type: "cake-upload/cake-download", WAN: "ether1", MaxLimit: fmt.Sprintf("%d/%d", int64(ur), int64(dr)),
+		})
 	}
 	users := o.Users[:0]
 	for _, u := range o.Users {

@@ -240,7 +240,7 @@ func (c routerShowCmd) Run(app *App) error {
 		return app.printJSON("menus", v.inventory)
 	}
 	fmt.Fprintf(app.Stdout, "%s: RouterOS %s on %s\n", v.admin, v.version, v.model)
-	for _, m := range []struct{ menu, key string }{{blueprint.Interface, "name"}, {blueprint.QueueType, "name"}, {blueprint.QueueTree, "name"}, {blueprint.Mangle, "comment"}, {blueprint.Table, "name"}, {blueprint.User, "name"}} {
+	for _, m := range []struct{ menu, key string }{{blueprint.Interface, "name"}, {blueprint.QueueType, "name"}, {blueprint.QueueSimple, "name"}, {blueprint.QueueTree, "name"}, {blueprint.Mangle, "comment"}, {blueprint.Table, "name"}, {blueprint.User, "name"}} {
 		fmt.Fprintf(app.Stdout, "\n%s\n", m.menu)
 		for _, r := range v.inventory[m.menu] {
 			if m.menu == blueprint.QueueType && r["kind"] != "cake" {

@@ -315,9 +315,9 @@ func TestRouterApplyFails(t *testing.T) {
 		says   string
 	}{
 		"refused":     {func(r *rosim.Router) { r.FailNext("failure: the flash is full") }, "the flash is full"},
-		"not arrived": {func(r *rosim.Router) { r.CutNext(rosim.CutBefore) }, "FastTrack exclusion"},
-		"not heard":   {func(r *rosim.Router) { r.CutNext(rosim.CutAfter) }, "FastTrack exclusion"},
-		"cut short":   {func(r *rosim.Router) { r.CutNext(rosim.CutReply) }, "FastTrack exclusion"},
+		"not arrived": {func(r *rosim.Router) { r.CutNext(rosim.CutBefore) }, "class push"},
+		"not heard":   {func(r *rosim.Router) { r.CutNext(rosim.CutAfter) }, "class push"},
+		"cut short":   {func(r *rosim.Router) { r.CutNext(rosim.CutReply) }, "class push"},
 	} {
 		for _, transport := range []string{"ssh", "api", "rest"} {
 			t.Run(name+"/"+transport, func(t *testing.T) {
@@ -595,7 +595,7 @@ func TestRouterBlocked(t *testing.T) {
 	before := b.config()
 	for _, cmd := range []string{"plan", "apply"} {
 		code, _, errs := b.run("router", cmd, b.all()[0], b.all()[2])
-		if code != exitFailed || !strings.Contains(errs, "error: steering from Spectrum to ATT: the plan needs the files of both lines") {
+		if code != exitFailed || !strings.Contains(errs, "error: steering from Spectrum to ATT: the plan needs the files of all these lines") {
 			t.Errorf("%s: %d %s", cmd, code, errs)
 		}
 	}

@@ -70,6 +70,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 	for _, c := range s.wans {
 		l := blueprint.Line{
 			Name: c.Name, WAN: c.Interfaces.WAN, LAN: c.Interfaces.LAN, Queues: link.Pair[string]{Down: c.Queues.Download, Up: c.Queues.Upload},
+			Simple: c.Queues.Simple,
 			Limits: c.Base, Raw: c.Qdisc.Raw, Overhead: c.Qdisc.Overhead, Mpu: c.Qdisc.Mpu, Cells: cells[c.Qdisc.Layer], AckFilter: c.Qdisc.AckFilter,
 		}
 		if l.WAN == "" { // where the upload's queue hangs, unless that is no interface
@@ -79,17 +80,9 @@ func (v *routerView) wanted() blueprint.Wanted {
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
-		st := &blueprint.Steering{Primary: s.steering.Steer.Primary, Alternate: s.steering.Steer.Alternate, Comment: s.steering.RuleComment}
-		for _, c := range s.steering.Classes {
-			class := blueprint.Class{Name: c.Name}
-			for _, m := range c.Matches {
-				to := ""
-				if m.To.IsValid() {
-					to = m.To.String()
-				}
-				class.Matches = append(class.Matches, blueprint.Match{Protocol: m.Protocol, Ports: m.Ports, DSCP: m.DSCP, To: to})
-			}
-			st.Classes = append(st.Classes, class)
+		st := &blueprint.Steering{Policy: s.steering.Policy, ByList: s.steering.Switch == config.SwitchList}
+		for _, a := range s.steering.Alternates {
+			st.Comments = append(st.Comments, a.RuleComment)
 		}
 		w.Steering = st
 	}
@@ -100,11 +93,15 @@ func (v *routerView) wanted() blueprint.Wanted {
 // sources are the addresses that a line is probed from, by its controller and by steering.
 func (s *site) sources(w *config.WAN) (from []string) {
 	all := []netip.Addr{w.Probe.Source}
-	if st := s.steering; st != nil && st.Steer.Primary == w.Name {
+	if st := s.steering; st != nil && st.Policy.Primary == w.Name {
 		all = append(all, st.Probe.Source)
 	}
-	if st := s.steering; st != nil && st.Steer.Alternate == w.Name {
-		all = append(all, st.Alternate.Source)
+	if st := s.steering; st != nil {
+		for _, a := range st.Alternates {
+			if a.Name == w.Name {
+				all = append(all, a.Source)
+			}
+		}
 	}
 	for _, a := range all {
 		if a.Is4() && !slices.Contains(from, a.String()) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"wanctl/internal/config"
 	"wanctl/internal/daemon"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
@@ -205,7 +206,11 @@ func shareText(p link.Pair[[link.States]unit.PPM]) string {
 }
 
 func printSteering(w io.Writer, s *daemon.SteeringStatus) {
-	fmt.Fprintf(w, "  state:     %s, congestion %s, active %.2f%% of the time\n", s.State, s.Congestion, s.SharePPM.Factor()*100)
+	to := ""
+	if s.To != "" {
+		to = " to " + s.To
+	}
+	fmt.Fprintf(w, "  state:     %s%s, congestion %s, active %.2f%% of the time\n", s.State, to, s.Congestion, s.SharePPM.Factor()*100)
 	delta, average := "?", "?" // what is unknown is never 0
 	if s.Measured {
 		delta = s.Delta.String()
@@ -215,11 +220,36 @@ func printSteering(w io.Writer, s *daemon.SteeringStatus) {
 	}
 	fmt.Fprintf(w, "  delay:     delta %s, averaged %s, %s\n", delta, average, ageText(s.AgeS, "no reply yet", "measured %.1f s ago"))
 	fmt.Fprintf(w, "  queue:     %s\n", ageText(s.QueueAgeS, "not read", fmt.Sprintf("%d packets, read %%.1f s ago", s.Queue)))
-	fmt.Fprintf(w, "  rule:      %s on %s%s%s\n", s.Rule, s.Router, ageText(s.RuleAgeS, "", ", read %.1f s ago"), dryText(s.DryRun))
+	rule := s.Rule
+	if s.Switch == config.SwitchList {
+		rule += " (by its list)"
+	}
+	fmt.Fprintf(w, "  rule:      %s on %s%s%s\n", rule, s.Router, ageText(s.RuleAgeS, "", ", read %.1f s ago"), dryText(s.DryRun))
 	if s.LastErr != "" {
 		fmt.Fprintf(w, "  error:     %s\n", s.LastErr)
+	}
+	if c := s.Connections; c != nil {
+		fmt.Fprintf(w, "  classes:   %s\n", connectionsText(c))
+	}
+	for _, a := range s.Alternates {
+		fmt.Fprintf(w, "  alternate: %s, rule %s\n", a.View, a.Rule)
+	}
+	for _, b := range s.Brakes {
+		fmt.Fprintf(w, "  brake:     %s\n", b)
 	}
 	for _, t := range s.Transitions {
 		fmt.Fprintf(w, "  change:    %s\n", t.Text)
 	}
+}
+
+// connectionsText is how many new latency-sensitive connections there were, and where the rules sent some.
+func connectionsText(c *daemon.ConnectionsStatus) string {
+	text := fmt.Sprintf("%d new connections over IPv4, %d over IPv6", c.New, c.New6)
+	if n := c.New + c.New6; n > 0 {
+		text += fmt.Sprintf(" (%.0f %%)", 100*float64(c.New6)/float64(n))
+	}
+	for _, l := range c.To {
+		text += fmt.Sprintf(", %d sent to %s", l.New, l.Line)
+	}
+	return text
 }

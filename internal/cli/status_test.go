@@ -13,6 +13,7 @@ import (
 
 	"wanctl/internal/daemon"
 	"wanctl/internal/link"
+	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
 
@@ -104,6 +105,28 @@ func TestPrintStatus(t *testing.T) {
 `,
 		},
 		{
+			"steering between several lines",
+			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, UptimeS: 60, Steer: &daemon.SteeringStatus{
+				State: "SPECTRUM_DEGRADED", To: "LTE", Congestion: "RED", Measured: true, Averaged: true, Delta: 80, EWMA: 80, QueueAgeS: -1,
+				Rule: "enabled to LTE", Router: "r", RuleAgeS: 2, Brakes: []string{"hold-down for another 1m0s"},
+				Alternates: []daemon.AlternateStatus{
+					{View: steer.View{Name: "ATT", Verdict: steer.BackOff, Measured: true, EWMA: 3}, Rule: "disabled"},
+					{View: steer.View{Name: "LTE", Verdict: steer.Better, Measured: true, EWMA: 1, Room: steer.Room{Known: true, Load: 250_000, Free: 30 * unit.Mbps}}, Rule: "enabled"},
+				},
+				Transitions: []daemon.TransitionStatus{{Text: "GOOD → DEGRADED to LTE, 3s ago: 2 consecutive RED"}},
+			}},
+			`steering: healthy, up 1m0s, process 7, wanctl 1.2
+  state:     SPECTRUM_DEGRADED to LTE, congestion RED, active 0.00% of the time
+  delay:     delta 80.0ms, averaged 80.0ms, measured 0.0 s ago
+  queue:     not read
+  rule:      enabled to LTE on r, read 2.0 s ago
+  alternate: ATT back off (delta 3.0ms, room unknown), rule disabled
+  alternate: LTE better (delta 1.0ms, 25% loaded, 30M free), rule enabled
+  brake:     hold-down for another 1m0s
+  change:    GOOD → DEGRADED to LTE, 3s ago: 2 consecutive RED
+`,
+		},
+		{
 			"steering that has seen nothing yet",
 			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, Steer: &daemon.SteeringStatus{
 				State: "SPECTRUM_GOOD", Congestion: "UNKNOWN", Rule: "not read yet", Router: "r", AgeS: -1, QueueAgeS: -1, RuleAgeS: -1,
@@ -158,7 +181,7 @@ func TestEmulateSaysWhereItListensOnlyWhenItDoes(t *testing.T) {
 		t.Errorf("router.yaml of the last run is still there: %v", err)
 	}
 	for _, args := range [][]string{
-		{"--queue", "x=fast"}, {"--queue", "x=-1"}, {"--fault", "soon:reboot"}, {"--fault", "1s:nothing"}, {"--dialect", "none"},
+		{"--queue", "x=fast"}, {"--simple-queue", "x=5"}, {"--simple-queue", "x=5/y"}, {"--simple-queue", "x=-1/5"}, {"--queue", "x=-1"}, {"--fault", "soon:reboot"}, {"--fault", "1s:nothing"}, {"--dialect", "none"},
 	} {
 		errs.Reset()
 		if code := Main(append([]string{"emulate", "--dir", dir, "--listen", "127.0.0.1:0"}, args...), app); code != exitFailed || errs.Len() == 0 {

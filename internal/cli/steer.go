@@ -9,6 +9,12 @@ import (
 )
 
 type steerCmd struct {
+	Do      steerRunCmd     `cmd:"" name:"run" default:"withargs" help:"Steer. It is what wanctl steer FILE does."`
+	Explain steerExplainCmd `cmd:"" help:"Say by which line a connection would leave now, and why."`
+	History steerHistoryCmd `cmd:"" help:"Print the changes of state, each with everything that was known when it was decided."`
+}
+
+type steerRunCmd struct {
 	File   string `arg:"" optional:"" help:"Steering configuration file."`
 	Config string `name:"config" placeholder:"FILE" help:"The same, as the earlier system wanted it spelled."`
 	Reset  bool   `help:"Disable the rule, verify that, forget the state, and exit; 1 when it could not be verified."`
@@ -16,7 +22,7 @@ type steerCmd struct {
 }
 
 // Validate asks for one file.
-func (c *steerCmd) Validate() error {
+func (c *steerRunCmd) Validate() error {
 	if (c.File == "") == (c.Config == "") {
 		return errors.New("name one steering configuration file")
 	}
@@ -26,16 +32,24 @@ func (c *steerCmd) Validate() error {
 
 // Help says what the command does to a router.
 func (steerCmd) Help() string {
-	return `Enables and disables one firewall mangle rule, found by its exact comment, and nothing else. The rule must mark
-new connections (action=mark-connection connection-state=new), so that established ones keep their WAN.
+	return `Enables and disables one firewall mangle rule per other line, found by its exact comment, and nothing else; never more than
+one of them is enabled. A rule must mark new connections (action=mark-connection connection-state=new), so that established ones
+keep their WAN.
 
 Example:
 
     wanctl steer configs/steering_config_v2.yaml --dry-run`
 }
 
+// Help shows a way to try it.
+func (steerRunCmd) Help() string {
+	return `Example:
+
+    wanctl steer run configs/steering_config_v2.yaml --dry-run`
+}
+
 // Run steers.
-func (c steerCmd) Run(app *App) error {
+func (c steerRunCmd) Run(app *App) error {
 	if !c.Reset {
 		return app.run([]string{c.File}, c.runFlags, wantSteering)
 	}

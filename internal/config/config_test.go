@@ -139,15 +139,15 @@ func TestShippedSteering(t *testing.T) {
 	f := shipped(t, "steering_config_v2.yaml")
 	s := f.Steering
 	want := steer.Default()
-	want.Primary, want.Alternate, want.HistorySize = "Spectrum", "ATT", 60
-	want.AlternateCheck.Configured = true
+	want.Primary, want.HistorySize = "Spectrum", 60
+	want.Alternates[0].Name, want.Alternates[0].Checked = "ATT", true
 	if d := cmp.Diff(want, s.Steer); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if _, err := steer.New(s.Steer); err != nil {
 		t.Error(err)
 	}
-	if s.RuleComment != "ADAPTIVE: Steer latency-sensitive to ATT" || s.Alternate.Source.String() != "10.10.110.248" {
+	if s.Alternates[0].RuleComment != "ADAPTIVE: Steer latency-sensitive to ATT" || s.Alternates[0].Source.String() != "10.10.110.248" {
 		t.Errorf("got %+v", s)
 	}
 	if ds := CrossCheck(f, shipped(t, "spectrum_config.yaml"), shipped(t, "att_config.yaml")); len(ds) > 0 {
@@ -180,7 +180,7 @@ func TestMinimal(t *testing.T) {
 	}
 	s := mustParse(t, "steering.yaml", steeringText, Options{}).Steering
 	wantSteer := steer.Default()
-	wantSteer.Primary, wantSteer.Alternate, wantSteer.AlternateCheck.Configured = "Spectrum", "ATT", true
+	wantSteer.Primary, wantSteer.Alternates[0].Name, wantSteer.Alternates[0].Checked = "Spectrum", "ATT", true
 	if d := cmp.Diff(wantSteer, s.Steer); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -242,8 +242,8 @@ func TestLines(t *testing.T) {
 			}
 			s := f.Steering
 			got := []any{
-				s.Steer.Primary, s.Steer.Alternate, s.Source, s.Alternate.StateSource, s.Queues.Download, s.Alternate.Queue,
-				s.Steer.AlternateCheck.Configured,
+				s.Steer.Primary, s.Alternates[0].Name, s.Source, s.Alternates[0].StateSource, s.Queues.Download, s.Alternates[0].Queue,
+				s.Steer.Alternates[0].Checked,
 			}
 			want := []any{c.primary, c.alternate, c.source, c.other, c.queue, c.queue2, c.configured}
 			if d := cmp.Diff(want, got); d != "" {
@@ -254,15 +254,15 @@ func TestLines(t *testing.T) {
 }
 
 func TestAdopt(t *testing.T) {
-	w := &WAN{Queues: Queues{"D", "U"}, Probe: Probe{Interface: "wan0"}}
+	w := &WAN{Queues: Queues{Download: "D", Upload: "U"}, Probe: Probe{Interface: "wan0"}}
 	s := &Steering{}
 	s.Adopt(w)
 	if s.Queues != w.Queues || s.Probe != w.Probe {
 		t.Errorf("got %+v", s)
 	}
-	own := &Steering{Queues: Queues{"A", "B"}, Probe: Probe{Mark: 3}}
+	own := &Steering{Queues: Queues{Download: "A", Upload: "B"}, Probe: Probe{Mark: 3}}
 	own.Adopt(w)
-	if own.Queues != (Queues{"A", "B"}) || own.Probe != (Probe{Mark: 3}) {
+	if own.Queues != (Queues{Download: "A", Upload: "B"}) || own.Probe != (Probe{Mark: 3}) {
 		t.Errorf("overwrote what the file says: %+v", own)
 	}
 }

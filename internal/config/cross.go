@@ -54,8 +54,13 @@ func (c *crossing) alone(f *File) {
 			once(c.queues, w.Interfaces.Download, "interfaces.download", "interface")
 			once(c.queues, w.Interfaces.Upload, "interfaces.upload", "interface")
 		} else {
-			once(c.queues, w.Router.Host+" "+w.Queues.Download, "queues.download", "queue")
-			once(c.queues, w.Router.Host+" "+w.Queues.Upload, "queues.upload", "queue")
+			for _, q := range []struct{ name, key string }{
+				{w.Queues.Download, "queues.download"}, {w.Queues.Upload, "queues.upload"}, {w.Queues.Simple, "queues.simple"},
+			} {
+				if q.name != "" { // a simple queue may have the name of one of the tree
+					once(c.queues, w.Router.Host+" "+q.name+simpleSuffix(q.key), q.key, "queue")
+				}
+			}
 		}
 		paths = map[string]string{"lock_file": w.LockFile, "state_file": w.StateFile, "feed_file": w.FeedFile}
 	}
@@ -86,16 +91,37 @@ func (c *crossing) steering(f *File, files []*File) {
 			lines++
 		}
 	}
-	primary, alternate := line(s.Steer.Primary), line(s.Steer.Alternate)
+	primary := line(s.Steer.Primary)
 	if primary == nil && lines > 0 && s.Steer.Primary != "primary" {
 		c.note(f, Warning, "topology.primary_wan", "check both names", "no config given here is of a line called "+s.Steer.Primary)
 	}
 	c.source(f, primary, "cake_state_sources", s.Source)
-	c.source(f, alternate, "alternate.state_source", s.Alternate.StateSource)
-	if primary != nil && s.Queues.Download != "" && s.Queues.Download != primary.Queues.Download {
-		c.note(f, Warning, "cake_queues.primary_download", "check both names",
-			"is not the download queue of "+primary.Name+", "+primary.Queues.Download)
+	for i, a := range s.Alternates {
+		c.source(f, line(a.Name), s.placeOf(i)+".state_source", a.StateSource)
 	}
+	if s.Linux != nil {
+		for _, l := range s.Linux.Lines {
+			if w := line(l.Name); w != nil && w.Router.Transport == TransportLinux && w.Interfaces.Upload != l.Interface {
+				c.note(f, Warning, linesKey, "check both names", l.Interface+" is not the upload interface of "+w.Name+", "+w.Interfaces.Upload)
+			}
+		}
+	}
+	if primary != nil && primary.Router.Transport != TransportLinux && s.Queues.Download != "" && s.Queues.Download != primary.Queues.Download {
+		c.note(f, Warning, "cake_queues.primary_download", "check both names",
+			"is not the download queue of "+primary.Name+", "+primary.Queues.named())
+	}
+	if primary != nil && s.Queues.Simple != "" && s.Queues.Simple != primary.Queues.Simple {
+		c.note(f, Warning, "cake_queues.primary_simple", "check both names",
+			"is not the queue of "+primary.Name+", "+primary.Queues.named())
+	}
+}
+
+// simpleSuffix tells names of the two menus apart.
+func simpleSuffix(key string) string {
+	if key == "queues.simple" {
+		return "\x00"
+	}
+	return ""
 }
 
 // source checks that steering reads a file which the line's controller writes.

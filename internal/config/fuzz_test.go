@@ -58,7 +58,7 @@ func FuzzParse(f *testing.F) {
 			if _, err := steer.New(s.Steer); err != nil {
 				t.Error(err)
 			}
-			if s.RuleComment == "" || s.Source == "" || s.PingHost == "" {
+			if s.Alternates[0].RuleComment == "" || s.Source == "" || s.PingHost == "" {
 				t.Errorf("incomplete: %+v", s)
 			}
 		}

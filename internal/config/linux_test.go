@@ -83,10 +83,6 @@ func TestLinuxFindings(t *testing.T) {
 		"queues":       {linuxText + "queues: {download: a, upload: b}\n", "queues.download: has no effect on linux"},
 		"host":         {strings.Replace(linuxText, "transport: linux", "transport: linux, host: 192.0.2.1", 1), "router.host: has no effect with transport linux"},
 		"lan":          {strings.Replace(linuxText, "upload: wan}", "upload: wan, lan: br0}", 1), "interfaces.lan: has no effect on linux"},
-		"steering": {
-			strings.Replace(steeringText, "router: {host: 192.168.88.1, user: wanctl, ssh_key: /etc/wanctl/router.key}", "router: {transport: linux}", 1),
-			"router.transport: steering on linux is not built yet",
-		},
 	} {
 		_, ds := Parse("line.yaml", strings.NewReader(c.text), Options{})
 		if !strings.Contains(ds.String(), c.want) {

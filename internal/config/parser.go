@@ -257,7 +257,7 @@ func (p *parser) number(k key, n *yaml.Node, v *value, wrong func(string)) bool 
 		wrong("")
 	case !k.inside(v.num):
 		p.errorf(v.at, v.path, "", "%s%s is outside %s", document.Printable(n.Value, 40), unit, k.bounds())
-	case k.unit == "Mbit/s" && math.Round(v.num*1e6) == 0:
+	case k.unit == "Mbit/s" && v.num != 0 && math.Round(v.num*1e6) == 0: // 0 itself is outside where a rate is meant
 		p.errorf(v.at, v.path, "", "%s Mbit/s is less than one bit/s", document.Printable(n.Value, 40))
 	default:
 		return true

@@ -51,7 +51,14 @@ func reference() string {
 			if k.off {
 				b.WriteString("#")
 			}
-			b.WriteString(strings.ReplaceAll(leaf(k.path), "*", "ATT") + ":")
+			line := "ATT"
+			if strings.HasPrefix(k.path, further+".") {
+				line = "LTE"
+			}
+			if parent(k.path) == listsKey {
+				line = "kids"
+			}
+			b.WriteString(strings.ReplaceAll(leaf(k.path), "*", line) + ":")
 			shown := k.example
 			if shown == "" {
 				shown = k.def

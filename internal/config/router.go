@@ -167,18 +167,13 @@ func parsePin(s string) (pin [32]byte, err error) {
 	return pin, nil
 }
 
-// thisHost judges the router section of a line that this host shapes itself.
+// thisHost judges the router section of a file about this host itself.
 func (p *parser) thisHost(r Router) Router {
-	if p.kind == kindSteering {
-		p.errorf(p.at("router.transport"), "router.transport", "write ssh, or leave steering to the host's own routing for now",
-			"steering on linux is not built yet: this version shapes there (WAN files), and steers on RouterOS only")
-		return r
-	}
 	for _, k := range []string{
 		"router.host", "router.port", "router.user", "router.ssh_key", "router.known_hosts", "router.password", "router.tls_pin", "router.insecure",
 	} {
 		if p.has(k) {
-			p.warnf(p.at(k), k, "remove it", "has no effect with transport linux, which shapes on this host")
+			p.warnf(p.at(k), k, "remove it", "has no effect with transport linux, which is this host")
 		}
 	}
 	return Router{Transport: r.Transport}

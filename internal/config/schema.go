@@ -130,7 +130,7 @@ func lookup(schema []key, path string) (key, bool) {
 	}
 	for _, k := range schema {
 		if pre, post, ok := strings.Cut(k.path, "*"); ok && len(path) > len(pre)+len(post) &&
-			strings.HasPrefix(path, pre) && strings.HasSuffix(path, post) && !strings.Contains(path[len(pre):], ".") {
+			strings.HasPrefix(path, pre) && strings.HasSuffix(path, post) && !strings.Contains(path[len(pre):len(path)-len(post)], ".") {
 			return k, true
 		}
 	}
@@ -139,20 +139,23 @@ func lookup(schema []key, path string) (key, bool) {
 
 // children lists the last parts of the paths right below a section, patterns left out.
 func children(schema []key, section string) []string {
+	if s, ok := lookup(schema, section); ok {
+		section = s.path // a section that goes by a line's name is known by its pattern
+	}
 	var out []string
 	for _, k := range schema {
-		if parent(k.path) == section && !strings.Contains(k.path, "*") {
+		if parent(k.path) == section && !strings.Contains(leaf(k.path), "*") {
 			out = append(out, leaf(k.path))
 		}
 	}
 	return out
 }
 
-// elsewhere finds the paths whose last part is name.
+// elsewhere finds the paths whose last part is name, those below a line's name left out.
 func elsewhere(schema []key, name string) []string {
 	var out []string
 	for _, k := range schema {
-		if leaf(k.path) == name && k.ignored == "" {
+		if leaf(k.path) == name && k.ignored == "" && !strings.Contains(k.path, "*") {
 			out = append(out, k.path)
 		}
 	}

@@ -29,48 +29,39 @@ var steeringKeys = slices.Concat(
 	[]key{
 		section("mangle_rule", "The rule that is switched on and off."),
 		{
-			path: "mangle_rule.comment", typ: typeText, form: formPlain, required: "always",
+			path: "mangle_rule.comment", typ: typeText, form: formPlain, required: "unless transport is linux",
 			doc:     "Exact comment of exactly one mangle rule, which marks new connections.",
 			example: `"ADAPTIVE: Steer latency-sensitive to ATT"`,
+		},
+		{
+			path: "mangle_rule.switch", typ: typeWord, def: SwitchRule, words: []string{SwitchRule, SwitchList},
+			doc: "rule: the rule is enabled and disabled, and stays as it is when nobody is left to disable it. list: the rule is always enabled and " +
+				"takes what is on an address list, wanctl-steer-LINE, whose entries last 60 s unless they are renewed: no write to flash, and " +
+				"normal routing by itself.",
 		},
 		{
 			path: "allow_legacy_rule", typ: typeBool, def: "false",
 			doc: "Switch a rule of another form, too: one that marks only the first packet breaks connections.",
 		},
 	},
+	linuxSteerKeys(),
 	classKeys(),
+	overrideKeys(),
 	[]key{
-		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is the alternate's."),
+		section("cake_state_sources", "The feed (or state file) of each line's controller, by line; an entry that is not the primary's is an alternate's."),
 		{
 			path: "cake_state_sources.primary", typ: typeText, form: formPath, required: "unless an entry has the primary's name",
 			doc: "The primary's feed. With its state file instead, only the baseline is known.", example: "/run/wanctl/Spectrum_feed.json",
 		},
 		{
 			path: "cake_state_sources.*", typ: typeText, form: formPath, defWords: "none", off: true,
-			doc: "The same under the line's own name, for the primary or the alternate.", example: "/run/wanctl/ATT_feed.json",
+			doc: "The same under the line's own name, for the primary or an alternate.", example: "/run/wanctl/ATT_feed.json",
 		},
 		section("alternate", "How the other line is measured. Without it nothing checks that it is the better one."),
-		{
-			path: "alternate.ping_source_ip", typ: typeText, form: formAddr, defWords: "no probes of our own",
-			doc: "Source address that the router sends through the alternate.", example: "10.10.110.248",
-		},
-		{
-			path: "alternate.ping_host", typ: typeText, form: formHost, defWords: "measurement.ping_host",
-			doc: "Reflector for those probes.", example: "1.1.1.1",
-		},
-		queueKeyOff("alternate.queue", "The alternate's download queue; checked, and not read yet.", "WAN-Download-ATT"),
-		{
-			path: "alternate.state_source", typ: typeText, form: formPath, defWords: "none", off: true,
-			doc: "The alternate's feed, where its controller runs on this host.", example: "/run/wanctl/ATT_feed.json",
-		},
-		{
-			path: "alternate.margin_ms", typ: typeNumber, unit: "ms", def: "10", max: 10_000,
-			doc: "By how much the alternate's delay must be the lower one.",
-		},
-		{
-			path: "alternate.margin_share", typ: typeNumber, def: "0.2", max: 1,
-			doc: "The same as a share of the primary's delay. Both must hold.",
-		},
+	},
+	alternateKeys(first),
+	furtherKeys(),
+	[]key{
 		section("measurement", "Steering's own probes of the primary."),
 		{
 			path: "measurement.interval_seconds", typ: typeNumber, unit: "s", min: 0.5, max: 60, required: "always",
@@ -97,8 +88,10 @@ var steeringKeys = slices.Concat(
 			path: "cake_queues.primary_upload", typ: typeText, form: formName, defWords: "that of topology.primary_wan_config",
 			doc: "The upload's queue; checked, and not read yet.", example: "WAN-Upload-Spectrum",
 		},
+		queueKeyOff("cake_queues.primary_simple", "In place of both: the primary's one entry of /queue/simple.", "WAN-Spectrum"),
 		queueKeyOff("cake_queues.*_download", "The same under the line's own name.", "WAN-Download-ATT"),
 		queueKeyOff("cake_queues.*_upload", "The same under the line's own name.", "WAN-Upload-ATT"),
+		queueKeyOff("cake_queues.*_simple", "The same under the line's own name.", "WAN-ATT"),
 		section("mode", "How congestion is assessed."),
 		{
 			path: "mode.cake_aware", typ: typeBool, def: "true",
@@ -112,6 +105,9 @@ var steeringKeys = slices.Concat(
 			path: "vote", typ: typeWord, def: "any", words: []string{"any", "all"},
 			doc: "One confirmation is enough, or delay, drops and queue must agree (RouterOS does not count CAKE's drops: never).",
 		},
+	},
+	confirmKeys(),
+	[]key{
 		section("thresholds", "Of the delay over the baseline and of the queue. Order: green <= yellow <= red."),
 		msKey("thresholds.green_rtt_ms", "5", "Only checked for order."),
 		msKey("thresholds.yellow_rtt_ms", "15", "Above it: YELLOW."),
@@ -145,6 +141,9 @@ var steeringKeys = slices.Concat(
 		msKey("thresholds.recovery_threshold_ms", "12", "With cake_aware: false: at or below it, GREEN."),
 		countKey("thresholds.bad_samples", "8", "With cake_aware: false: RED cycles before new connections move."),
 		countKey("thresholds.good_samples", "15", "With cake_aware: false: GREEN cycles before they move back."),
+	},
+	brakeKeys(),
+	[]key{
 		section("state", "What survives a restart."),
 		{
 			path: "state.file", typ: typeText, form: formPath, defWords: "in the state directory",
@@ -152,7 +151,7 @@ var steeringKeys = slices.Concat(
 		},
 		{
 			path: "state.history_size", typ: typeInteger, def: "50", min: 1, max: 10_000,
-			doc: "Changes of state that are remembered.",
+			doc: "Changes of state that are remembered; a state file keeps 1000 of them, and the history beside it (wanctl steer history) tells more.",
 		},
 		section("steering_v3", "A second way to decide: a score from 0 to 100 that must last."),
 		{path: "steering_v3.enabled", typ: typeBool, def: "false", doc: "Compute the score."},

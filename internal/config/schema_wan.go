@@ -18,17 +18,19 @@ var wanKeys = slices.Concat(
 	routerKeys,
 	[]key{
 		section("queues", "The router's queues, by exact name. Their max-limit is the shaper rate."),
-		queueKey("queues.download", "Queue of the traffic to the house.", "WAN-Download-Spectrum").when("for RouterOS"),
-		queueKey("queues.upload", "Queue of the traffic from the house.", "WAN-Upload-Spectrum").when("for RouterOS"),
+		queueKey("queues.download", "Queue of the traffic to the house, in /queue/tree.", "WAN-Download-Spectrum").when("for RouterOS, without queues.simple"),
+		queueKey("queues.upload", "Queue of the traffic from the house, in /queue/tree.", "WAN-Upload-Spectrum").when("for RouterOS, without queues.simple"),
+		queueKeyOff("queues.simple", "The one entry of /queue/simple that shapes both directions, in place of the two above. Its target is the house and its "+
+			"dst the line; needs interfaces.wan.", "WAN-Spectrum"),
 		section("interfaces", "Interfaces of the line.").commentedOut(),
 		{
 			path: "interfaces.wan", typ: typeText, form: formPlain, defWords: "the upload queue's parent", off: true,
 			doc: "RouterOS: the interface the line is on, whose byte counters prove that the queues carry the traffic. " +
-				"Needed where the upload queue's parent is another queue or \"global\".", example: "ether1",
+				"Needed where the upload queue's parent is another queue or \"global\", and with queues.simple.", example: "ether1",
 		},
 		{
 			path: "interfaces.lan", typ: typeText, form: formPlain, defWords: "the router's one bridge", off: true,
-			doc: "RouterOS: the interface the download leaves by, for wanctl router plan.", example: "bridge",
+			doc: "RouterOS: the interface the download leaves by, and the target of a new simple queue, for wanctl router plan.", example: "bridge",
 		},
 		{
 			path: "interfaces.download", typ: typeText, form: formIface, required: "for transport linux", off: true,

@@ -16,7 +16,7 @@ const (
 	TransportREST = "rest"
 	TransportAPI  = "api"
 	TransportAuto = "auto"
-	// TransportLinux is this host's own kernel; it is a line's alone, not steering's.
+	// TransportLinux is this host's own kernel.
 	TransportLinux = "linux"
 )
 

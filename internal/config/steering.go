@@ -8,25 +8,14 @@ import (
 	"time"
 
 	"wanctl/internal/document"
+	"wanctl/internal/flow"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
 
-// Alternate is how the other line is measured.
-type Alternate struct {
-	// Source is the address whose packets the router sends through the alternate; the zero address: no own probes.
-	Source netip.Addr
-	// PingHost is the reflector of those probes: alternate.ping_host, else measurement.ping_host.
-	PingHost string
-	// Queue is the alternate's download queue; empty when not named.
-	Queue string
-	// StateSource is the alternate's feed or state file; empty when not named.
-	StateSource string
-}
-
 // Steering is a steering controller's validated settings.
 type Steering struct {
-	// Name is this controller's own; the lines' names are Steer.Primary and Steer.Alternate.
+	// Name is this controller's own; the lines' names are Steer.Primary and those of Alternates.
 	Name   string
 	Router Router
 	// PrimaryWANConfig is the path of the primary's WAN config; empty when not named. See [Steering.Adopt].
@@ -34,19 +23,24 @@ type Steering struct {
 	// Source is the primary's feed or state file. CakeStateSources is all of cake_state_sources, by the file's names.
 	Source           string
 	CakeStateSources map[string]string
-	Alternate        Alternate
-	// RuleComment is the exact comment of the one rule that is switched.
-	RuleComment string
+	// Alternates are the lines that connections may move to, in the order of the file: the first, topology.alternate_wan, is
+	// always there; those of alternates follow. Steer.Alternates has the same order.
+	Alternates []Alternate
 	// AllowLegacyRule switches a rule of another form than the safe one.
 	AllowLegacyRule bool
-	// Classes are what may move, in the order of their admission.
-	Classes []Class
+	// Linux is what is known of this host where it is the router; nil elsewhere.
+	Linux *LinuxSteering
+	// Policy is by which line a connection goes: the lines, classes, overrides, and the addresses that measure a line. Its
+	// Elsewhere is the backend's, and its Lists lack those that a RouterOS router has of its own.
+	Policy flow.Policy
+	// Switch is how a rule of RouterOS is switched: SwitchRule or SwitchList.
+	Switch string
 	// PingHost is the reflector of steering's own probes, PingCount the replies whose median counts, 1 to 20.
 	PingHost  string
 	PingCount int
 	// Probe is how those probes are sent through the primary.
 	Probe Probe
-	// Queues are the primary's. Both may be empty until [Steering.Adopt].
+	// Queues are the primary's. All may be empty until [Steering.Adopt].
 	Queues   Queues
 	Timeouts Timeouts
 	Logging  Logging
@@ -59,11 +53,18 @@ type Steering struct {
 // Adopt takes from the primary's WAN config what the steering config leaves open: its queues and how its probes are
 // sent. It changes nothing that the steering config says.
 func (s *Steering) Adopt(primary *WAN) {
-	if s.Queues.Download == "" {
-		s.Queues.Download = primary.Queues.Download
+	theirs := primary.Queues
+	if primary.Router.Transport == TransportLinux { // its queues go by their interfaces
+		theirs = Queues{Download: primary.Interfaces.Download, Upload: primary.Interfaces.Upload}
 	}
-	if s.Queues.Upload == "" {
-		s.Queues.Upload = primary.Queues.Upload
+	switch own := s.Queues; {
+	case own.Simple != "": // one queue is all there is
+	case own.Download == "" && own.Upload == "":
+		s.Queues = theirs
+	case own.Download == "":
+		s.Queues.Download = theirs.Download
+	case own.Upload == "":
+		s.Queues.Upload = theirs.Upload
 	}
 	if !s.Probe.Bound() {
 		s.Probe = primary.Probe
@@ -80,7 +81,6 @@ func (p *parser) steering() *Steering {
 		Name:             p.text("wan_name"),
 		Router:           p.router(),
 		PrimaryWANConfig: p.text("topology.primary_wan_config"),
-		RuleComment:      p.text("mangle_rule.comment"),
 		AllowLegacyRule:  p.flag("allow_legacy_rule"),
 		PingHost:         p.text("measurement.ping_host"),
 		PingCount:        int(p.num("measurement.ping_count")),
@@ -90,25 +90,24 @@ func (p *parser) steering() *Steering {
 		LockFile:         p.fileOr("lock_file", p.opt.Dirs.Run, suffixed(name, ".lock")),
 		StateFile:        p.fileOr("state.file", p.opt.Dirs.State, suffixed(name, "_state.json")),
 	}
-	s.Alternate = Alternate{
-		Source: p.addr("alternate.ping_source_ip"), PingHost: p.text("alternate.ping_host"),
-		Queue: p.text("alternate.queue"), StateSource: p.text("alternate.state_source"),
+	if !p.onLinux() {
+		p.require("mangle_rule.comment")
 	}
-	if s.Alternate.PingHost == "" {
-		s.Alternate.PingHost = s.PingHost
-	}
-	p.require("mangle_rule.comment", "measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
-	s.Classes = p.classes()
-	primary, alternate := p.lines(s)
-	p.queues(s, primary, alternate)
-	p.alternate(s)
+	p.require("measurement.interval_seconds", "measurement.ping_host", "measurement.ping_count")
+	s.Alternates = p.alternates()
+	s.Switch = p.text("mangle_rule.switch")
+	primary := p.lines(s)
+	s.Policy = p.policy(s, primary)
+	p.alternatesDiffer(s, primary)
+	s.Linux = p.linuxSteering(s, primary)
+	p.queues(s, primary)
+	p.alternatesUnmeasured(s)
 	p.steeringOrder()
 	p.steeringFiles(s)
 	if p.errors > 0 {
 		return nil
 	}
-	s.Steer = p.steer(primary, alternate)
-	s.Steer.AlternateCheck.Configured = s.Alternate.Source.IsValid() || s.Alternate.StateSource != ""
+	s.Steer = p.steer(primary, s.Alternates)
 	if err := s.Steer.Validate(); err != nil {
 		p.errorf(p.root, "", "", "%v", err)
 		return nil
@@ -118,15 +117,12 @@ func (p *parser) steering() *Steering {
 
 const sources = "cake_state_sources"
 
-// lines finds the two lines' names and their feeds.
-func (p *parser) lines(s *Steering) (primary, alternate string) {
-	primary, alternate = p.text("topology.primary_wan"), p.text("topology.alternate_wan")
+// lines finds the lines' names and their feeds, and returns the primary's name.
+func (p *parser) lines(s *Steering) (primary string) {
+	primary = p.text("topology.primary_wan")
+	alternate := s.Alternates[0].Name
 	if primary != "" && strings.EqualFold(primary, alternate) {
 		p.errorf(p.at("topology.alternate_wan"), "topology.alternate_wan", "name the other line", "%q is the primary, too", alternate)
-	}
-	if same(p.addr("measurement.ping_source_ip"), p.addr("alternate.ping_source_ip")) {
-		p.errorf(p.at("alternate.ping_source_ip"), "alternate.ping_source_ip", "give each line its own address",
-			"is the source of the primary's probes, too")
 	}
 	s.CakeStateSources = map[string]string{}
 	mine, others := "", []string{}
@@ -153,7 +149,7 @@ func (p *parser) lines(s *Steering) (primary, alternate string) {
 	if mine == "" && primary == "" {
 		// Without a primary by name, the first that is not the alternate is it.
 		for i, k := range others {
-			if !strings.EqualFold(leaf(k), alternate) && leaf(k) != "alternate" {
+			if s.byName(leaf(k)) < 0 {
 				mine, others = k, slices.Delete(others, i, i+1)
 				break
 			}
@@ -170,41 +166,48 @@ func (p *parser) lines(s *Steering) (primary, alternate string) {
 		p.errorf(p.at(sources), sources+".primary", hint, "is required")
 	}
 	if mine == "" {
-		return primary, alternate
+		return primary
 	}
 	s.Source = p.text(mine)
 	if primary == "" {
 		primary = leaf(mine)
 	}
-	return primary, p.otherSource(s, others, alternate)
+	p.otherSources(s, others)
+	return primary
 }
 
-// otherSource takes the entry of cake_state_sources that is not the primary's as the alternate's.
-func (p *parser) otherSource(s *Steering, others []string, alternate string) string {
+// otherSources takes the entries of cake_state_sources that are not the primary's as the alternates'.
+func (p *parser) otherSources(s *Steering, others []string) {
+	one := &s.Alternates[0]
+	named := one.Name != ""
 	for i, k := range others {
-		named := alternate != "" && (strings.EqualFold(leaf(k), alternate) || leaf(k) == "alternate")
+		to := s.byName(leaf(k))
+		if to < 0 && !named { // the first alternate's name is that of its feed
+			to = 0
+		}
 		switch {
-		case alternate != "" && !named:
-			p.errorf(p.given[k], k, "steering is between two lines", "is neither the primary nor the alternate, %q", alternate)
-		case i > 0:
-			p.errorf(p.given[k], k, "steering is between two lines", "is a third line")
-		case s.Alternate.StateSource != "" && s.Alternate.StateSource != p.text(k):
-			p.errorf(p.given[k], k, "keep one of them", "is another file than alternate.state_source")
+		case to < 0 && len(s.Alternates) == 1:
+			p.errorf(p.given[k], k, "name it in alternates, or remove it", "is neither the primary nor the alternate, %q", one.Name)
+		case to < 0:
+			p.errorf(p.given[k], k, "name it in alternates, or remove it", "is none of the lines")
+		case !named && i > 0 && len(s.Alternates) == 1:
+			p.errorf(p.given[k], k, "name it in alternates, or remove it", "is a third line")
+		case s.Alternates[to].StateSource != "" && s.Alternates[to].StateSource != p.text(k):
+			p.errorf(p.given[k], k, "keep one of them", "is another file than %s.state_source", s.placeOf(to))
 		default:
-			s.Alternate.StateSource = p.text(k)
-			if alternate == "" {
-				alternate = leaf(k)
+			s.Alternates[to].StateSource = p.text(k)
+			if to == 0 && one.Name == "" {
+				one.Name = leaf(k)
 			}
 		}
 	}
-	return alternate
 }
 
 // same reports whether both addresses are given and equal.
 func same(a, b netip.Addr) bool { return a.IsValid() && a == b }
 
 // queues finds the primary's queues, by "primary" or the line's name.
-func (p *parser) queues(s *Steering, primary, alternate string) {
+func (p *parser) queues(s *Steering, primary string) {
 	put := func(at pos, key string, to *string) {
 		if *to != "" && *to != p.text(key) {
 			p.errorf(at, key, "keep one of them", "names another queue than an earlier key for the same")
@@ -212,33 +215,50 @@ func (p *parser) queues(s *Steering, primary, alternate string) {
 		}
 		*to = p.text(key)
 	}
-	ignored := ""
+	ignored := map[int]*string{}
 	for _, k := range p.order {
 		if parent(k) != "cake_queues" {
 			continue
 		}
 		line, way, _ := cutLast(leaf(k), '_')
 		mine := line == "primary" || strings.EqualFold(line, primary)
-		other := line == "alternate" || (alternate != "" && strings.EqualFold(line, alternate))
+		other := s.byName(line)
 		switch {
 		case mine && way == "download":
 			put(p.given[k], k, &s.Queues.Download)
+		case mine && way == "simple":
+			put(p.given[k], k, &s.Queues.Simple)
 		case mine:
 			put(p.given[k], k, &s.Queues.Upload)
-		case other && way == "download":
-			put(p.given[k], k, &s.Alternate.Queue)
-		case other:
-			put(p.given[k], k, &ignored) // nobody reads the alternate's upload queue
+		case other >= 0 && way == "download":
+			put(p.given[k], k, &s.Alternates[other].Queue)
+		case other >= 0:
+			if ignored[other] == nil {
+				ignored[other] = new(string)
+			}
+			put(p.given[k], k, ignored[other]) // nobody reads an alternate's upload queue
 		default:
+			lines := []string{"primary", first, strings.ToLower(primary)}
+			for _, a := range s.Alternates {
+				lines = append(lines, strings.ToLower(a.Name))
+			}
 			hint := "write primary_" + way
-			if n, ok := document.Nearest(line, []string{"primary", "alternate", strings.ToLower(primary), strings.ToLower(alternate)}); ok {
+			if n, ok := document.Nearest(line, lines); ok {
 				hint = "did you mean " + n + "_" + way + "?"
 			}
-			p.errorf(p.given[k], k, hint, "%q is none of the two lines", line)
+			none := "two"
+			if len(s.Alternates) > 1 {
+				none = "configured"
+			}
+			p.errorf(p.given[k], k, hint, "%q is none of the %s lines", line, none)
 		}
 	}
-	if s.Queues.Download == "" && p.flag("mode.cake_aware") && s.PrimaryWANConfig == "" &&
-		!p.has("cake_queues.primary_download") && !p.lost("cake_queues.primary_download") {
+	if s.Queues.Simple != "" && (s.Queues.Download != "" || s.Queues.Upload != "") {
+		p.errorf(p.at("cake_queues"), "cake_queues", "keep either the simple queue or the two of the tree",
+			"names queues of the tree beside the simple queue %s, which has both directions", s.Queues.Simple)
+	}
+	if s.Queues.Download == "" && s.Queues.Simple == "" && p.flag("mode.cake_aware") && s.PrimaryWANConfig == "" &&
+		!p.has("cake_queues.primary_download") && !p.lost("cake_queues.primary_download") && !p.lost("cake_queues.primary_simple") {
 		without := "is not given: the vote works without the queue's drops and depth, so only the rate controller confirms a congestion"
 		if p.text("vote") == steer.VoteAll.String() {
 			without = "is not given, and vote: all needs the queue's drops and depth: it never finds a congestion"
@@ -256,22 +276,6 @@ func cutLast(s string, sep byte) (before, after string, ok bool) {
 	return s[:i], s[i+1:], true
 }
 
-// alternate says what cannot be known about the other line.
-func (p *parser) alternate(s *Steering) {
-	if p.has("alternate.ping_host") && !p.has("alternate.ping_source_ip") {
-		p.warnf(p.at("alternate.ping_host"), "alternate.ping_host", "give alternate.ping_source_ip",
-			"has no effect: without a source address a probe cannot leave through the alternate")
-	}
-	if !p.has("alternate.ping_source_ip") && s.Alternate.StateSource == "" {
-		at := p.root
-		if p.has("alternate") {
-			at = p.at("alternate")
-		}
-		p.warnf(at, "alternate", "give alternate.ping_source_ip or alternate.state_source",
-			"the other line is not measured: nothing checks that it is the better one before connections move to it")
-	}
-}
-
 // steeringOrder checks values against each other.
 func (p *parser) steeringOrder() {
 	const th, conf = "thresholds.", "steering_v3.confidence."
@@ -281,6 +285,14 @@ func (p *parser) steeringOrder() {
 	p.ordered(true, "min < max", th+"baseline_rtt_bounds.min", th+"baseline_rtt_bounds.max")
 	p.ordered(true, "recovery < steer", conf+"recovery_threshold", conf+"steer_threshold")
 	p.ordered(false, "ping <= ping_total", "timeouts.ping", "timeouts.ping_total")
+	p.ordered(false, "backoff <= backoff_max", "herd_damping.backoff_minutes", "herd_damping.backoff_max_minutes")
+	if p.text("vote") == steer.VoteAll.String() && p.flag("mode.cake_aware") {
+		for _, k := range []string{"confirm.drops", "confirm.queue"} {
+			if !p.flag(k) {
+				p.errorf(p.at(k), k, "remove the key, or write vote: any", "vote: all demands it")
+			}
+		}
+	}
 }
 
 // steeringFiles checks that no two of the config's files are the same.
@@ -292,7 +304,9 @@ func (p *parser) steeringFiles(s *Steering) {
 		{"logging.main_log", s.Logging.Main},
 		{"logging.debug_log", s.Logging.Debug},
 		{sources, s.Source},
-		{"alternate.state_source", s.Alternate.StateSource},
+	}
+	for i, a := range s.Alternates {
+		files = append(files, file{s.placeOf(i) + ".state_source", a.StateSource})
 	}
 	for i, f := range files {
 		for _, o := range files[:i] {
@@ -305,13 +319,12 @@ func (p *parser) steeringFiles(s *Steering) {
 }
 
 // steer assembles the decision's configuration from checked values.
-func (p *parser) steer(primary, alternate string) steer.Config {
+func (p *parser) steer(primary string, alternates []Alternate) steer.Config {
 	const th, v3 = "thresholds.", "steering_v3."
 	ms := func(k string) unit.Millis { return unit.Millis(p.num(k)) }
 	n := func(k string) int { return int(p.num(k)) }
-	share, _ := unit.FromFactor(p.num("alternate.margin_share")) // bounded by the schema
 	c := steer.Config{
-		Primary: primary, Alternate: alternate,
+		Primary: primary, Alternates: candidates(alternates),
 		Interval:    p.seconds("measurement.interval_seconds"),
 		CakeAware:   p.flag("mode.cake_aware"),
 		BaselineMin: ms(th + "baseline_rtt_bounds.min"), BaselineMax: ms(th + "baseline_rtt_bounds.max"),
@@ -326,7 +339,7 @@ func (p *parser) steer(primary, alternate string) steer.Config {
 			Bad: ms(th + "bad_threshold_ms"), Recovery: ms(th + "recovery_threshold_ms"),
 			BadSamples: n(th + "bad_samples"), GoodSamples: n(th + "good_samples"),
 		},
-		AlternateCheck: steer.AlternateCheck{MarginMS: ms("alternate.margin_ms"), MarginShare: share},
+		Confirm: p.confirm(), Limits: p.limits(), Flap: p.flapBrake(), Herd: p.herd(),
 		V3: steer.V3{
 			Enabled:        p.flag(v3 + "enabled"),
 			SteerThreshold: n(v3 + "confidence.steer_threshold"), RecoveryThreshold: n(v3 + "confidence.recovery_threshold"),

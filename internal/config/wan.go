@@ -17,7 +17,16 @@ import (
 
 // Queues are the router's queues of a line, by exact name.
 type Queues struct {
-	Download, Upload string
+	// Download and Upload are entries of /queue/tree, both empty with Simple, the one entry of /queue/simple for both directions.
+	Download, Upload, Simple string
+}
+
+// named is the queue that has the download.
+func (q Queues) named() string {
+	if q.Simple != "" {
+		return q.Simple
+	}
+	return q.Download
 }
 
 // Interfaces are a line's interfaces; each may be empty.
@@ -175,7 +184,7 @@ func (p *parser) wan() *WAN {
 	w := &WAN{
 		Name:       p.text("wan_name"),
 		Router:     p.router(),
-		Queues:     Queues{Download: p.text("queues.download"), Upload: p.text("queues.upload")},
+		Queues:     Queues{Download: p.text("queues.download"), Upload: p.text("queues.upload"), Simple: p.text("queues.simple")},
 		Interfaces: Interfaces{Download: p.text("interfaces.download"), Upload: p.text("interfaces.upload"), WAN: p.text("interfaces.wan"), LAN: p.text("interfaces.lan")},
 		Enabled:    p.flag(cm + ".enabled"),
 		Policy:     p.text(cm + ".policy"),
@@ -250,14 +259,27 @@ func (p *parser) outlets(w *WAN) {
 			p.errorf(p.at("interfaces.download"), "interfaces.download", "name an ifb of its own, such as ifb4"+clip4(w.Interfaces.Upload),
 				"is the upload's interface, too, and one queue cannot shape both directions")
 		}
-		for _, k := range []string{"queues.download", "queues.upload", "interfaces.wan", "interfaces.lan"} {
+		for _, k := range []string{"queues.download", "queues.upload", "queues.simple", "interfaces.wan", "interfaces.lan"} {
 			if p.has(k) {
 				p.warnf(p.at(k), k, "remove it", "has no effect on linux, whose interfaces are named under interfaces")
 			}
 		}
 		return
 	}
-	p.require("queues.download", "queues.upload")
+	if p.has("queues.simple") {
+		for _, k := range []string{"queues.download", "queues.upload"} {
+			if p.has(k) {
+				p.errorf(p.at(k), k, "keep either queues.simple or the two queues of the tree",
+					"is given beside queues.simple, whose one queue shapes both directions")
+			}
+		}
+		if !p.lost("interfaces.wan") && !p.has("interfaces.wan") {
+			p.errorf(p.at("queues.simple"), "interfaces.wan", "name the interface the line is on",
+				"is required with queues.simple: without it nothing tells whether the queue's first rate is the upload's or the download's")
+		}
+	} else if !p.lost("queues.simple") {
+		p.require("queues.download", "queues.upload")
+	}
 	if w.Queues.Download != "" && w.Queues.Download == w.Queues.Upload {
 		p.errorf(p.at("queues.upload"), "queues.upload", "name the other one", "is the download's queue, too")
 	}

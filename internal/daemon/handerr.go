@@ -7,6 +7,7 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/cake"
 	"wanctl/internal/link"
+	"wanctl/internal/policy"
 	"wanctl/internal/routeros"
 )
 
@@ -17,6 +18,7 @@ import (
 func classify(err error) (actuate.ErrClass, bool) {
 	var router *routeros.Error
 	var kernel *cake.Error
+	var rules *policy.Error
 	switch {
 	case err == nil:
 		return actuate.None, true
@@ -26,8 +28,19 @@ func classify(err error) (actuate.ErrClass, bool) {
 		return classifyRouter(err, router)
 	case errors.As(err, &kernel):
 		return classifyKernel(kernel)
+	case errors.As(err, &rules):
+		return classifyPolicy(rules), false
 	}
 	return actuate.Transient, false
+}
+
+func classifyPolicy(e *policy.Error) actuate.ErrClass {
+	switch e.Kind {
+	case policy.Permission, policy.NoModule, policy.Missing, policy.Refused:
+		return actuate.Misconfigured
+	case policy.Other, policy.Mismatch:
+	}
+	return actuate.Transient
 }
 
 func classifyRouter(err error, e *routeros.Error) (actuate.ErrClass, bool) {
@@ -80,11 +93,14 @@ func covers(err error) link.Pair[bool] {
 func kindOf(err error) string {
 	var router *routeros.Error
 	var kernel *cake.Error
+	var rules *policy.Error
 	switch {
 	case errors.As(err, &router):
 		return router.Kind.String()
 	case errors.As(err, &kernel):
 		return kernel.Kind.String()
+	case errors.As(err, &rules):
+		return rules.Kind.String()
 	}
 	return ""
 }
@@ -93,9 +109,12 @@ func kindOf(err error) string {
 func answered(err error) bool {
 	var router *routeros.Error
 	var kernel *cake.Error
+	var rules *policy.Error
 	switch {
 	case errors.As(err, &kernel):
 		return kernel.Kind != cake.Other
+	case errors.As(err, &rules):
+		return true // the kernel always answers
 	case !errors.As(err, &router):
 		return routeros.IsForm(err)
 	}

@@ -72,7 +72,9 @@ func dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rosShaper{cl, routeros.Queues{Down: c.Queues.Download, Up: c.Queues.Upload, WAN: c.Interfaces.WAN}}, nil
+	return rosShaper{cl, routeros.Queues{
+		Down: c.Queues.Download, Up: c.Queues.Upload, Simple: c.Queues.Simple, WAN: c.Interfaces.WAN,
+	}}, nil
 }
 
 func (h Hands) steering(c *config.Steering, clock Clock, log *Log) (Switch, error) {
@@ -86,9 +88,16 @@ func (h Hands) steering(c *config.Steering, clock Clock, log *Log) (Switch, erro
 func DialSwitch(c *config.Steering, clock Clock) (Switch, error) { return dialSwitch(c, clock, nil) }
 
 func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
+	if c.Linux != nil {
+		return newLinuxSwitch(c, clock, log), nil
+	}
 	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock, log))
 	if err != nil {
 		return nil, err
 	}
-	return rosSwitch{Client: cl, queue: c.Queues.Download, comment: c.RuleComment, legacy: c.AllowLegacyRule}, nil
+	q := rosQueue{cl, c.Queues.Download, c.Queues.Simple}
+	if c.Switch == config.SwitchList {
+		return newListSwitch(q, c), nil
+	}
+	return &rosSwitch{rosQueue: q, comments: ruleComments(c), legacy: c.AllowLegacyRule}, nil
 }

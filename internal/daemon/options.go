@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,11 +117,18 @@ func exitMode(e config.OnExit) actuate.ExitMode {
 
 // SteeringOptionsOf translates a configuration for the loop.
 func SteeringOptionsOf(c *config.Steering, dryRun bool) SteeringOptions {
+	s := c.Steer
+	if c.Linux != nil {
+		s.V3.CakeTarget = cakeTarget
+	}
 	return SteeringOptions{
-		Name: SteeringID(c), Steer: c.Steer, PingCount: c.PingCount,
-		ReadQueue: c.Steer.CakeAware && c.Queues.Download != "", DryRun: dryRun,
+		Name: SteeringID(c), Steer: s, PingCount: c.PingCount,
+		ReadQueue: c.Steer.CakeAware && (c.Queues.Download != "" || c.Queues.Simple != ""), DryRun: dryRun, Renew: renewTime(c),
 	}
 }
+
+// cakeTarget is CAKE's target delay on the internet at large (tc-cake(8), "rtt 100ms").
+const cakeTarget unit.Millis = 5
 
 // SteeringID names steering's files and sockets. A steering configuration may carry its primary's wan_name; its files
 // must not be that WAN's.
@@ -184,20 +192,25 @@ func onceTime(hosts, count int, ping time.Duration) time.Duration {
 // alternateEvery is the longest time between probes of the alternate, which must have been measured in the last 5 s.
 const alternateEvery = time.Second
 
-// steerProbeOptions are those of steering's own probes of the primary and, where it has a source address, of the
-// alternate.
-func steerProbeOptions(c *config.Steering, clock Clock, log *Log) (primary probe.Options, alternate *probe.Options) {
-	primary = probe.Options{
+// steerProbeOptions are those of steering's own probes of the primary and of each alternate, nil for one without a source
+// address.
+func steerProbeOptions(c *config.Steering, clock Clock, log *Log) (all []*probe.Options) {
+	primary := probe.Options{
 		Targets: []string{c.PingHost}, Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
 		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
 	}
-	if c.Alternate.Source.IsValid() {
+	all = append(all, &primary)
+	for _, line := range c.Alternates {
+		if !line.Source.IsValid() {
+			all = append(all, nil)
+			continue
+		}
 		a := primary
-		a.Targets, a.Source, a.Interface, a.Mark = []string{c.Alternate.PingHost}, c.Alternate.Source, "", 0
+		a.Targets, a.Source, a.Interface, a.Mark = []string{line.PingHost}, line.Source, "", 0
 		a.Interval = min(a.Interval, alternateEvery)
-		alternate = &a
+		all = append(all, &a)
 	}
-	return primary, alternate
+	return all
 }
 
 func noter(log *Log) func(link.Note) {
@@ -229,17 +242,38 @@ func sameWAN(old, c *config.WAN) error {
 
 func sameSteering(old, c *config.Steering) error {
 	switch {
-	case old.Name != c.Name || old.Steer.Primary != c.Steer.Primary || old.Steer.Alternate != c.Steer.Alternate:
-		return errors.New("wan_name, primary and alternate cannot change while running: stop this one and start the other")
-	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port || old.RuleComment != c.RuleComment:
-		return errors.New("router.host, router.port and mangle_rule.comment cannot change while running, because the old rule " +
+	case old.Name != c.Name || old.Steer.Primary != c.Steer.Primary || !sameOf(old, c, func(a config.Alternate) string { return a.Name }):
+		return errors.New("wan_name, primary and alternates cannot change while running: stop this one and start the other")
+	case (old.Linux == nil) != (c.Linux == nil):
+		return errors.New("router.transport cannot change to or from linux while running: stop this process, which ends steering, and start it again")
+	case c.Linux != nil && (old.Linux.Mask != c.Linux.Mask || old.Linux.Priority != c.Linux.Priority):
+		return errors.New("policy.mark_mask and policy.rule_priority cannot change while running, because running connections would lose " +
+			"their line: stop this process, run `wanctl policy remove` with the old file, and start it again")
+	case old.Router.Host != c.Router.Host || old.Router.Port != c.Router.Port ||
+		!sameOf(old, c, func(a config.Alternate) string { return a.RuleComment }):
+		return errors.New("router.host, router.port and the comments of the rules cannot change while running, because the old rule " +
 			"would stay as it is: stop this process, which disables it, and start it again")
+	case old.Switch != c.Switch:
+		return errors.New("mangle_rule.switch cannot change while running: stop this process, have the rules made anew (wanctl router plan), and start it again")
 	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.Logging != c.Logging:
 		return errors.New("lock_file, state.file and logging cannot change while running: restart with `wanctl handover` first")
-	case old.Source != c.Source || old.Alternate.StateSource != c.Alternate.StateSource:
+	case old.Source != c.Source || !sameOf(old, c, func(a config.Alternate) string { return a.StateSource }):
 		return errors.New("cake_state_sources cannot change while running: restart with `wanctl handover` first")
 	}
 	return nil
+}
+
+// sameOf says that both have the same alternates as far as of tells.
+func sameOf(old, c *config.Steering, of func(config.Alternate) string) bool {
+	return slices.EqualFunc(old.Alternates, c.Alternates, func(a, b config.Alternate) bool { return of(a) == of(b) })
+}
+
+// ruleComments are the rules of the alternates, in their order.
+func ruleComments(c *config.Steering) (comments []string) {
+	for _, a := range c.Alternates {
+		comments = append(comments, a.RuleComment)
+	}
+	return comments
 }
 
 func sameRouter(a, b config.Router) bool {
@@ -254,8 +288,9 @@ func routerDiffers(old, c *config.WAN) bool {
 }
 
 func steerRouterDiffers(old, c *config.Steering) bool {
-	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || old.RuleComment != c.RuleComment ||
-		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router
+	return !sameRouter(old.Router, c.Router) || old.Queues != c.Queues || !slices.Equal(ruleComments(old), ruleComments(c)) ||
+		old.AllowLegacyRule != c.AllowLegacyRule || old.Timeouts.Router != c.Timeouts.Router ||
+		c.Linux != nil && !reflect.DeepEqual(PolicyOptionsOf(old), PolicyOptionsOf(c))
 }
 
 // probesDiffer compares the options that make a pinger, its clock, log and listener apart.

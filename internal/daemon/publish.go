@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"wanctl/internal/actuate"
@@ -193,14 +194,10 @@ func (s *Steer) publish(now unit.Time) {
 	st := &SteeringStatus{
 		State: d.Name, Congestion: d.Congestion.String(), Measured: d.Measured, Averaged: d.Averaged, Delta: d.Delta, EWMA: d.EWMA,
 		AgeS: ageSeconds(now, m.answered), Queue: m.queue.QueuedPackets, QueueAgeS: ageSeconds(now, m.queue.At),
-		Rule: "not read yet", RuleAgeS: ageSeconds(now, m.ruleAt), Router: fmt.Sprint(s.router), DryRun: s.DryRun,
+		Rule: "not read yet", Switch: s.cfg.Switch, RuleAgeS: unknownAge, Router: fmt.Sprint(s.router), DryRun: s.DryRun,
+		Brakes: d.Reason.Brakes, Connections: connectionsOf(s.counted.Load()),
 	}
-	if m.rule.Known {
-		st.Rule = "disabled"
-		if m.rule.Enabled && m.pretend == nil || m.pretend != nil && m.real {
-			st.Rule = "enabled"
-		}
-	}
+	s.publishRules(now, st)
 	if up := now.Sub(s.started); up > 0 {
 		st.SharePPM = unit.ShareOf(int64(s.active), int64(up))
 	}
@@ -212,12 +209,16 @@ func (s *Steer) publish(now unit.Time) {
 		}
 		st.Transitions = append(st.Transitions, TransitionStatus{
 			From: t.From, To: t.To, AgeS: ageSeconds(now, t.At), Why: t.Why,
-			Text: fmt.Sprintf("%s → %s, %s: %s", t.From, t.To, when, t.Why),
+			Target: t.Target, Text: fmt.Sprintf("%s → %s%s, %s: %s", t.From, t.To, s.toWhom(t), when, t.Why),
 		})
 	}
 	var why []string
 	young := now.Sub(s.started) < startTime
-	for _, t := range []*trouble{&m.way, &m.ruleNo, &m.queueNo} {
+	troubles := []*trouble{&m.way}
+	for i := range m.rules {
+		troubles = append(troubles, &m.rules[i].no)
+	}
+	for _, t := range append(troubles, &m.queueNo) {
 		switch {
 		case t.kind == "":
 			continue
@@ -242,6 +243,58 @@ func (s *Steer) publish(now unit.Time) {
 	head := s.head(now, s.String(), s.started, why)
 	head.Steer = st
 	s.status.Store(head)
+}
+
+// publishRules tells of the rules: of the only one, or of those that are enabled, and of each alternate where there are
+// several.
+func (s *Steer) publishRules(now unit.Time, st *SteeringStatus) {
+	m, several := s.machine, len(s.machine.rules) > 1
+	st.To = m.last.To
+	var on []string
+	read := true
+	for i := range m.rules {
+		r := &m.rules[i]
+		a := AlternateStatus{Rule: "not read yet", RuleAgeS: ageSeconds(now, r.at)}
+		if i < len(m.last.Reason.Alternates) {
+			a.View = m.last.Reason.Alternates[i]
+		}
+		a.Name = m.opt.Steer.Alternates[i].Name
+		if r.Known {
+			is := r.Enabled && r.pretend == nil || r.pretend != nil && r.real
+			if a.Rule = onOff[is]; is {
+				on = append(on, a.Name)
+			}
+		}
+		read = read && r.Known
+		if i == 0 || a.RuleAgeS < 0 || a.RuleAgeS > st.RuleAgeS && st.RuleAgeS >= 0 { // the oldest
+			st.RuleAgeS = a.RuleAgeS
+		}
+		if st.Rule = a.Rule; several {
+			st.Alternates = append(st.Alternates, a)
+		}
+	}
+	if !several {
+		return
+	}
+	switch {
+	case len(on) > 0:
+		st.Rule = "enabled to " + strings.Join(on, ", ")
+	case read:
+		st.Rule = "all disabled"
+	default:
+		st.Rule = "not read yet"
+	}
+}
+
+// toWhom names a transition's alternate, where there are several.
+func (s *Steer) toWhom(t steer.Transition) string {
+	switch {
+	case len(s.cfg.Alternates) < 2 || t.Target == "":
+		return ""
+	case t.To == steer.Degraded:
+		return " to " + t.Target
+	}
+	return " from " + t.Target
 }
 
 // shownTransitions is how many of the last changes the status shows.

@@ -104,25 +104,38 @@ func (r Releaser) steering(c *config.Steering) (string, error) {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
 	defer func() { _ = router.Close() }()
-	if err := disableRule(router); err != nil {
+	if err := disableRules(router, len(c.Alternates)); err != nil {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
-	if err := r.forgetSteered(c); err != nil {
-		return "", fmt.Errorf("%s: the rule %q is disabled, but the next start will enable it again: %w", SteeringID(c), c.RuleComment, err)
+	aside, err := r.forgetSteered(c)
+	if err != nil {
+		return "", fmt.Errorf("%s: the %s %s disabled, but the next start will enable what was again: %w", SteeringID(c), rulesText(c), areDisabled(c), err)
 	}
-	return fmt.Sprintf("%s: the rule %q is disabled", SteeringID(c), c.RuleComment), nil
+	return fmt.Sprintf("%s: the %s %s disabled", SteeringID(c), rulesText(c), areDisabled(c)) + aside, nil
 }
 
-// forgetSteered stores that nothing is steered any more, because a start sets the rule to what is stored.
-func (r Releaser) forgetSteered(c *config.Steering) error {
+func areDisabled(c *config.Steering) string {
+	if len(c.Alternates) == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// forgetSteered stores that nothing is steered any more, because a start sets the rule to what is stored. What the history
+// could not be told is said aside.
+func (r Releaser) forgetSteered(c *config.Steering) (aside string, err error) {
 	var saved state.Steering
 	found, _ := loadState(c.StateFile, func(rd io.Reader) (err error) {
 		saved, err = state.ReadSteering(rd, c.Steer.Primary)
 		return err
 	})
 	if !found || saved.Machine.State == steer.Good {
-		return nil
+		return "", nil
 	}
-	saved.Machine = movedTo(saved.Machine, steer.Good, "released")
-	return saveState(c.StateFile, func(w io.Writer) error { return state.WriteSteering(w, saved) })
+	saved.Machine = movedTo(saved.Machine, steer.Good, "", "released")
+	h := history{path: HistoryFile(c.StateFile), head: state.Event{BootID: saved.BootID, Name: SteeringID(c), Primary: c.Steer.Primary}}
+	if err := h.tell(r.Clock.Wall(), steer.Account{Transition: saved.Machine.History[len(saved.Machine.History)-1]}); err != nil {
+		aside = " (" + err.Error() + ")"
+	}
+	return aside, saveState(c.StateFile, func(w io.Writer) error { return state.WriteSteering(w, saved) })
 }

@@ -112,18 +112,34 @@ type SteeringStatus struct {
 	Queue       int64              `json:"queue_packets"`
 	QueueAgeS   float64            `json:"queue_age_s"`
 	Rule        string             `json:"rule"`
+	Switch      string             `json:"switch"` // rule or list: what Rule is enabled by
 	RuleAgeS    float64            `json:"rule_age_s"`
 	Router      string             `json:"router"`
 	LastErr     string             `json:"last_error,omitempty"`
 	DryRun      bool               `json:"dry_run"`
 	SharePPM    unit.PPM           `json:"share_active_ppm"`
 	Transitions []TransitionStatus `json:"transitions"`
+	// Connections are counted where this host is the router.
+	Connections *ConnectionsStatus `json:"connections,omitempty"`
+	// To is where new connections go while steered, and Alternates are all lines they may go to, both where there are several.
+	To         string            `json:"to,omitempty"`
+	Alternates []AlternateStatus `json:"alternates,omitempty"`
+	// Brakes are what holds steering back or keeps it, beyond the vote.
+	Brakes []string `json:"brakes,omitempty"`
+}
+
+// AlternateStatus is one of several alternates: what is known of it, and its rule.
+type AlternateStatus struct {
+	steer.View
+	Rule     string  `json:"rule"`
+	RuleAgeS float64 `json:"rule_age_s"`
 }
 
 // TransitionStatus is one change of steering's state.
 type TransitionStatus struct {
-	From steer.State `json:"from"`
-	To   steer.State `json:"to"`
+	From   steer.State `json:"from"`
+	To     steer.State `json:"to"`
+	Target string      `json:"target,omitempty"`
 	// AgeS is how long ago in seconds, -1 when it was in an earlier boot.
 	AgeS float64 `json:"age_s"`
 	Why  string  `json:"why"`

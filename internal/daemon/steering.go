@@ -31,6 +31,8 @@ type SteeringOptions struct {
 	ReadQueue bool
 	// DryRun decides and logs, and never touches the rule.
 	DryRun bool
+	// Renew is how often a rule that is enabled is enabled again, where it does not stay so by itself; 0 is never.
+	Renew  time.Duration
 	Jitter func() float64
 }
 
@@ -49,9 +51,11 @@ const (
 
 // SteerOp is one operation; one is in flight at a time.
 type SteerOp struct {
-	ID     uint64
-	Kind   SteerOpKind
-	Enable bool
+	ID   uint64
+	Kind SteerOpKind
+	// Alternate says whose rule is read or set, by its place in the configuration.
+	Alternate int
+	Enable    bool
 }
 
 // SteerResult is the outcome of a SteerOp.
@@ -67,41 +71,41 @@ type SteerResult struct {
 type Steering struct {
 	opt     SteeringOptions
 	machine *steer.Machine
-	primary Prober
-	alt     Prober // nil when the configuration measures no alternate by probes
-	feeds   [2]FeedReader
-	wins    [2]*reflector.Window
+	// sights are the lines as they are seen, the primary first, then the alternates as the configuration has them.
+	sights []Sight
+	wins   []*reflector.Window
+	rules  []switched
 
 	replies []link.Reply
 	notes   []link.Note
 	queue   steer.QueueReading
-	rule    steer.Rule
-	// ruleAt is when the rule was read last, answered when the newest reply to the primary's probes came.
-	ruleAt   unit.Time
+	// answered is when the newest reply to the primary's probes came.
 	answered unit.Time
 	last     steer.Decision
-	left     *steer.State // what a stop left the rule at
+	left     *int // the alternate a stop left connections going to, steer.None for none
 	ops      uint64
 	busy     bool
 	foreign  uint64 // the operation under way when the router was changed: its result counts no more
-	// counters says that this cycle's counters are still to be asked for; wish is what the last decision wants of the
-	// rule and no operation was begun for.
+	// counters says that this cycle's counters are still to be asked for.
 	counters bool
-	wish     steer.RuleWish
-	// pretend is the rule as a dry run would have it, nil until it would have set it; real is what was last read, and
-	// origin the state it must not change.
-	pretend *bool
-	real    bool
-	origin  steer.Snapshot
+	// origin is the state that a dry run must not change.
+	origin steer.Snapshot
 	// stepAt is when the cycle's decision is due even without the counters that were asked for; 0 when it was made.
 	stepAt unit.Time
-	// way is the way to the router; queue and rule are what a router that answers refuses.
+	// way is the way to the router; queueNo is what a router that answers refuses of the queue.
 	way     trouble
 	queueNo trouble
-	ruleNo  trouble
 	// unread is what keeps a feed from being read, and when it was last told.
-	unread [2]feedTrouble
+	unread []feedTrouble
 	began  unit.Time
+}
+
+// Sight is how a line is seen: by probes, by its controller's feed, or both. Nil is without.
+type Sight struct {
+	Prober Prober
+	Feed   FeedReader
+	// Loss says what became of the newest probes; nil where it is not counted.
+	Loss func(now unit.Time) steer.Loss
 }
 
 // trouble is a row of failures of one thing: when to try again, and what it is.
@@ -117,8 +121,8 @@ type feedTrouble struct {
 	told unit.Time
 }
 
-// NewSteering builds a loop. alternate may be nil; so may the alternate's feed.
-func NewSteering(opt SteeringOptions, primary, alternate Prober, feed, altFeed FeedReader, saved *state.Steering) (*Steering, error) {
+// NewSteering builds a loop. The alternates are seen in the order of the configuration; those that are missing are not seen.
+func NewSteering(opt SteeringOptions, primary Sight, alternates []Sight, saved *state.Steering) (*Steering, error) {
 	m, err := steer.New(opt.Steer)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", opt.Name, err)
@@ -129,9 +133,10 @@ func NewSteering(opt SteeringOptions, primary, alternate Prober, feed, altFeed F
 	if opt.Jitter == nil {
 		opt.Jitter = func() float64 { return 0.5 }
 	}
-	s := &Steering{
-		opt: opt, machine: m, primary: primary, alt: alternate, feeds: [2]FeedReader{feed, altFeed},
-	}
+	s := &Steering{opt: opt, machine: m, rules: make([]switched, len(opt.Steer.Alternates))}
+	s.sights = make([]Sight, 1+len(s.rules))
+	s.unread = make([]feedTrouble, len(s.sights))
+	s.see(primary, alternates)
 	s.origin = m.Snapshot()
 	s.emptyWindows()
 	return s, nil
@@ -167,8 +172,13 @@ func (s *Steering) Deliver(now unit.Time, r SteerResult) Outcome[SteerOp] {
 		s.foreign, r.Err = 0, errOldRouter
 	}
 	s.learn(now, r)
-	if r.Op.Kind != OpReadQueue {
-		s.wish = steer.RuleWish{} // of a decision that did not know this result
+	if r.Op.Kind != OpReadQueue { // the wishes are of a decision that did not know this result
+		s.rules[r.Op.Alternate].wish = steer.RuleWish{}
+		for i := range s.rules {
+			if w := &s.rules[i].wish; w.Wanted {
+				w.Write = false // whether all others are disabled has to be judged anew
+			}
+		}
 	}
 	var o Outcome[SteerOp]
 	if r.Op.Kind != OpReadQueue || s.stepAt == 0 {
@@ -203,49 +213,9 @@ func (s *Steering) done(o Outcome[SteerOp]) Outcome[SteerOp] {
 	return o
 }
 
-// of is the trouble that an operation of one kind can have with a router that answers.
-func (s *Steering) of(k SteerOpKind) *trouble {
-	if k == OpReadQueue {
-		return &s.queueNo
-	}
-	return &s.ruleNo
-}
-
-// may says whether an operation of that kind can begin now.
-func (s *Steering) may(k SteerOpKind, now unit.Time) bool {
-	return !s.busy && s.way.May(now) && s.of(k).May(now)
-}
-
-// next begins the operation that is due: the rule's before the counters, so that a slow router cannot starve it, and a
-// queue that cannot be read does not either.
-func (s *Steering) next(now unit.Time, o *Outcome[SteerOp]) {
-	if o.Op != nil {
-		return
-	}
-	switch {
-	// The machine wants a reading before each write but its first, because that may have been carried out. Where the
-	// newest reading stands and no write was begun since, there is nothing to find out.
-	case s.wish.Write && (!s.wish.Read || s.rule.Known) && s.may(OpSetRule, now):
-		o.Op = s.op(OpSetRule, s.wish.Wanted)
-		s.wish = steer.RuleWish{}
-	case s.wish.Read && (!s.wish.Write || !s.rule.Known) && s.may(OpReadRule, now):
-		o.Op = s.op(OpReadRule, false)
-		s.wish = steer.RuleWish{}
-	case s.counters && s.may(OpReadQueue, now):
-		o.Op = s.op(OpReadQueue, false)
-		s.counters = false
-	}
-}
-
-func (s *Steering) op(k SteerOpKind, enable bool) *SteerOp {
-	s.ops++
-	s.busy = true
-	return &SteerOp{ID: s.ops, Kind: k, Enable: enable}
-}
-
 // learn takes a result into the next decision's input.
 func (s *Steering) learn(now unit.Time, r SteerResult) {
-	of := s.of(r.Op.Kind)
+	of, rule := s.of(r.Op), &s.rules[r.Op.Alternate]
 	if r.Err != nil {
 		if answered(r.Err) {
 			s.over(&s.way, "the router answers again")
@@ -253,10 +223,15 @@ func (s *Steering) learn(now unit.Time, r SteerResult) {
 			of = &s.way
 		}
 		s.failed(of, now, r)
-		if r.Op.Kind == OpReadQueue {
+		switch {
+		case r.Op.Kind == OpReadQueue:
 			s.queue.OK, s.queue.Fresh = false, false
-		} else {
-			s.rule.Known = false // the outcome of a write is unknown, and an old reading proves nothing
+		case len(s.rules) > 1 && r.Op.Kind == OpReadRule && !r.Rule && unswitchable(r.Err):
+			// It is disabled, or not there: the other lines can be used without it.
+			rule.Rule, rule.at = readingOf(false, rule.Seq+1), r.At
+			rule.Barred = true
+		default:
+			rule.Known = false // the outcome of a write is unknown, and an old reading proves nothing
 		}
 		return
 	}
@@ -269,10 +244,13 @@ func (s *Steering) learn(now unit.Time, r SteerResult) {
 		if of.by == OpReadRule { // a rule that can be read may still refuse to be set: only a write ends that
 			s.over(of, "the rule can be read again")
 		}
-		s.rule, s.ruleAt = readingOf(s.pretended(r.Rule), s.rule.Seq+1), r.At
+		rule.Rule, rule.at = readingOf(rule.pretended(r.Rule, s.opt.DryRun), rule.Seq+1), r.At
 	case OpSetRule:
 		s.over(of, "the rule can be set again")
-		s.rule, s.ruleAt = readingOf(r.Rule, s.rule.Seq+1), r.At
+		rule.Rule, rule.at = readingOf(r.Rule, rule.Seq+1), r.At
+		if r.Rule {
+			rule.renewed = r.At
+		}
 	}
 }
 
@@ -312,13 +290,17 @@ func (s *Steering) over(t *trouble, text string) {
 // step makes the cycle's decision.
 func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	s.stepAt, s.counters = 0, false
-	in := steer.Input{Now: now, RTT: s.fuse(0, s.primary, now), Queue: s.queue, Rule: s.rule}
+	in := steer.Input{Now: now, RTT: s.fuse(0, now), Queue: s.queue}
 	if in.RTT.OK {
 		s.answered = in.RTT.At
 	}
+	if loss := s.sights[0].Loss; loss != nil {
+		in.Loss = loss(now)
+	}
 	in.Autorate = s.feed(0, now)
-	in.Alternate = steer.Alternate{
-		Configured: s.opt.Steer.AlternateCheck.Configured, RTT: s.fuse(1, s.alt, now), Autorate: s.feed(1, now),
+	for i, r := range s.rules {
+		in.Alternates = append(in.Alternates, steer.Alternate{RTT: s.fuse(i+1, now), Autorate: s.feed(i+1, now)})
+		in.Rules = append(in.Rules, r.Rule)
 	}
 	d := s.machine.Step(in)
 	s.queue.Fresh = false
@@ -331,41 +313,17 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_steer", Text: "dry run of steering_v3: " + d.WouldSteer})
 	}
 	o.Line = steer.Line(d)
-	s.wish = d.Rule
-	if s.opt.DryRun {
-		s.rehearse()
+	for i := range s.rules {
+		s.rules[i].wish = d.Rules[i]
+		if s.opt.DryRun {
+			s.rehearse(i)
+		}
 	}
 	s.next(now, o)
 }
 
-// rehearse says what a dry run would have written, and goes on as if it had been: the rule is read and its form looked
-// at as ever, and the way back can be told.
-func (s *Steering) rehearse() {
-	if s.wish.Write && s.rule.Known {
-		on, verb := s.wish.Wanted, "disable"
-		if on {
-			verb = "enable"
-		}
-		s.pretend = &on
-		s.rule = readingOf(on, s.rule.Seq+1)
-		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_set", Text: "dry run: would " + verb + " the steering rule"})
-	}
-	s.wish.Write = false
-}
-
-// pretended is a reading as a dry run goes on with it: as it would have left the rule, until somebody else sets it.
-func (s *Steering) pretended(is bool) bool {
-	if is != s.real {
-		s.pretend = nil
-	}
-	s.real = is
-	if s.opt.DryRun && s.pretend != nil {
-		return *s.pretend
-	}
-	return is
-}
-
-func (s *Steering) fuse(i int, p Prober, now unit.Time) link.RTT {
+func (s *Steering) fuse(i int, now unit.Time) link.RTT {
+	p := s.sights[i].Prober
 	if p == nil {
 		return link.RTT{}
 	}
@@ -378,10 +336,10 @@ func (s *Steering) fuse(i int, p Prober, now unit.Time) link.RTT {
 }
 
 func (s *Steering) feed(i int, now unit.Time) steer.Autorate {
-	if s.feeds[i] == nil {
+	if s.sights[i].Feed == nil {
 		return steer.Autorate{}
 	}
-	a, err := s.feeds[i].ReadFeed(now) // after an error a is what was read last, with its age
+	a, err := s.sights[i].Feed.ReadFeed(now) // after an error a is what was read last, with its age
 	t := &s.unread[i]
 	switch {
 	case err == nil:
@@ -419,17 +377,19 @@ func (s *Steering) Detail(now unit.Time) string {
 	}
 	fmt.Fprintf(&b, "answered %s, delay over %t, drops %s, queue %s, controller %s, queue read %s", age(s.answered), r.Delay,
 		r.Drops, r.Queue, r.Controller, age(s.queue.At))
-	fmt.Fprintf(&b, ", %d RED, %d GREEN, not RED for %s, alternate %s (averaged %s)", r.Red, r.Green, r.NotRed.Round(time.Second),
-		r.Alternate, r.AlternateEWMA)
+	fmt.Fprintf(&b, ", %d of %d RED, %d GREEN, not RED for %s", r.Red, r.Need, r.Green, r.NotRed.Round(time.Second))
+	for _, v := range r.Alternates {
+		fmt.Fprintf(&b, ", %s", v)
+	}
 	if r.Threshold > 0 {
 		fmt.Fprintf(&b, ", score %d of %d", r.Score, r.Threshold)
 	}
-	word := map[bool]string{true: "enabled", false: "disabled"}
-	is := "unknown"
-	if s.rule.Known {
-		is = word[s.rule.Enabled]
+	for _, brake := range r.Brakes {
+		b.WriteString(", " + brake)
 	}
-	fmt.Fprintf(&b, ", rule %s, read %s, wanted %s", is, age(s.ruleAt), word[d.Rule.Wanted])
+	for i, rule := range s.rules {
+		fmt.Fprintf(&b, ", rule %s, read %s, wanted %s", rule.word(), age(rule.at), onOff[d.Wanted == i])
+	}
 	return b.String()
 }
 
@@ -441,37 +401,40 @@ func (s *Steering) State(now unit.Time, bootID string, wall time.Time) state.Ste
 	}
 }
 
-// Left notes what a stop, or a single run, left the rule at after it was read back: that is the state, and the next
-// start must not undo it.
-func (s *Steering) Left(enabled bool) {
-	st := steer.Good
-	if enabled {
-		st = steer.Degraded
-	}
-	s.left = &st
-}
+// Left notes which alternate a stop, or a single run, left connections going to, [steer.None] for none, after its rule was
+// read back: that is the state, and the next start must not undo it.
+func (s *Steering) Left(alternate int) { s.left = &alternate }
 
 func (s *Steering) snapshot() steer.Snapshot {
 	snap := s.machine.Snapshot()
 	if s.opt.DryRun { // the next start sets the rule to the stored state
-		snap.State, snap.History = s.origin.State, s.origin.History
+		snap.State, snap.Target, snap.Since, snap.History = s.origin.State, s.origin.Target, s.origin.Since, s.origin.History
+		snap.Flap, snap.CapTold, snap.Rest = s.origin.Flap, s.origin.CapTold, s.origin.Rest
 		if !s.opt.Steer.V3.DryRun {
 			snap.Confidence = s.origin.Confidence
 		}
 	}
-	if s.left != nil && *s.left != snap.State {
-		snap = movedTo(snap, *s.left, "the rule was read back at the end of the process")
+	if s.left != nil {
+		to, target := steer.Good, ""
+		if *s.left != steer.None {
+			to, target = steer.Degraded, s.opt.Steer.Alternates[*s.left].Name
+		}
+		snap = movedTo(snap, to, target, "the rule was read back at the end of the process")
 	}
 	return snap
 }
 
 // movedTo is a machine's memory after a change of state that was made and read back behind its back.
-func movedTo(snap steer.Snapshot, to steer.State, why string) steer.Snapshot {
+func movedTo(snap steer.Snapshot, to steer.State, target, why string) steer.Snapshot {
 	if snap.State == to {
 		return snap
 	}
-	snap.History = append(snap.History, steer.Transition{From: snap.State, To: to, At: snap.At, Why: why})
-	snap.State, snap.Confidence.Steered = to, to == steer.Degraded
+	t := steer.Transition{From: snap.State, To: to, Target: target, At: snap.At, Why: why}
+	if to == steer.Good {
+		t.Target = snap.Target
+	}
+	snap.History = append(snap.History, t)
+	snap.State, snap.Target, snap.Since, snap.Confidence.Steered = to, target, snap.At, to == steer.Degraded
 	snap.Red, snap.Green, snap.NotRed = 0, 0, 0
 	return snap
 }
@@ -487,19 +450,33 @@ func (s *Steering) Reconfigure(opt SteeringOptions) error {
 	if changed {
 		s.emptyWindows()
 	}
-	s.way, s.queueNo, s.ruleNo = trouble{}, trouble{}, trouble{} // a reload is how a person says to try again
+	s.way, s.queueNo = trouble{}, trouble{} // a reload is how a person says to try again
+	for i := range s.rules {
+		s.rules[i].no = trouble{}
+	}
 	return nil
 }
 
-// SetProbers replaces the probes, after a reload that changed them. Replies of the old ones may be of other hosts.
-func (s *Steering) SetProbers(primary, alternate Prober) {
-	s.primary, s.alt = primary, alternate
+// see takes how the lines are seen.
+func (s *Steering) see(primary Sight, alternates []Sight) {
+	clear(s.sights)
+	s.sights[0] = primary
+	copy(s.sights[1:], alternates)
+}
+
+// SetSights replaces how the lines are seen, after a reload that changed the probes. Replies of the old ones may be of other
+// hosts.
+func (s *Steering) SetSights(primary Sight, alternates []Sight) {
+	s.see(primary, alternates)
 	s.emptyWindows()
 }
 
 func (s *Steering) emptyWindows() {
 	win := reflector.Config{Hosts: 1, Count: s.opt.PingCount, Period: s.opt.Steer.Interval}
-	s.wins = [2]*reflector.Window{reflector.New(win), reflector.New(win)}
+	s.wins = make([]*reflector.Window, len(s.sights))
+	for i := range s.wins {
+		s.wins[i] = reflector.New(win)
+	}
 }
 
 // SetRouter says that operations go to another router, or to another queue or rule, from now on.
@@ -508,5 +485,7 @@ func (s *Steering) SetRouter() {
 		s.foreign = s.ops
 	}
 	s.queue = steer.QueueReading{}
-	s.rule.Known = false
+	for i := range s.rules {
+		s.rules[i].Known = false
+	}
 }

@@ -125,7 +125,7 @@ func newSteerBenchWith(t *testing.T, o rosim.Options, dry bool, edit func(string
 	b.hand = hand
 	prober := lineProber{&b.line, func() unit.Time { return b.now }}
 	b.options = SteeringOptionsOf(cfg, dry)
-	if b.loop, err = NewSteering(b.options, prober, nil, &b.line, nil, nil); err != nil {
+	if b.loop, err = NewSteering(b.options, Sight{Prober: prober, Feed: &b.line}, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -437,11 +437,11 @@ func TestSteeringWaitsForItsCounters(t *testing.T) {
 		{2 * time.Second, time.Second}, {500 * time.Millisecond, 250 * time.Millisecond}, {10 * time.Second, time.Second},
 	} {
 		cfg := steer.Default()
-		cfg.Primary, cfg.Alternate, cfg.Interval = "Spectrum", "ATT", tt.interval
+		cfg.Primary, cfg.Interval, cfg.Alternates[0].Name = "Spectrum", tt.interval, "ATT"
 		now := unit.Time(time.Hour)
 		l := &line{}
 		s, err := NewSteering(SteeringOptions{Name: "steering", Steer: cfg, PingCount: 1, ReadQueue: true},
-			lineProber{l, func() unit.Time { return now }}, nil, l, nil, nil)
+			Sight{Prober: lineProber{l, func() unit.Time { return now }}, Feed: l}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

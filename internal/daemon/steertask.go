@@ -8,11 +8,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"wanctl/internal/config"
-	"wanctl/internal/routeros"
+	"wanctl/internal/policy"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
@@ -32,7 +33,8 @@ type Steer struct {
 	boot     string
 	machine  *Steering
 	loop     *loop[SteerOp, SteerResult]
-	pingers  [2]Pinger // primary, alternate; the alternate may be nil
+	pingers  []Pinger // the primary's, then the alternates', of which some may be nil
+	loss     *sentProbes
 	router   Switch
 	hand     atomic.Pointer[switchHand] // the same for operations, which run beside the loop
 	saver    *saver
@@ -41,7 +43,11 @@ type Steer struct {
 	active   time.Duration // steered, since start
 	lastTick unit.Time
 	state    steer.State
-	stop     func() // ends the pingers in use and waits for them
+	tending  *tending
+	counted  atomic.Pointer[policy.Counts] // nil where nothing counts
+	stop     func()                        // ends the pingers in use and waits for them
+	readers  []FeedReader
+	told     *history // where transitions are told in full; nil without a state file
 }
 
 // switchHand is a router with the patience for one operation.
@@ -108,6 +114,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 			undo.run()
 		}
 	}()
+	s.tendNow(ctx) // before the first probe, which may need its routes
 	sweep(s.cfg.StateFile)
 	var saved state.Steering
 	found, notes := loadState(s.cfg.StateFile, func(r io.Reader) (err error) {
@@ -130,81 +137,34 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 	undo = append(undo, func() { closePings(s.pingers) })
 	opt := SteeringOptionsOf(s.cfg, s.DryRun)
 	opt.Jitter = rand.Float64
-	primary, alternate := s.feeds(s.cfg)
-	if s.machine, err = NewSteering(opt, s.pingers[0], s.alternate(), primary, alternate, restored); err != nil {
+	s.readers = s.feeds(s.cfg)
+	sights := s.sights(probers(s.pingers))
+	if s.machine, err = NewSteering(opt, sights[0], sights[1:], restored); err != nil {
 		return nil, err
 	}
 	s.started = s.Clock.Now()
+	if !s.DryRun { // a dry run changes nothing
+		s.told = &history{
+			path: HistoryFile(s.cfg.StateFile), head: state.Event{BootID: s.boot, Name: SteeringID(s.cfg), Primary: s.cfg.Steer.Primary},
+		}
+	}
 	mode := ""
 	if s.DryRun {
 		mode = "; dry run: the rule is never touched"
 	}
-	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, rule %q%s",
-		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, s.cfg.RuleComment, mode))
+	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, %s%s",
+		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, rulesText(s.cfg), mode))
 	logWarnings(s.log, s.warns)
 	for _, p := range s.pingers {
 		if p != nil {
 			checkProbes(ctx, p, s.log)
 		}
 	}
-	if s.cfg.Probe.Bound() || s.cfg.Alternate.Source.IsValid() {
+	bound := func(a config.Alternate) bool { return a.Source.IsValid() }
+	if s.cfg.Probe.Bound() || slices.ContainsFunc(s.cfg.Alternates, bound) {
 		s.log.Warn(notProved)
 	}
 	return undo.run, nil
-}
-
-// alternate is the alternate's prober, or a true nil.
-func (s *Steer) alternate() Prober {
-	if s.pingers[1] == nil {
-		return nil
-	}
-	return s.pingers[1]
-}
-
-// feeds returns the readers of both lines' feeds; the alternate's is a true nil where none is configured.
-func (s *Steer) feeds(cfg *config.Steering) (primary, alternate FeedReader) {
-	primary = &FeedFile{Path: cfg.Source, BootID: s.boot, WAN: cfg.Steer.Primary}
-	if cfg.Alternate.StateSource != "" {
-		alternate = &FeedFile{Path: cfg.Alternate.StateSource, BootID: s.boot, WAN: cfg.Steer.Alternate}
-	}
-	return primary, alternate
-}
-
-func (s *Steer) openPings(cfg *config.Steering) (pingers [2]Pinger, err error) {
-	p, a := steerProbeOptions(cfg, s.Clock, s.log)
-	if pingers[0], err = s.Hands.probe(p); err != nil {
-		return pingers, fmt.Errorf("probes of %s: %w", cfg.Steer.Primary, err)
-	}
-	if a == nil {
-		return pingers, nil
-	}
-	if pingers[1], err = s.Hands.probe(*a); err != nil {
-		_ = pingers[0].Close()
-		return pingers, fmt.Errorf("probes of %s: %w", cfg.Steer.Alternate, err)
-	}
-	return pingers, nil
-}
-
-func closePings(pingers [2]Pinger) {
-	for _, p := range pingers {
-		if p != nil {
-			_ = p.Close()
-		}
-	}
-}
-
-func (s *Steer) startPings() {
-	var stops []func()
-	for _, p := range s.pingers {
-		if p != nil {
-			stops = append(stops, startPings(p, s.log))
-		}
-	}
-	s.stop = func() {
-		for _, stop := range stops {
-			stop()
-		}
-	}
 }
 
 // Run steers until ctx ends, and then disables the rule, unless another process takes over. It fails when that could
@@ -226,7 +186,9 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer stopStatus()
 	s.loop = newLoop(s.Clock, s.cfg.Steer.Interval, core[SteerOp, SteerResult](s.machine), s.log)
 	s.loop.do, s.loop.after = s.do, s.record
+	s.tending = s.startTending()
 	s.loop.run(ctx)
+	s.tending.end()
 	err = s.leave()
 	s.saver.close(s.encodeState(s.Clock.Now()))
 	return err
@@ -245,15 +207,23 @@ func (s *Steer) do(ctx context.Context, op SteerOp) SteerResult {
 	return r
 }
 
+// of says which rule is meant, beyond the first.
+func (op SteerOp) of() string {
+	if op.Alternate == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of alternate %d", op.Alternate+1)
+}
+
 // text is what was asked and answered.
 func (r SteerResult) text() string {
 	switch r.Op.Kind {
 	case OpReadQueue:
 		return fmt.Sprintf("read the queue: %d packets, %d dropped, %d queued", r.Queue.Packets, r.Queue.Dropped, r.Queue.QueuedPackets)
 	case OpReadRule:
-		return fmt.Sprintf("read the rule: enabled %t", r.Rule)
+		return fmt.Sprintf("read the rule%s: enabled %t", r.Op.of(), r.Rule)
 	case OpSetRule:
-		return fmt.Sprintf("set the rule to enabled %t: reads back enabled %t", r.Op.Enable, r.Rule)
+		return fmt.Sprintf("set the rule%s to enabled %t: reads back enabled %t", r.Op.of(), r.Op.Enable, r.Rule)
 	}
 	return "nothing"
 }
@@ -265,9 +235,9 @@ func SteerExchange(ctx context.Context, r Switch, op SteerOp, now func() unit.Ti
 	case OpReadQueue:
 		res.Queue, res.Err = r.Queue(ctx)
 	case OpReadRule:
-		res.Rule, res.Err = r.Rule(ctx)
+		res.Rule, res.Err = r.Rule(ctx, op.Alternate)
 	case OpSetRule:
-		res.Rule, res.Err = r.SetRule(ctx, op.Enable)
+		res.Rule, res.Err = r.SetRule(ctx, op.Alternate, op.Enable)
 	}
 	res.At = now()
 	return res
@@ -282,12 +252,16 @@ func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
 		}
 		s.lastTick = now
 		s.made(now)
+		s.tending.again()
 	}
 	if o.Line == "" {
 		return
 	}
 	if s.log.Enabled(context.Background(), slog.LevelDebug) {
 		s.log.Debug(s.machine.Detail(now))
+	}
+	if d.Account != nil {
+		s.tell(*d.Account)
 	}
 	// A transition is saved at once: a restart must find the rule it left.
 	if s.saver.due(now, false) || d.State != s.state {
@@ -314,34 +288,15 @@ func (s *Steer) leave() error {
 		s.log.Info("handing over: the rule stays as it is")
 		return nil
 	}
-	if err := disableRule(s.router); err != nil {
-		err = fmt.Errorf("exit: %w; the rule %q may still be enabled: disable it by hand, or run `wanctl release %s`",
-			err, s.cfg.RuleComment, s.path)
+	if err := disableRules(s.router, len(s.cfg.Alternates)); err != nil {
+		err = fmt.Errorf("exit: %w; the %s may still be enabled: disable it by hand, or run `wanctl release %s`",
+			err, rulesText(s.cfg), s.path)
 		s.log.Error(err.Error())
 		return err
 	}
-	s.machine.Left(false)
+	s.leftAt(steer.None, nil)
 	s.log.Info("exit: the rule is disabled")
 	return nil
-}
-
-// disableRule disables the rule and verifies it, trying again for as long as a stop may take. A rule that is disabled
-// already is read, not written: RouterOS saves every write to flash.
-func disableRule(r Switch) error {
-	return persist(func(ctx context.Context) error {
-		is, err := r.Rule(ctx)
-		switch {
-		case !is && routeros.IsForm(err): // of whatever form: disabled it does nothing
-			return nil
-		case err != nil || !is:
-			return err
-		}
-		is, err = r.SetRule(ctx, false)
-		if err == nil && is {
-			err = errors.New("the router reads the rule back as enabled")
-		}
-		return err
-	})
 }
 
 // Reload takes a changed configuration over, whole or not at all. The logs are opened again in any case.
@@ -368,7 +323,8 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 	if err := sameSteering(s.cfg, cfg); err != nil {
 		return err
 	}
-	pingers, router := s.pingers, s.router
+	pingers, router, loss := s.pingers, s.router, s.loss
+	replaced := false
 	defer func() {
 		if err == nil {
 			return
@@ -376,7 +332,8 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		if router != nil && router != s.router { // nil where none could be made
 			_ = router.Close()
 		}
-		if pingers != s.pingers {
+		s.loss = loss
+		if replaced {
 			closePings(pingers)
 		}
 	}()
@@ -390,16 +347,17 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		if err != nil {
 			return err
 		}
-		pingers = opened
+		pingers, replaced = opened, true
 	}
 	if err := s.machine.Reconfigure(SteeringOptionsOf(cfg, s.DryRun)); err != nil {
 		return err
 	}
-	if pingers != s.pingers {
+	if replaced {
 		s.stop()
 		closePings(s.pingers)
 		s.pingers = pingers
-		s.machine.SetProbers(s.pingers[0], s.alternate())
+		sights := s.sights(probers(s.pingers))
+		s.machine.SetSights(sights[0], sights[1:])
 		s.startPings()
 	}
 	if router != s.router {
@@ -415,15 +373,6 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 	return nil
 }
 
-func (s *Steer) probesDiffer(cfg *config.Steering) bool {
-	p, a := steerProbeOptions(s.cfg, s.Clock, s.log)
-	np, na := steerProbeOptions(cfg, s.Clock, s.log)
-	if probesDiffer(p, np) || (a == nil) != (na == nil) {
-		return true
-	}
-	return a != nil && probesDiffer(*a, *na)
-}
-
 // Once runs one cycle and leaves the rule as it decided, for the next run of a timer.
 func (s *Steer) Once(ctx context.Context) error {
 	closeAll, err := s.open(ctx)
@@ -433,15 +382,17 @@ func (s *Steer) Once(ctx context.Context) error {
 	defer closeAll()
 	var failed error
 	// Nothing is written before the rule was read, and there is only one cycle.
-	r := s.do(ctx, SteerOp{Kind: OpReadRule})
-	failed = r.Err
-	logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
+	for i := range s.cfg.Alternates {
+		r := s.do(ctx, SteerOp{Kind: OpReadRule, Alternate: i})
+		failed = errors.Join(failed, r.Err)
+		logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
+	}
 	probing, cancel := ctx, func() {}
 	if total := s.cfg.Timeouts.PingTotal; total > 0 {
 		probing, cancel = context.WithTimeout(ctx, total)
 	}
 	defer cancel()
-	var heard [2]Prober
+	heard := make([]Prober, len(s.pingers))
 	for i, p := range s.pingers {
 		if p == nil {
 			continue
@@ -452,9 +403,14 @@ func (s *Steer) Once(ctx context.Context) error {
 		}
 		heard[i] = &gathered{replies}
 	}
-	s.machine.SetProbers(heard[0], heard[1])
+	sights := s.sights(heard)
+	s.machine.SetSights(sights[0], sights[1:])
 	o := s.machine.Tick(s.Clock.Now())
+	var intent *steer.Account
 	for n := 0; ; n++ {
+		if o.Line != "" {
+			intent = s.machine.Decision().Intent
+		}
 		logNotes(s.log, o.Notes)
 		if o.Line != "" {
 			s.log.Info(o.Line)
@@ -466,7 +422,11 @@ func (s *Steer) Once(ctx context.Context) error {
 		failed = errors.Join(failed, r.Err)
 		o = s.machine.Deliver(s.Clock.Now(), r)
 		if op := r.Op; op.Kind == OpSetRule && r.Err == nil {
-			s.machine.Left(r.Rule)
+			left := steer.None
+			if r.Rule {
+				left = op.Alternate
+			}
+			s.leftAt(left, intent)
 		}
 	}
 	return errors.Join(failed, saveState(s.cfg.StateFile, s.encodeState(s.Clock.Now())))
@@ -482,7 +442,7 @@ func (s *Steer) Reset(context.Context) error {
 		return err
 	}
 	defer undo.run()
-	if err := disableRule(s.router); err != nil {
+	if err := disableRules(s.router, len(s.cfg.Alternates)); err != nil {
 		return fmt.Errorf("reset: %w; the state file is left as it was", err)
 	}
 	for _, p := range []string{s.cfg.StateFile, s.cfg.StateFile + ".bak"} {

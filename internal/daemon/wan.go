@@ -302,6 +302,9 @@ func (w *WAN) prove(r link.Report) []link.Note {
 // Decision is the newest one.
 func (w *WAN) Decision() link.Decision { return w.last }
 
+// carriedFor is how old the newest load may be in a feed.
+const carriedFor = 10 * time.Second
+
 // Feed is the loop's public snapshot after the newest cycle.
 func (w *WAN) Feed() link.Feed {
 	d := w.last
@@ -311,6 +314,9 @@ func (w *WAN) Feed() link.Feed {
 		RTT: d.RTT, Load: d.Load, Baseline: d.Baseline, Delta: d.Delta, State: d.State, Rates: d.Rates,
 		DownAtFloor: w.ctl.AtFloor(link.Down), DownCuts: w.ctl.Cuts().Down,
 		Warn: w.opt.Shaper.Down.Warn,
+	}
+	if w.load.Known && d.Now.Sub(w.load.At) <= carriedFor {
+		f.Carried = w.load
 	}
 	if w.track != nil && d.Measured {
 		beyond := w.track.unremovable()

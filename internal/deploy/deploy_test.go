@@ -72,6 +72,9 @@ func TestUpgradeAndBack(t *testing.T) {
 	b.write("configs/att.yaml", b.wan("ATT", "# the second one"), 0o644)
 	// Somebody edited the file on the host.
 	edited := filepath.Join(b.root, "etc/wanctl/att.yaml")
+	if err := os.Remove(edited); err != nil { // as sed -i does it
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(edited, []byte(b.wan("ATT", "# by hand")), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +83,7 @@ func TestUpgradeAndBack(t *testing.T) {
 	if second.From != first.To || second.To == first.To {
 		t.Errorf("from %s to %s, and %s was there", second.From, second.To, first.To)
 	}
-	if !strings.Contains(l.String(), "att.yaml was edited on the host") {
+	if !strings.Contains(l.String(), "etc/wanctl/att.yaml was edited on the host") {
 		t.Errorf("nobody was told of the edit:\n%s", l)
 	}
 	if v := b.healthyWith("ATT"); v != second.To {

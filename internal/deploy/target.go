@@ -35,10 +35,11 @@ for u in "$root"/etc/systemd/system/cake-*.service "$root"/etc/systemd/system/wa
 done
 exit 0`
 
-	// roomScript: DIR…. A new directory in the first of them that can be written.
+	// roomScript: DIR…. A new directory in the first of them that can be written and is nobody else's: what lies there may be
+	// run by root.
 	roomScript = `umask 022
 for d in "$@"; do
-	if mkdir -p "$d" 2>/dev/null && t=$(mktemp -d "$d/XXXXXXXX" 2>/dev/null); then
+	if mkdir -p "$d" 2>/dev/null && [ -O "$d" ] && t=$(mktemp -d "$d/XXXXXXXX" 2>/dev/null); then
 		chmod 755 "$t" && echo "$t" && exit 0
 	fi
 done

@@ -103,6 +103,12 @@ func (p Ports) Contain(port uint16) bool {
 	return len(p) == 0 || slices.ContainsFunc(p, func(r PortRange) bool { return r.First <= port && port <= r.Last })
 }
 
+func (p Ports) overlap(o Ports) bool {
+	return len(p) == 0 || len(o) == 0 || slices.ContainsFunc(p, func(r PortRange) bool {
+		return slices.ContainsFunc(o, func(q PortRange) bool { return r.First <= q.Last && q.First <= r.Last })
+	})
+}
+
 // Packet is the first packet of a connection, as the router sees it before it is translated.
 type Packet struct {
 	Protocol Protocol
@@ -132,6 +138,40 @@ func (m Match) Selects(p Packet) bool {
 		m.Ports.Contain(p.To.Port()) &&
 		(m.DSCP < 0 || m.DSCP == p.DSCP) &&
 		(!m.To.IsValid() || m.To.Contains(p.To.Addr()))
+}
+
+// String returns the match in words: "udp 3478-3481,5060 to 203.0.113.7", "dscp 46".
+func (m Match) String() string {
+	var words []string
+	if m.Protocol != Any {
+		words = append(words, m.Protocol.String())
+	}
+	if len(m.Ports) > 0 {
+		words = append(words, m.Ports.String())
+	}
+	if m.DSCP >= 0 {
+		words = append(words, "dscp", strconv.Itoa(m.DSCP))
+	}
+	if m.To.IsValid() {
+		words = append(words, "to", Hosts{Net: m.To}.String())
+	}
+	if words == nil {
+		return "everything"
+	}
+	return strings.Join(words, " ")
+}
+
+// Same says whether two matches are written alike.
+func (m Match) Same(o Match) bool {
+	return m.Protocol == o.Protocol && slices.Equal(m.Ports, o.Ports) && m.DSCP == o.DSCP && m.To == o.To
+}
+
+// Overlaps says whether a packet can be selected by both.
+func (m Match) Overlaps(o Match) bool {
+	return (m.Protocol == Any || o.Protocol == Any || m.Protocol == o.Protocol) &&
+		m.Ports.overlap(o.Ports) &&
+		(m.DSCP < 0 || o.DSCP < 0 || m.DSCP == o.DSCP) &&
+		(!m.To.IsValid() || !o.To.IsValid() || m.To.Overlaps(o.To))
 }
 
 // Class is a kind of latency-sensitive traffic.

@@ -71,11 +71,13 @@ const (
 	NotRedirected
 	// WrongInterface: the queue is at an interface that this direction's packets do not leave by (Linux).
 	WrongInterface
+	// WrongTarget: target and dst of a simple queue are not this line's, or another before it takes the packets.
+	WrongTarget
 )
 
 var causeNames = [...]string{
 	FastTrack: "fasttrack", WrongParent: "wrong_parent", WrongMark: "wrong_mark", Offload: "offload", CPU: "router_cpu",
-	NotRedirected: "not_redirected", WrongInterface: "wrong_interface",
+	NotRedirected: "not_redirected", WrongInterface: "wrong_interface", WrongTarget: "wrong_target",
 }
 
 var causeWords = [...]string{
@@ -86,6 +88,8 @@ var causeWords = [...]string{
 	CPU:         "the router's CPU",
 	NotRedirected: "packets that are not redirected to it (the ingress filter is missing, or another takes them before it: " +
 		"`wanctl qdisc plan FILE` shows it)",
+	WrongTarget: "a simple queue that stands before it, or a target and dst that are not this line's (the target is the house, the dst " +
+		"the line's interface, and the first queue that matches takes a packet)",
 	WrongInterface: "a wrong interface (packets of this direction leave by another one)",
 }
 
@@ -421,8 +425,12 @@ func name(at Place, d link.Direction, parent string, sum interval, share unit.PP
 }
 
 func (f *Finding) nameRouterOS(parent string, share unit.PPM, swapped bool) {
-	global := parent == "" || parent == "global" // a simple queue, or a tree that FastTrack bypasses
+	simple, global := parent == "", parent == "global" // FastTrack bypasses both
 	switch {
+	case simple && swapped: // the line is its target
+		f.Cause = WrongTarget
+	case simple:
+		f.Cause, f.Or = FastTrack, []Cause{WrongTarget, Offload}
 	case swapped: // it hangs on the wrong interface
 		f.Cause = WrongParent
 	case share <= nothing && global:

@@ -202,6 +202,9 @@ func (j *job) survey(ctx context.Context) (hint string, err error) {
 		}
 	}
 	j.edited()
+	if _, err := os.Lstat(j.at("usr/local/bin/wanctl")); err == nil {
+		j.say("compare", Warning, "%s is another program of this name, and comes first in most PATHs: remove it", j.at("usr/local/bin/wanctl"))
+	}
 	j.earlier = FindEarlier(j.root, "/proc")
 	if j.earlier.Found() {
 		j.say("earlier system", Note, "found: %s", j.earlier)
@@ -217,9 +220,11 @@ func (j *job) edited() {
 		return
 	}
 	for _, c := range was.configs() {
-		path := filepath.Join(j.version(j.currentID()), "etc", c.Name)
-		if now, err := os.ReadFile(path); err == nil && string(now) != c.Text {
-			j.say("compare", Warning, "%s was edited on the host; the edit stays in %s and is not carried over", c.Name, path)
+		for _, name := range []string{c.Name, c.Unit + ".yaml"} { // an editor may have put a file in the link's place
+			if now, err := os.ReadFile(j.config(name)); err == nil && string(now) != c.Text {
+				j.say("compare", Warning, "%s was edited on the host; the edit is not carried over, and --rollback brings it back", j.config(name))
+				break
+			}
 		}
 	}
 }
@@ -250,6 +255,13 @@ func (j *job) unitFiles() map[string]string {
 	}
 	here := func(line string) bool {
 		return slices.ContainsFunc(j.b.WANs, func(c Config) bool { return c.Unit == line })
+	}
+	for i, f := range j.files { // CAKE on the host itself takes a right that nobody else gets
+		if f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux {
+			if b, err := fs.ReadFile(j.opt.Units, "systemd/drop-ins/linux.conf"); err == nil {
+				out[unitOf(j.b.configs()[i])+".d/50-linux.conf"] = string(b)
+			}
+		}
 	}
 	_ = fs.WalkDir(j.opt.Units, "systemd", func(path string, d fs.DirEntry, err error) error { // it is part of the program
 		name := strings.TrimPrefix(path, "systemd/")
@@ -559,6 +571,9 @@ func pids(all []Running) []int {
 // keepVersions is how many versions stay on a host, besides the one in force and the one before.
 const keepVersions = 2
 
+// keepLogs is how many deployments' logs stay.
+const keepLogs = 50
+
 // prune removes versions that nobody can go back to, and what uploads left.
 func (j *job) prune() {
 	entries, err := os.ReadDir(filepath.Dir(j.version("x")))
@@ -580,6 +595,10 @@ func (j *job) prune() {
 	slices.SortFunc(all, func(a, b old) int { return b.at.Compare(a.at) })
 	for _, o := range all[min(keepVersions, len(all)):] {
 		_ = os.RemoveAll(o.path)
+	}
+	logs, _ := filepath.Glob(filepath.Join(j.lib(), "log", "*.jsonl")) // the pattern is good, and names begin with their time
+	for _, l := range logs[:max(len(logs)-keepLogs, 0)] {
+		_ = os.Remove(l)
 	}
 	uploads, _ := filepath.Glob(filepath.Join(j.lib(), "staging", "*")) // the pattern is good
 	for _, u := range uploads {

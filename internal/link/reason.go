@@ -152,4 +152,6 @@ type Feed struct {
 	DownCuts uint64
 	// Warn is the download's warn threshold.
 	Warn unit.Millis
+	// Carried is what the line carried lately; unknown while its counters are.
+	Carried Load
 }

@@ -86,7 +86,7 @@ func (l *apiLine) edit(ctx context.Context, op string, e Edit) (string, *Error) 
 
 // said sends a sentence that was checked, and returns its whole answer. It is not shown in an error: it may hold a secret.
 func (l *apiLine) said(ctx context.Context, op string, words []string) (*pending, *Error) {
-	p, failed := l.send(ctx, op, words, nil, 0)
+	p, failed := l.sendOne(ctx, op, words)
 	if failed == nil && p.trap {
 		failed = refused(l.site, op, p.text, p.kind)
 	}

@@ -59,7 +59,7 @@ func (d apiDoor) enter(ctx context.Context, op string) (line, *Error) {
 	}
 	l := newAPILine(d.site, conn)
 	finish() // from here on the line's own commands watch ctx
-	p, failed := l.send(ctx, op, []string{"/login", "=name=" + d.opt.User, "=password=" + password}, nil, 0)
+	p, failed := l.sendOne(ctx, op, []string{"/login", "=name=" + d.opt.User, "=password=" + password})
 	switch {
 	case failed != nil:
 		failed = d.loginBroken(failed)

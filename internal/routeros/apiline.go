@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +22,7 @@ type apiLine struct {
 	mu      sync.Mutex
 	why     error // why it ended
 	tags    uint64
-	pending *pending
+	pending []*pending // what is awaited, each under a tag of its own
 }
 
 // pending is the command whose answer is awaited.
@@ -111,8 +112,8 @@ func (l *apiLine) take(words []string, size int) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.pending
-	if p == nil || s.tag != p.tag && (s.tag != p.cancel || p.cancel == "") {
+	p := l.awaited(s.tag)
+	if p == nil {
 		return fmt.Errorf("%w: an answer that was not asked for", errWire)
 	}
 	if p.size += size; p.size > l.room(maxAnswer) {
@@ -140,10 +141,20 @@ func (l *apiLine) take(words []string, size int) error {
 	return nil
 }
 
+// awaited is what is awaited under a tag; nil is nothing.
+func (l *apiLine) awaited(tag string) *pending {
+	for _, p := range l.pending {
+		if tag == p.tag || tag == p.cancel && p.cancel != "" {
+			return p
+		}
+	}
+	return nil
+}
+
 // settle ends the wait for an answer when all of it has come.
 func (l *apiLine) settle(p *pending) {
 	if p.own && (p.cancel == "" || p.other) {
-		l.pending = nil
+		l.pending = slices.DeleteFunc(l.pending, func(x *pending) bool { return x == p })
 		close(p.done)
 	}
 }
@@ -165,67 +176,112 @@ var errLong = fmt.Errorf("the answer is longer than %d bytes or %d items", maxAn
 
 // ask sends one command and waits for its answer. When ctx ends, the connection does.
 func (l *apiLine) ask(ctx context.Context, op string, a ask) ([]row, *Error) {
-	words := a.words()
-	text := strings.Join(words, " ")
-	if err := guardWords(words); err != nil {
-		e := l.err(Syntax, op, err, ourFault)
-		e.Command = text
-		return nil, e
-	}
-	p, failed := l.send(ctx, op, words, a.keep, a.most)
-	if failed == nil && p.trap {
-		failed = refused(l.site, op, p.text, p.kind)
-		if p.full && failed.Kind == Lost { // "interrupted" is how what we cancelled ends
-			failed = nil
-		}
-	}
+	answers, failed := l.asks(ctx, op, []ask{a})
 	if failed != nil {
-		failed.Command = text
 		return nil, failed
 	}
-	return p.rows, nil
+	return answers[0], nil
 }
 
-// send writes one sentence and waits for the end of its answer.
-func (l *apiLine) send(ctx context.Context, op string, words []string, keep func(row) bool, most int) (*pending, *Error) {
+// asks sends several commands at once and waits for all their answers. When ctx ends, the connection does.
+func (l *apiLine) asks(ctx context.Context, op string, all []ask) (answers [][]row, failed *Error) {
+	sent := make([]*pending, len(all))
+	sentences := make([][]string, len(all))
+	for i, a := range all {
+		sent[i], sentences[i] = newPending(a.keep, a.most), a.words()
+		if err := guardWords(sentences[i]); err != nil {
+			e := l.err(Syntax, op, err, ourFault)
+			e.Command = strings.Join(sentences[i], " ")
+			return nil, e
+		}
+	}
+	broken := l.send(ctx, op, sentences, sent)
+	for i, p := range sent {
+		failed = nil
+		switch {
+		case !p.ended():
+			failed = broken
+		case p.trap:
+			failed = refused(l.site, op, p.text, p.kind)
+			if p.full && failed.Kind == Lost { // "interrupted" is how what we cancelled ends
+				failed = nil
+			}
+		}
+		if failed != nil {
+			failed.Command = strings.Join(sentences[i], " ")
+			return answers, failed
+		}
+		answers = append(answers, p.rows)
+	}
+	return answers, nil
+}
+
+func newPending(keep func(row) bool, most int) *pending {
+	return &pending{keep: keep, most: most, enough: make(chan struct{}), done: make(chan struct{})}
+}
+
+// ended says whether all of an answer has come.
+func (p *pending) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// sendOne sends one sentence and waits for the end of its answer.
+func (l *apiLine) sendOne(ctx context.Context, op string, words []string) (*pending, *Error) {
+	p := newPending(nil, 0)
+	if failed := l.send(ctx, op, [][]string{words}, []*pending{p}); failed != nil {
+		return nil, failed
+	}
+	return p, nil
+}
+
+// send writes sentences and waits for the end of all their answers. Beside an error those that have come stand.
+func (l *apiLine) send(ctx context.Context, op string, sentences [][]string, sent []*pending) *Error {
 	release := context.AfterFunc(ctx, l.close)
 	defer release()
-	p := &pending{keep: keep, most: most, enough: make(chan struct{}), done: make(chan struct{})}
+	var out []byte
 	l.mu.Lock()
-	if l.tags > 0 {
-		p.tag = strconv.FormatUint(l.tags, 10)
-		words = append(words, ".tag="+p.tag)
+	for i, p := range sent {
+		words := slices.Clip(sentences[i])
+		if l.tags > 0 {
+			p.tag = strconv.FormatUint(l.tags, 10)
+			words = append(words, ".tag="+p.tag)
+		}
+		l.tags += 2 // the odd one after it is for a /cancel
+		out = appendSentence(out, words...)
 	}
-	l.tags += 2 // the odd one after it is for a /cancel
-	l.pending = p
+	l.pending = slices.Clone(sent)
 	why := l.why
 	l.mu.Unlock()
 	if why != nil {
-		return nil, l.broken(ctx, op, false)
+		return l.broken(ctx, op, false)
 	}
-	if _, err := l.conn.Write(appendSentence(nil, words...)); err != nil {
+	if _, err := l.conn.Write(out); err != nil {
 		l.end(err)
-		return nil, l.broken(ctx, op, true)
+		return l.broken(ctx, op, true)
 	}
-	select {
-	case <-p.enough:
-		if err := l.cancel(p); err != nil {
-			l.end(err)
-		}
-	case <-p.done:
-	case <-l.gone:
-	}
-	select {
-	case <-p.done:
-		return p, nil
-	case <-l.gone:
+	for _, p := range sent {
 		select {
-		case <-p.done: // the connection ended right after the answer
-			return p, nil
-		default:
-			return nil, l.broken(ctx, op, true)
+		case <-p.enough:
+			if err := l.cancel(p); err != nil {
+				l.end(err)
+			}
+		case <-p.done:
+		case <-l.gone:
+		}
+		select {
+		case <-p.done:
+		case <-l.gone:
+			if !p.ended() { // else the connection ended right after the answer
+				return l.broken(ctx, op, true)
+			}
 		}
 	}
+	return nil
 }
 
 // cancel tells the router that the rest of an answer is not wanted, unless it has come.

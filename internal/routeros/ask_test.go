@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -24,7 +25,11 @@ type note struct {
 
 func (n *note) ask(_ context.Context, op string, a ask) ([]row, *Error) {
 	n.asks = append(n.asks, a)
-	rows, bad := n.model.do(a.menu+"/"+a.verb, map[string]string{".id": a.id, ".proplist": strings.Join(a.list, ","), a.key: a.value}, a.where)
+	fields := map[string]string{".id": a.id, ".proplist": strings.Join(a.list, ","), a.key: a.value}
+	for _, p := range a.add {
+		fields[p.Key] = p.Value
+	}
+	rows, bad := n.model.do(a.menu+"/"+a.verb, fields, a.where)
 	if bad != nil {
 		return nil, refused(site{}, op, bad.text, Reply)
 	}
@@ -46,6 +51,14 @@ func tasks() map[string]task {
 		"7 read the rule":                          {purpose: oneRule, comment: "STEER"},
 		"8 enable the rule":                        {purpose: oneRule, comment: "STEER", verb: "enable"},
 		"9 disable the rule":                       {purpose: oneRule, comment: "STEER", verb: "disable"},
+		"B read a simple queue":                    {queues: cable},
+		"C set both rates of a simple queue":       {queues: cable, want: both},
+		"D set a simple queue's upload rate":       {queues: cable, want: &link.Rates{Up: 5_700_000}},
+		"E set a simple queue's download rate":     {queues: Queues{Simple: cable.Simple}, want: &link.Rates{Down: 57_000_000}},
+		"F read one simple queue":                  {purpose: oneSimple, queue: cable.Simple},
+		"G read a rule and its list":               {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT"},
+		"H hold the list":                          {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "hold", lasts: time.Minute},
+		"I empty the list":                         {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "drop"},
 		"A read where an address's echoes go":      {purpose: echoPath, source: netip.MustParseAddr("192.168.88.5")},
 	}
 }
@@ -104,6 +117,21 @@ func TestGuardsRefuse(t *testing.T) {
 		{"/ip/firewall/mangle/set", "=.id=*1"},
 		{"/ip/firewall/mangle/enable", "=.id=*1\n"},
 		{"/ip/firewall/filter/disable", "=.id=*1"},
+		{"/queue/simple/set", "=.id=*1", "=max-limit=0/0"},
+		{"/queue/simple/set", "=.id=*1", "=max-limit=5"},
+		{"/queue/simple/set", "=.id=*1", "=max-limit=5/"},
+		{"/queue/simple/set", "=.id=*1", "=max-limit=00/5"},
+		{"/queue/simple/set", "=.id=*1", "=max-limit=5/5/5"},
+		{"/queue/simple/set", "=.id=*1", "=max-limit=1000000000000/5"},
+		{"/queue/simple/set", "=.id=*1", "=target=*2"},
+		{"/queue/simple/print"},
+		{"/queue/simple/print", "=.proplist=.id,name,max-limit", "?name=a", "?name=b", "?#|"},
+		{"/ip/firewall/address-list/print", "=.proplist=.id,list", "?list=kids"},
+		{"/ip/firewall/address-list/add", "=list=kids", "=address=0.0.0.0/1", "=timeout=60s"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-steer-ATT", "=address=0.0.0.0/0", "=timeout=60s"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-steer-ATT", "=address=0.0.0.0/1"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-steer-ATT", "=address=0.0.0.0/1", "=timeout=1d"},
+		{"/ip/firewall/address-list/set", "=.id=*1", "=address=0.0.0.0/0"},
 		{"/cancel"},
 		{"/cancel", "=tag=x"},
 		{"/system/resource/print", "=file=x"},
@@ -127,6 +155,10 @@ func TestGuardsRefuse(t *testing.T) {
 		{"PATCH", "/rest/queue/tree/../user/*1", `{"max-limit":"5"}`},
 		{"PATCH", "/rest/queue/tree/", `{"max-limit":"5"}`},
 		{"PATCH", "/rest/queue/tree/*1?x", `{"max-limit":"5"}`},
+		{"PATCH", "/rest/queue/simple/*1", `{"max-limit":"0/0"}`},
+		{"PATCH", "/rest/queue/simple/*1", `{"max-limit":"5"}`},
+		{"PATCH", "/rest/queue/simple/*1", `{"max-limit":"5/5","target":"x"}`},
+		{"POST", "/rest/queue/simple/print", `{".proplist":[".id","name","max-limit"],".query":["name="]}`},
 		{"POST", "/rest/ip/firewall/mangle/enable", `{".id":"*1","comment":"x"}`},
 		{"POST", "/rest/execute", `{"script":":put 1"}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a"x","name=b","#|"]}`},
@@ -149,9 +181,13 @@ func TestHostileNames(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		down, up, wan, comment := name.Draw(t, "down"), name.Draw(t, "up"), name.Draw(t, "wan"), name.Draw(t, "comment")
 		for _, k := range []task{
-			{queues: Queues{down, up, wan}},
-			{queues: Queues{down, up, ""}, want: &link.Rates{Down: 1, Up: 2}, order: downFirst},
+			{queues: Queues{Down: down, Up: up, WAN: wan}},
+			{queues: Queues{Down: down, Up: up}, want: &link.Rates{Down: 1, Up: 2}, order: downFirst},
+			{queues: Queues{Simple: down, WAN: wan}},
+			{queues: Queues{Simple: down}, want: &link.Rates{Up: 2}},
+			{queues: Queues{Simple: up}, want: &link.Rates{Down: 1, Up: 2}},
 			{purpose: oneQueue, queue: down},
+			{purpose: oneSimple, queue: down},
 			{purpose: oneRule, comment: comment, verb: "enable"},
 		} {
 			if k.check() != nil {

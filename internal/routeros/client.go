@@ -28,6 +28,10 @@ type Client struct {
 	turn chan struct{}
 	// last are the rates last read back, by queue, to know a decrease from an increase.
 	last map[string]unit.Rate
+	// parents are the WAN interfaces last read of queues whose line names none, by upload queue.
+	parents map[string]string
+	// aims says of simple queues that were read with a WAN at hand whether their rates are the right way round.
+	aims map[string]bool
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
@@ -42,7 +46,7 @@ func New(o Options) (*Client, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	c := &Client{opt: o, turn: make(chan struct{}, 1), last: map[string]unit.Rate{}}
+	c := &Client{opt: o, turn: make(chan struct{}, 1), last: map[string]unit.Rate{}, parents: map[string]string{}, aims: map[string]bool{}}
 	if c.door = doorOf(o); o.Transport == Auto {
 		c.door = newAutoDoor(o)
 	}
@@ -113,7 +117,8 @@ func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Err
 	if err := t.check(); err != nil {
 		return c.err(Syntax, t.op, err, "correct the name or value in the configuration; nothing was sent")
 	}
-	t.order = c.order(t.queues, t.want)
+	t.order, t.same = c.order(t.queues, t.want)
+	t.parent = c.parents[t.queues.name(link.Up)]
 	said, err := c.door.say(t)
 	if err != nil {
 		e := c.err(Syntax, t.op, err, ourFault)
@@ -125,7 +130,7 @@ func (c *Client) do(ctx context.Context, t task, judge func(r reply, failed *Err
 		failed.Command = said
 		return failed
 	}
-	unwritten := again && t.writes()
+	unwritten := t.writes() && (again || !c.aimed(t.queues))
 	if unwritten {
 		t.want = nil
 	}
@@ -212,7 +217,8 @@ func (c *Client) connection(ctx context.Context, op string) (l line, again bool,
 // does not exist is no error: the report then has none.
 //
 // A write whose connection had to be made anew is not sent: somebody may have changed the queues while it was gone, and
-// that must not be overwritten unseen. The report is then a reading and says Unwritten.
+// that must not be overwritten unseen. The report is then a reading and says Unwritten. So is the first of a simple
+// queue, and each while its target is the line itself: that tells which of its two rates is the download's.
 func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link.Report, error) {
 	t := task{purpose: bothQueues, op: "read queues", queues: q, want: want}
 	if t.writes() {
@@ -227,6 +233,9 @@ func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link
 				c.last[q.name(d)] = read.MaxLimit
 			}
 		}
+		if r.way != "" {
+			c.parents[q.name(link.Up)] = r.way
+		}
 		if r.uptime != nil {
 			report.Uptime = *r.uptime
 		}
@@ -235,6 +244,9 @@ func (c *Client) Exchange(ctx context.Context, q Queues, want *link.Rates) (link
 		}
 		if err == nil && (r.queues.Down == nil || r.queues.Up == nil || r.uptime == nil) {
 			err = c.incomplete(t.op)
+		}
+		if err == nil {
+			err = c.reversed(t.op, q, r)
 		}
 		if err == nil && want != nil && !unwritten {
 			err = c.compare(t.op, q, *want, report)
@@ -252,19 +264,22 @@ func (c *Client) incomplete(op string) *Error {
 }
 
 // order puts the direction whose rate falls before the other: download first where both or neither do, or where the
-// router's present rates are not known.
-func (c *Client) order(q Queues, want *link.Rates) [2]link.Direction {
-	falls := func(d link.Direction) bool {
+// router's present rates are not known. same says that they are known and move alike.
+func (c *Client) order(q Queues, want *link.Rates) (order [2]link.Direction, same bool) {
+	falls := func(d link.Direction) (falls, known bool) {
 		last, known := c.last[q.name(d)]
 		if !known || want == nil || want.Get(d) <= 0 {
-			return false
+			return false, false
 		}
-		return last == 0 || want.Get(d) < last // 0 is unlimited
+		return last == 0 || want.Get(d) < last, true // 0 is unlimited
 	}
-	if falls(link.Up) && !falls(link.Down) {
-		return [2]link.Direction{link.Up, link.Down}
+	down, knowDown := falls(link.Down)
+	up, knowUp := falls(link.Up)
+	same = knowDown && knowUp && down == up
+	if up && !down {
+		return [2]link.Direction{link.Up, link.Down}, same
 	}
-	return [2]link.Direction{link.Down, link.Up}
+	return [2]link.Direction{link.Down, link.Up}, same
 }
 
 // compare says which written rate did not come back.
@@ -272,7 +287,7 @@ func (c *Client) compare(op string, q Queues, want link.Rates, report link.Repor
 	var wrong []string
 	for d := link.Down; d <= link.Up; d++ {
 		if w, is := want.Get(d), report.Get(d).MaxLimit; w > 0 && w != is {
-			wrong = append(wrong, fmt.Sprintf("queue %q has max-limit %d after %d was written", q.name(d), is, w))
+			wrong = append(wrong, fmt.Sprintf("queue %q has max-limit %d%s after %d was written", q.name(d), is, q.half(d), w))
 		}
 	}
 	if wrong == nil {
@@ -282,7 +297,7 @@ func (c *Client) compare(op string, q Queues, want link.Rates, report link.Repor
 		"look for another writer of these queues (scripts, schedulers, a second wanctl): /system/history/print")
 }
 
-// Queue reads one queue by its exact name.
+// Queue reads one queue of the tree by its exact name.
 func (c *Client) Queue(ctx context.Context, name string) (link.Queue, error) {
 	t := task{purpose: oneQueue, op: "read queue", queue: name}
 	var queue link.Queue

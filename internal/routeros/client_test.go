@@ -278,7 +278,7 @@ func TestQueue(t *testing.T) {
 }
 
 func ruleAnswer(disabled string) string {
-	return "wanctl|found|1|.\r\nwanctl|rule|*1F|" + disabled + "|false|prerouting|mark-connection|new|c-wan2||.\r\nwanctl|end|.\r\n"
+	return "wanctl|found|1|.\r\nwanctl|rule|*1F|" + disabled + "|false|prerouting|mark-connection|new|c-wan2|||.\r\nwanctl|end|.\r\n"
 }
 
 func TestRule(t *testing.T) {

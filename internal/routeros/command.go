@@ -13,11 +13,19 @@ import (
 func sayLine(t task) (said string, err error) {
 	switch t.purpose {
 	case bothQueues:
+		if t.queues.Simple != "" {
+			said, err = simpleLine(t.queues, t.want)
+			break
+		}
 		said, err = exchangeLine(t.queues, t.want, t.order)
 	case oneQueue:
 		said, err = queueLine(t.queue)
+	case oneSimple:
+		said, err = oneSimpleLine(t.queue)
 	case oneRule:
 		said, err = ruleLine(t.comment, t.verb)
+	case listedRule:
+		said, err = holdLine(t)
 	case echoPath:
 		said, err = pathLine(t.source)
 	}
@@ -136,9 +144,14 @@ func ruleLine(comment, verb string) (string, error) {
 	if verb != "" {
 		s.add(ifOne("r", mangleMenu+" "+verb+" $r", put("set|rule")))
 	}
+	s.add(putRule())
+	return s.line(), nil
+}
+
+// putRule prints the one rule in $r.
+func putRule() string {
 	of := func(property string) string { return get(mangleMenu, "r", property) }
 	// connection-state is a list and $r an array: text is made of both first, since joining to an array joins to each element.
-	s.add(ifOne("r", put("rule", "[:tostr $r]", of("disabled"), of("invalid"), of("chain"), of("action"),
-		"[:tostr "+of("connection-state")+"]", of("new-connection-mark"), of("new-routing-mark"))))
-	return s.line(), nil
+	return ifOne("r", put("rule", "[:tostr $r]", of("disabled"), of("invalid"), of("chain"), of("action"),
+		"[:tostr "+of("connection-state")+"]", of("new-connection-mark"), of("new-routing-mark"), of("src-address-list")))
 }

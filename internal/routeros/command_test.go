@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -24,6 +25,9 @@ var (
 )
 
 var att = Queues{Down: "WAN-Download-ATT", Up: "WAN-Upload-ATT"}
+
+// cable is a line with one simple queue.
+var cable = Queues{Simple: "WAN-Cable", WAN: "ether1"}
 
 // built returns a line that must build.
 func built(line string, err error) string {
@@ -51,11 +55,28 @@ func TestLines(t *testing.T) {
 		}},
 		{"set the upload rate", func() (string, error) { return exchangeLine(att, &link.Rates{Up: 5_700_000}, downFirst) }},
 		{"read one queue", func() (string, error) { return queueLine("WAN-Download-Spectrum") }},
+		{"read a simple queue", func() (string, error) { return simpleLine(cable, nil) }},
+		{"read a simple queue, and the interface that is its dst", func() (string, error) { return simpleLine(Queues{Simple: "WAN-Cable"}, &link.Rates{}) }},
+		{"set both rates of a simple queue", func() (string, error) {
+			return simpleLine(cable, &link.Rates{Down: 95 * unit.Mbps, Up: 18 * unit.Mbps})
+		}},
+		{"set a simple queue's upload rate", func() (string, error) { return simpleLine(cable, &link.Rates{Up: 5_700_000}) }},
+		{"set a simple queue's download rate", func() (string, error) { return simpleLine(cable, &link.Rates{Down: 57_000_000}) }},
+		{"read one simple queue", func() (string, error) { return oneSimpleLine("WAN-Cable") }},
 		{"read the rule", func() (string, error) {
 			return ruleLine("ADAPTIVE: Steer latency-sensitive to WAN2", "")
 		}},
 		{"enable the rule", func() (string, error) { return ruleLine(`50% "off" at $5`, "enable") }},
 		{"disable the rule", func() (string, error) { return ruleLine(`C:\wan`, "disable") }},
+		{"read a rule and its list", func() (string, error) {
+			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT"})
+		}},
+		{"hold the list", func() (string, error) {
+			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "hold", lasts: time.Minute})
+		}},
+		{"empty the list", func() (string, error) {
+			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "drop"})
+		}},
 		{"read where an address's echoes go", func() (string, error) { return pathLine(netip.MustParseAddr("192.168.88.5")) }},
 	}
 	var b strings.Builder
@@ -228,7 +249,7 @@ func strip(line string) (rest string, texts []string, ok bool) {
 }
 
 func TestHostileNamesStayNames(t *testing.T) {
-	plain, _, _ := strip(built(exchangeLine(Queues{"a", "b", "c"}, &link.Rates{Down: 1, Up: 2}, downFirst)))
+	plain, _, _ := strip(built(exchangeLine(Queues{Down: "a", Up: "b", WAN: "c"}, &link.Rates{Down: 1, Up: 2}, downFirst)))
 	plainRule, _, _ := strip(built(ruleLine("a", "disable")))
 	rapid.Check(t, func(t *rapid.T) {
 		q := Queues{Down: hostile().Draw(t, "down"), Up: hostile().Draw(t, "up"), WAN: hostile().Draw(t, "wan")}

@@ -17,7 +17,8 @@ var firewallKeys = []string{
 	"out-interface", "out-interface-list", "dst-address-type", "protocol", "dst-port", "src-address", "dst-address", "dst-address-list", "dscp",
 }
 
-var mangleKeys = append(slices.Clone(firewallKeys), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough")
+var mangleKeys = append(slices.Clone(firewallKeys), "new-connection-mark", "new-packet-mark", "new-routing-mark", "passthrough", "jump-target",
+	"src-address-list", "address-list", "address-list-timeout", "tcp-flags", "connection-bytes")
 
 // and puts further properties behind some.
 func and(keys []string, more ...string) []string { return append(slices.Clone(keys), more...) }
@@ -31,7 +32,12 @@ var (
 		"name", "parent", "packet-mark", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold", "burst-time", "priority",
 		"disabled", "comment",
 	}
+	simpleKeys = []string{
+		"name", "target", "dst", "parent", "packet-marks", "queue", "max-limit", "limit-at", "bucket-size", "burst-limit", "burst-threshold",
+		"burst-time", "priority", "total-max-limit", "time", "disabled", "comment",
+	}
 	routeKeys = []string{"dst-address", "gateway", "routing-table", "distance", "disabled", "comment", "check-gateway"}
+	listKeys  = []string{"list", "address", "comment", "disabled"}
 	tableKeys = []string{"name", "fib", "disabled", "comment"}
 	groupKeys = []string{"name", "policy", "comment"}
 	userKeys  = []string{"name", "group", "address", "disabled", "comment"}
@@ -41,12 +47,13 @@ var (
 var desks = map[string]desk{
 	"/queue/type":                {readable: typeKeys, writable: typeKeys},
 	"/queue/tree":                {readable: and(treeKeys, "invalid", "bytes"), writable: treeKeys},
-	"/queue/simple":              {readable: []string{"name", "target", "dst", "max-limit", "disabled", "dynamic", "comment"}, ordered: true},
+	"/queue/simple":              {readable: and(simpleKeys, "dynamic", "invalid"), writable: simpleKeys, ordered: true},
 	"/interface":                 {readable: []string{"name", "type", "running", "disabled", "rx-byte", "tx-byte"}},
-	"/ip/firewall/mangle":        {readable: and(mangleKeys, "dynamic", "invalid", "jump-target"), writable: mangleKeys, ordered: true},
+	"/ip/firewall/mangle":        {readable: and(mangleKeys, "dynamic", "invalid", "packets"), writable: mangleKeys, ordered: true},
 	"/ip/firewall/filter":        {readable: and(firewallKeys, "dynamic", "invalid"), writable: firewallKeys, ordered: true},
 	"/ip/firewall/nat":           {readable: and(firewallNATKeys, "dynamic", "invalid"), writable: firewallNATKeys, ordered: true},
-	"/ipv6/firewall/mangle":      {readable: and(mangleKeys, "dynamic", "invalid", "jump-target"), writable: mangleKeys, ordered: true},
+	"/ipv6/firewall/mangle":      {readable: and(mangleKeys, "dynamic", "invalid", "packets"), writable: mangleKeys, ordered: true},
+	"/ip/firewall/address-list":  {readable: and(listKeys, "dynamic"), writable: listKeys},
 	"/ipv6/firewall/filter":      {readable: and(firewallKeys, "dynamic", "invalid"), writable: firewallKeys, ordered: true},
 	"/ipv6/address":              {readable: []string{"address", "interface", "disabled", "link-local"}},
 	"/ip/route":                  {readable: and(routeKeys, "immediate-gw", "dynamic", "active"), writable: routeKeys},

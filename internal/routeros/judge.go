@@ -37,9 +37,9 @@ func (c *Client) matches(t task, found []int64) *Error {
 	case thing == ruleThing:
 		hint = "give each rule a comment of its own: /ip/firewall/mangle/print where comment=" + quote(names[0])
 	case kind == NoSuchItem:
-		hint = "names are compared exactly; see the router's: /queue/tree/print"
+		hint = "names are compared exactly; see the router's: " + menuOf(thing) + "/print"
 	default:
-		hint = "give each queue a name of its own: /queue/tree/print"
+		hint = "give each queue a name of its own: " + menuOf(thing) + "/print"
 	}
 	return c.err(kind, t.op, errors.New(strings.Join(wrong, ", and ")), hint)
 }

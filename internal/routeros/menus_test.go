@@ -308,6 +308,10 @@ func TestMenusErrors(t *testing.T) {
 					t.Errorf("%s at %s: %#v, connected %t", tt.text, step, e, c.Connected())
 				}
 				heard := m.sent()[before:]
+				// The API asks for all readings at once; no write follows a failure through any door.
+				if o.Transport == API && !strings.HasPrefix(step, "name=") && !strings.HasSuffix(step, "/set") {
+					continue
+				}
 				if last := heard[len(heard)-1]; !strings.Contains(last, step) {
 					t.Errorf("%s at %s: it went on to %q", tt.text, step, last)
 				}

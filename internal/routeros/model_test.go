@@ -42,6 +42,13 @@ func newModel() *model {
 			queue("*1000002", att.Down, "bridge", "95000000"),
 			queue("*1000003", att.Up, "ether1", "18000000"),
 		},
+		"/queue/simple": {
+			{
+				".id": "*7", "name": cable.Simple, "target": "192.168.88.0/24,guests", "dst": "ether1", "max-limit": "18000000/95000000", "bytes": "1000/2000",
+				"packets": "10/20", "dropped": "1/2", "queued-bytes": "1514/3028", "queued-packets": "1/2", "queue": "up/down",
+			},
+			{".id": "*8", "name": "kids", "target": "192.168.88.7/32", "max-limit": "1000000/2000000"},
+		},
 		"/interface":       {{".id": "*1", "name": "ether1", "rx-byte": "205 164 277", "tx-byte": "4000"}, {".id": "*2", "name": "bridge", "rx-byte": "1", "tx-byte": "2"}},
 		"/system/resource": {{"uptime": "1w2d3h4m5s", "version": "7.22.3 (stable)", "cpu-load": "3"}},
 		"/ip/firewall/mangle": {
@@ -50,6 +57,10 @@ func newModel() *model {
 				".id": "*1A", "comment": "STEER", "dynamic": "false", "disabled": "true", "invalid": "false", "chain": "prerouting",
 				"action": "mark-connection", "connection-state": "new", "new-connection-mark": "c-wan2",
 			},
+		},
+		"/ip/firewall/address-list": {
+			{".id": "*A0", "list": "wanctl-steer-ATT", "address": "0.0.0.0/1", "timeout": "5s"},
+			{".id": "*A1", "list": "kids", "address": "192.168.88.70"},
 		},
 		"/ip/firewall/connection": {
 			{".id": "*50", "protocol": "icmp", "src-address": "192.168.88.5", "dst-address": "1.1.1.1", "reply-dst-address": "203.0.113.2"},
@@ -142,13 +153,26 @@ func (m *model) do(command string, fields map[string]string, query []string) (ro
 	if m.readOnly {
 		return nil, &refusalOf{"not enough permissions (9)", 500}
 	}
-	for _, r := range items {
+	if verb == "add" {
+		r := maps.Clone(row(fields))
+		r[".id"] = fmt.Sprintf("*B%X", len(m.heard))
+		m.menus[menu] = append(items, r)
+		m.changes = append(m.changes, line)
+		return nil, nil
+	}
+	for i, r := range items {
 		if r[".id"] != fields[".id"] {
 			continue
 		}
 		switch verb {
 		case "set":
-			r["max-limit"] = fields["max-limit"]
+			for _, k := range []string{"max-limit", "timeout"} {
+				if v, given := fields[k]; given {
+					r[k] = v
+				}
+			}
+		case "remove":
+			m.menus[menu] = slices.Delete(slices.Clone(items), i, i+1)
 		case "enable", "disable":
 			r["disabled"] = fmt.Sprint(verb == "disable")
 		}
@@ -253,6 +277,7 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 		List  []string `json:".proplist"`
 		Query []string `json:".query"`
 		Limit string   `json:"max-limit"`
+		Lasts string   `json:"timeout"`
 	}
 	if r.Method == http.MethodGet && len(body) == 0 {
 		r.URL.Path += "/print"
@@ -275,13 +300,27 @@ func (m *model) rest(w http.ResponseWriter, r *http.Request) {
 	fields := map[string]string{".id": in.ID, ".proplist": strings.Join(in.List, ",")}
 	if r.Method == http.MethodPatch {
 		cut := strings.LastIndex(command, "/")
-		fields[".id"], fields["max-limit"] = command[cut+1:], in.Limit
+		fields[".id"] = command[cut+1:]
+		for k, v := range map[string]string{"max-limit": in.Limit, "timeout": in.Lasts} {
+			if v != "" {
+				fields[k] = v
+			}
+		}
 		command = command[:cut] + "/set"
+	}
+	if r.Method == http.MethodPut {
+		fields, command = map[string]string{}, command+"/add"
+		if err := json.Unmarshal(body, &fields); err != nil {
+			answer(400, map[string]any{"error": 400, "message": "Bad Request"})
+			return
+		}
 	}
 	rows, bad := m.do(command, fields, in.Query)
 	switch {
 	case bad != nil:
 		answer(max(bad.status, 400), map[string]any{"error": bad.status, "message": http.StatusText(bad.status), "detail": bad.text})
+	case r.Method == http.MethodPut:
+		answer(201, map[string]string{".id": "*B", "list": fields["list"]})
 	case r.Method == http.MethodPatch:
 		answer(200, map[string]string{".id": fields[".id"], "max-limit": in.Limit})
 	default:

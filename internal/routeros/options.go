@@ -92,6 +92,8 @@ type Options struct {
 	Timeout time.Duration
 	// Now stamps the reports; nil leaves their At zero.
 	Now func() unit.Time
+	// single asks one command after the other, to measure what that costs.
+	single bool
 	// answer bounds an answer, in bytes; 0 is each door's own bound.
 	answer int
 	// Log takes the notes that Auto makes of the door it chose; nil discards them.

@@ -19,8 +19,13 @@ type reply struct {
 	wan    *[2]unit.Bytes // received, sent
 	uptime *time.Duration
 	rule   *Rule
-	path   Path
-	end    bool
+	// target is the simple queue's, and way the interface that a line which names none has for its WAN.
+	target []string
+	way    string
+	// entries is how many a rule's list has.
+	entries *int64
+	path    Path
+	end     bool
 	// at is the middle of the round trip that read the counters.
 	at unit.Time
 	// text is everything that is not ours: an error's text, or a notice.
@@ -80,6 +85,8 @@ func (r *reply) take(f []string) error {
 				return err
 			}
 		}
+	case word == "simple" && r.queues.Down == nil && r.queues.Up == nil && len(f) == 9:
+		return r.simple(f[1:])
 	case word == "wan" && r.wan == nil && len(f) == 3:
 		rx, err := parseCount(f[1])
 		if err != nil {
@@ -91,6 +98,10 @@ func (r *reply) take(f []string) error {
 	case word == "uptime" && r.uptime == nil && len(f) == 2:
 		d, err := parseDuration(f[1])
 		r.uptime = &d
+		return err
+	case word == "list" && r.entries == nil && len(f) == 2:
+		n, err := parseCount(f[1])
+		r.entries = &n
 		return err
 	case word == "rule" && r.rule == nil && len(f) >= 9:
 		rule, err := parseRule(f[1:])
@@ -131,11 +142,11 @@ func parseQueue(f []string) (*link.Queue, error) {
 	}, nil
 }
 
-// parseRule reads the fields id, disabled, invalid, chain, action, connection-state, new-connection-mark and
-// new-routing-mark. A chain or mark whose name holds a bar cannot be told apart and is refused.
+// parseRule reads the fields id, disabled, invalid, chain, action, connection-state, new-connection-mark, new-routing-mark and
+// src-address-list. A chain or mark whose name holds a bar cannot be told apart and is refused.
 func parseRule(f []string) (*Rule, error) {
-	if len(f) != 8 {
-		return nil, fmt.Errorf("%d fields instead of 8", len(f))
+	if len(f) != 9 {
+		return nil, fmt.Errorf("%d fields instead of 9", len(f))
 	}
 	id := f[0]
 	if !isID(id) {
@@ -154,7 +165,7 @@ func parseRule(f []string) (*Rule, error) {
 	}
 	return &Rule{
 		Enabled: !disabled, Invalid: invalid, ID: id, Chain: f[3], Action: f[4],
-		ConnectionState: f[5], NewConnectionMark: f[6], NewRoutingMark: f[7],
+		ConnectionState: f[5], NewConnectionMark: f[6], NewRoutingMark: f[7], SrcAddressList: f[8],
 	}, nil
 }
 

@@ -72,13 +72,15 @@ func TestParseReplyRefuses(t *testing.T) {
 		"uptime twice":        "wanctl|uptime|1s|.\nwanctl|uptime|1s|.",
 		"after the end":       "wanctl|end|.\nwanctl|found|1|.",
 		"end with more":       "wanctl|end|1|.",
-		"rule too short":      "wanctl|rule|*1|false|false|prerouting|accept|new|m|.",
-		"rule too long":       "wanctl|rule|*1|false|false|pre|routing|accept|new|m|n|.",
-		"rule id":             "wanctl|rule|5|false|false|prerouting|accept|new|m|n|.",
-		"rule two ids":        "wanctl|rule|*1;*2|false|false|prerouting|accept|new|m|n|.",
-		"rule disabled":       "wanctl|rule|*1|perhaps|false|prerouting|accept|new|m|n|.",
-		"rule disabled unset": "wanctl|rule|*1||false|prerouting|accept|new|m|n|.",
-		"rule invalid":        "wanctl|rule|*1|false|perhaps|prerouting|accept|new|m|n|.",
+		"rule too short":      "wanctl|rule|*1|false|false|prerouting|accept|new|m|n|.",
+		"rule too long":       "wanctl|rule|*1|false|false|pre|routing|accept|new|m|n|l|.",
+		"rule id":             "wanctl|rule|5|false|false|prerouting|accept|new|m|n|l|.",
+		"rule two ids":        "wanctl|rule|*1;*2|false|false|prerouting|accept|new|m|n|l|.",
+		"rule disabled":       "wanctl|rule|*1|perhaps|false|prerouting|accept|new|m|n|l|.",
+		"rule disabled unset": "wanctl|rule|*1||false|prerouting|accept|new|m|n|l|.",
+		"rule invalid":        "wanctl|rule|*1|false|perhaps|prerouting|accept|new|m|n|l|.",
+		"list twice":          "wanctl|list|1|.\nwanctl|list|1|.",
+		"list of some":        "wanctl|list|some|.",
 		"echo to a name":      "wanctl|echo|one.one.one.one|203.0.113.2|.",
 		"echo as nobody":      "wanctl|echo|1.1.1.1||.",
 		"echo too long":       "wanctl|echo|1.1.1.1|203.0.113.2|yes|.",
@@ -93,8 +95,8 @@ func TestParseReplyRefuses(t *testing.T) {
 }
 
 func TestParseRule(t *testing.T) {
-	got, err := parseReply("wanctl|rule|*1F|yes||prerouting|mark-connection|new|c-wan2||.\n")
-	want := &Rule{ID: "*1F", Chain: "prerouting", Action: "mark-connection", ConnectionState: "new", NewConnectionMark: "c-wan2"}
+	got, err := parseReply("wanctl|rule|*1F|yes||prerouting|mark-connection|new|c-wan2||voip|.\n")
+	want := &Rule{ID: "*1F", Chain: "prerouting", Action: "mark-connection", ConnectionState: "new", NewConnectionMark: "c-wan2", SrcAddressList: "voip"}
 	if err != nil || cmp.Diff(want, got.rule) != "" {
 		t.Errorf("got %+v, %v", got.rule, err)
 	}
@@ -152,8 +154,9 @@ func TestKindNames(t *testing.T) {
 
 func FuzzReply(f *testing.F) {
 	f.Add(fullAnswer)
-	f.Add("wanctl|rule|*1F|yes||prerouting|mark-connection|new|c-wan2||.\nwanctl|end|.")
+	f.Add("wanctl|rule|*1F|yes||prerouting|mark-connection|new|c-wan2||voip|.\nwanctl|end|.")
 	f.Add("no such item (4)\r\n")
+	f.Add(simpleAnswer)
 	f.Add("wanctl|found||.\nwanctl|queue|upload|||||||.")
 	f.Fuzz(func(t *testing.T, out string) {
 		r, err := parseReply(out)

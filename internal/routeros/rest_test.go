@@ -217,7 +217,7 @@ func TestRESTWire(t *testing.T) {
 	want := []string{
 		`GET /rest/system/resource `,
 		`POST /rest/ip/firewall/mangle/print {".proplist":[".id","comment","dynamic","disabled","invalid","chain","action","connection-state",` +
-			`"new-connection-mark","new-routing-mark"],".query":["comment=S\"T"]}`,
+			`"new-connection-mark","new-routing-mark","src-address-list"],".query":["comment=S\"T"]}`,
 		`POST /rest/ip/firewall/mangle/enable {".id":"*1F"}`,
 	}
 	want = append(want, want[1])

@@ -14,13 +14,15 @@ import (
 )
 
 // What a task is in the words of the binary API and REST, which are the same: print, set, enable, disable. Each is a few
-// commands in one turn, each confirmed before the next: nobody promises the order of commands that are sent at once.
+// commands in one turn. What must come after something else waits for its answer, since nobody promises the order of commands
+// that are sent at once; what may come in any order is sent at once where the door takes that.
 
 // queueList are the properties of a queue we read, ruleList those of a mangle rule.
 var (
 	queueList = []string{".id", "name", "max-limit", "bytes", "packets", "dropped", "queued-bytes", "queued-packets", "parent"}
 	ruleList  = []string{
 		".id", "comment", "dynamic", "disabled", "invalid", "chain", "action", "connection-state", "new-connection-mark", "new-routing-mark",
+		"src-address-list",
 	}
 )
 
@@ -43,6 +45,9 @@ var askUptime = ask{menu: resourceMenu, verb: "print"}
 func firstAsk(t task) ask {
 	switch t.purpose {
 	case bothQueues:
+		if t.queues.Simple != "" {
+			return askSimple(t.queues.Simple, !t.writes())
+		}
 		list := queueList
 		if t.writes() {
 			list = queueList[:2]
@@ -50,7 +55,9 @@ func firstAsk(t task) ask {
 		return named(treeMenu, list, t.queues.Down, t.queues.Up)
 	case oneQueue:
 		return named(treeMenu, queueList, t.queue)
-	case oneRule:
+	case oneSimple:
+		return askSimple(t.queue, true)
+	case oneRule, listedRule:
 		return ask{menu: mangleMenu, verb: "print", list: ruleList, where: []string{"comment=" + t.comment}}
 	case echoPath:
 	}
@@ -85,11 +92,19 @@ func sit(ctx context.Context, s site, a asker, t task) (reply, *Error) {
 	var err *Error
 	switch t.purpose {
 	case bothQueues:
+		if t.queues.Simple != "" {
+			err = p.simple(ctx)
+			break
+		}
 		err = p.queues(ctx)
 	case oneQueue:
 		err = p.queue(ctx)
+	case oneSimple:
+		err = p.oneSimple(ctx)
 	case oneRule:
 		err = p.rule(ctx)
+	case listedRule:
+		err = p.byList(ctx)
 	case echoPath:
 		err = p.path(ctx)
 	}
@@ -106,6 +121,32 @@ func (p *sitting) ask(ctx context.Context, a ask) ([]row, *Error) {
 	}
 	p.sent = true
 	return rows, nil
+}
+
+// crowd is an asker that can have several asks under way at once.
+type crowd interface {
+	// asks asks several commands, whose order does not matter, and waits for all their answers. Beside an error it returns
+	// the answers, in the order of the asks, before the first that failed.
+	asks(ctx context.Context, op string, all []ask) ([][]row, *Error)
+}
+
+// all asks several commands whose order does not matter: at once where the connection takes that, else one by one.
+func (p *sitting) all(ctx context.Context, asks ...ask) (answers [][]row, failed *Error) {
+	if c, ok := p.asker.(crowd); ok && len(asks) > 1 && !p.opt.single {
+		if answers, failed = c.asks(ctx, p.task.op, asks); failed != nil {
+			failed.Sent = failed.Sent || p.sent
+		}
+		p.sent = p.sent || len(answers) > 0
+		return answers, failed
+	}
+	for _, a := range asks {
+		rows, failed := p.ask(ctx, a)
+		if failed != nil {
+			return answers, failed
+		}
+		answers = append(answers, rows)
+	}
+	return answers, nil
 }
 
 // unusable is an answer that cannot be what was asked for.
@@ -132,71 +173,132 @@ func (p *sitting) queues(ctx context.Context) *Error {
 		for d := link.Down; d <= link.Up; d++ {
 			before[d] = len(having(rows, "name", q.name(d)))
 		}
-		for _, d := range p.task.order {
-			if rate := p.task.want.Get(d); rate > 0 && before[d] == 1 {
-				if err := p.set(ctx, having(rows, "name", q.name(d))[0], rate); err != nil {
-					return err
-				}
+		if err := p.setAll(ctx, rows, before); err != nil {
+			return err
+		}
+	}
+	return p.readings(ctx, named(treeMenu, queueList, q.Down, q.Up), func(rows []row) *Error {
+		p.reply.found = make([]int64, 2)
+		for d := link.Down; d <= link.Up; d++ {
+			mine := having(rows, "name", q.name(d))
+			// A queue that was not there once when it was to be set is not confirmed by one that is there now.
+			p.reply.found[d] = int64(len(mine))
+			if before[d] != 1 {
+				p.reply.found[d] = int64(before[d])
 			}
+			if p.reply.found[d] != 1 {
+				continue
+			}
+			read, err := queueOf(mine[0])
+			if err != nil {
+				return p.unusable(fmt.Errorf("queue %q: %w", q.name(d), err))
+			}
+			p.reply.queues.Set(d, read)
 		}
-	}
-	begin := p.now()
-	rows, err := p.ask(ctx, named(treeMenu, queueList, q.Down, q.Up))
-	if err != nil {
-		return err
-	}
-	p.reply.at = begin + (p.now()-begin)/2
-	p.reply.found = make([]int64, 2)
-	for d := link.Down; d <= link.Up; d++ {
-		mine := having(rows, "name", q.name(d))
-		// A queue that was not there once when it was to be set is not confirmed by one that is there now.
-		p.reply.found[d] = int64(len(mine))
-		if before[d] != 1 {
-			p.reply.found[d] = int64(before[d])
+		if up := p.reply.queues.Up; up != nil {
+			p.reply.way = up.Parent
 		}
-		if p.reply.found[d] != 1 {
-			continue
-		}
-		read, err := queueOf(mine[0])
-		if err != nil {
-			return p.unusable(fmt.Errorf("queue %q: %w", q.name(d), err))
-		}
-		p.reply.queues.Set(d, read)
-	}
-	if err := p.wan(ctx); err != nil {
-		return err
-	}
-	p.reply.at = begin + (p.now()-begin)/2 // the interface's counters were read along
-	return p.uptime(ctx)
+		return nil
+	})
 }
 
-// set sets one queue's rate.
-func (p *sitting) set(ctx context.Context, item row, rate unit.Rate) *Error {
-	return p.change(ctx, item, ask{menu: treeMenu, verb: "set", key: "max-limit", value: strconv.FormatInt(int64(rate), 10)})
+// setAll sets the wanted rates of the queues that are there once: at once where both fall or both rise, else the one that
+// falls before the other.
+func (p *sitting) setAll(ctx context.Context, rows []row, there [2]int) *Error {
+	var sets []ask
+	for _, d := range p.task.order {
+		rate := p.task.want.Get(d)
+		if rate <= 0 || there[d] != 1 {
+			continue
+		}
+		a, err := p.changing(having(rows, "name", p.task.queues.name(d))[0],
+			ask{menu: treeMenu, verb: "set", key: "max-limit", value: strconv.FormatInt(int64(rate), 10)})
+		if err != nil {
+			return err
+		}
+		sets = append(sets, a)
+	}
+	if p.task.same {
+		_, err := p.all(ctx, sets...)
+		return err
+	}
+	for _, a := range sets {
+		if _, err := p.ask(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readings reads, at once where the door takes that, the queues, the WAN's counters where it is known which interface that
+// is, and the uptime. take enters the queues.
+func (p *sitting) readings(ctx context.Context, queues ask, take func([]row) *Error) *Error {
+	wan := p.task.queues.WAN
+	if wan == "" {
+		wan = p.task.parent
+	}
+	asks := []ask{queues}
+	asked := checkName("parent", wan) == nil
+	if asked {
+		asks = append(asks, askWAN(wan))
+	}
+	begin := p.now()
+	answers, failed := p.all(ctx, append(asks, askUptime)...)
+	p.reply.at = begin + (p.now()-begin)/2
+	if len(answers) > 0 {
+		if err := take(answers[0]); err != nil {
+			return err
+		}
+	}
+	if p.task.queues.WAN != "" {
+		p.reply.way = ""
+	} else if way := p.reply.way; failed == nil && way != wan {
+		// The queue tells which interface it is, and it is another than was thought.
+		if asked = checkName("parent", way) == nil; asked { // else there is none, or none we could ask for
+			rows, err := p.ask(ctx, askWAN(way))
+			if err != nil {
+				return err
+			}
+			p.reply.at = begin + (p.now()-begin)/2
+			answers = [][]row{answers[0], rows, answers[len(answers)-1]}
+		}
+		wan = way
+	}
+	if asked && len(answers) > 1 {
+		if err := p.wan(wan, answers[1]); err != nil {
+			return err
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	return p.uptime(answers[len(answers)-1])
+}
+
+// changing is a command that does something to an item.
+func (p *sitting) changing(item row, a ask) (ask, *Error) {
+	if a.id = item[".id"]; !isID(a.id) {
+		return a, p.unusable(fmt.Errorf("%q is not an item id", clip(a.id)))
+	}
+	return a, nil
 }
 
 // change asks for something to be done to an item.
 func (p *sitting) change(ctx context.Context, item row, a ask) *Error {
-	if a.id = item[".id"]; !isID(a.id) {
-		return p.unusable(fmt.Errorf("%q is not an item id", clip(a.id)))
+	a, err := p.changing(item, a)
+	if err == nil {
+		_, err = p.ask(ctx, a)
 	}
-	_, err := p.ask(ctx, a)
 	return err
 }
 
+// askWAN asks for the counters of an interface.
+func askWAN(name string) ask {
+	return named(interfaceMenu, []string{".id", "name", "rx-byte", "tx-byte"}, name)
+}
+
 // wan reads the counters of the WAN interface, where there is one.
-func (p *sitting) wan(ctx context.Context) *Error {
-	name := p.task.queues.WAN
-	if name == "" && p.reply.queues.Up != nil {
-		name = p.reply.queues.Up.Parent
-	}
-	if bad := checkName("parent", name); bad != nil { // there is none, or none we could ask for
-		return nil //nolint:nilerr // a missing interface is no error
-	}
-	rows, failed := p.ask(ctx, named(interfaceMenu, []string{".id", "name", "rx-byte", "tx-byte"}, name))
-	if failed != nil {
-		return failed
-	}
+func (p *sitting) wan(name string, rows []row) *Error {
 	if rows = having(rows, "name", name); len(rows) != 1 {
 		return nil
 	}
@@ -212,11 +314,7 @@ func (p *sitting) wan(ctx context.Context) *Error {
 	return nil
 }
 
-func (p *sitting) uptime(ctx context.Context) *Error {
-	rows, failed := p.ask(ctx, askUptime)
-	if failed != nil {
-		return failed
-	}
+func (p *sitting) uptime(rows []row) *Error {
 	if len(rows) != 1 {
 		return p.unusable(fmt.Errorf("%s has %d entries", resourceMenu, len(rows)))
 	}
@@ -257,6 +355,11 @@ func (p *sitting) rule(ctx context.Context) *Error {
 	if failed != nil {
 		return failed
 	}
+	return p.takeRule(rows)
+}
+
+// takeRule enters the rule that was looked for into the reply.
+func (p *sitting) takeRule(rows []row) *Error {
 	p.reply.found = []int64{int64(len(rows))}
 	if len(rows) != 1 {
 		return nil
@@ -264,6 +367,7 @@ func (p *sitting) rule(ctx context.Context) *Error {
 	r := rows[0]
 	rule, err := parseRule([]string{
 		r[".id"], r["disabled"], r["invalid"], r["chain"], r["action"], r["connection-state"], r["new-connection-mark"], r["new-routing-mark"],
+		r["src-address-list"],
 	})
 	if err != nil {
 		return p.unusable(fmt.Errorf("rule %q: %w", p.task.comment, err))

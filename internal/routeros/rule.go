@@ -3,6 +3,7 @@ package routeros
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Rule is one rule of /ip/firewall/mangle as the router reports it.
@@ -15,9 +16,9 @@ type Rule struct {
 	ID string
 	// Comment is what the rule was found by.
 	Comment string
-	// Chain, Action, ConnectionState, NewConnectionMark and NewRoutingMark are the properties of the same names;
-	// empty when unset.
-	Chain, Action, ConnectionState, NewConnectionMark, NewRoutingMark string
+	// Chain, Action, ConnectionState, NewConnectionMark, NewRoutingMark and SrcAddressList are the properties of the same
+	// names; empty when unset.
+	Chain, Action, ConnectionState, NewConnectionMark, NewRoutingMark, SrcAddressList string
 }
 
 // errForm is what [Rule.Steerable] finds wrong, with the command that puts it right.
@@ -57,8 +58,28 @@ func (r Rule) Steerable() error {
 	case r.Chain == "input" || r.Chain == "output" || r.Chain == "forward" || r.Chain == "postrouting":
 		return bad(fmt.Sprintf("it is in the chain %q, where a forwarded connection's route is already chosen or never looked up", r.Chain),
 			set+"chain=prerouting")
+	case strings.HasPrefix(r.SrcAddressList, listPrefix):
+		return bad(fmt.Sprintf("it takes what is on the list %s, which switches it", r.SrcAddressList),
+			set+`!src-address-list disabled=yes (wanctl router plan does that), or write mangle_rule.switch: list`)
 	case r.Invalid:
 		return bad("the router flags it as invalid: something it names does not exist", "/ip/firewall/mangle/print detail where invalid")
+	}
+	return nil
+}
+
+// SteerableBy says why entries of a list would not switch the rule; nil when they would. The form is [Rule.Steerable]'s,
+// always enabled, with the list as its src-address-list.
+func (r Rule) SteerableBy(list string) error {
+	set := "/ip/firewall/mangle/set [find where comment=" + quote(r.Comment) + "] "
+	if r.SrcAddressList != list {
+		return errForm{r.Comment, fmt.Sprintf("its src-address-list is %q, and not the list that switches it", r.SrcAddressList), set + "src-address-list=" + list + " disabled=no"}
+	}
+	r.SrcAddressList = ""
+	if err := r.Steerable(); err != nil {
+		return err
+	}
+	if !r.Enabled {
+		return errForm{r.Comment, "it is disabled, so its list switches nothing", set + "disabled=no"}
 	}
 	return nil
 }

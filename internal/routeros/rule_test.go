@@ -35,6 +35,7 @@ func TestSteerable(t *testing.T) {
 		{"no mark", func(r *Rule) { r.NewConnectionMark = "" }, "no connection mark", "new-connection-mark="},
 		{"no-mark", func(r *Rule) { r.NewConnectionMark = "no-mark" }, "no connection mark", "new-connection-mark="},
 		{"too late", func(r *Rule) { r.Chain = "postrouting" }, "postrouting", "chain=prerouting"},
+		{"of a list", func(r *Rule) { r.SrcAddressList = "wanctl-steer-WAN2" }, "takes what is on the list", "mangle_rule.switch: list"},
 		{"invalid", func(r *Rule) { r.Invalid = true }, "invalid", "print detail where invalid"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -48,6 +49,25 @@ func TestSteerable(t *testing.T) {
 				t.Error("the error is not known as one of form")
 			}
 		})
+	}
+	byList := good
+	byList.SrcAddressList, byList.Enabled = "wanctl-steer-WAN2", true
+	if err := byList.SteerableBy("wanctl-steer-WAN2"); err != nil {
+		t.Errorf("a list's own rule is refused: %v", err)
+	}
+	phones := good
+	phones.SrcAddressList = "phones"
+	if err := phones.Steerable(); err != nil {
+		t.Errorf("a user's list is refused: %v", err)
+	}
+	for want, r := range map[string]Rule{
+		"src-address-list=wanctl-steer-WAN2 disabled=no": good,
+		" disabled=no":           func() Rule { r := byList; r.Enabled = false; return r }(),
+		"action=mark-connection": func() Rule { r := byList; r.Action = "drop"; return r }(),
+	} {
+		if err := r.SteerableBy("wanctl-steer-WAN2"); err == nil || !IsForm(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", r, err, want)
+		}
 	}
 	if IsForm(errors.New("x")) {
 		t.Error("any error is one of form")

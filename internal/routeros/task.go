@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -13,28 +14,41 @@ import (
 
 // Queues names the queues of one line as the router's configuration has them.
 type Queues struct {
-	// Down and Up are the names of the two /queue/tree entries, compared exactly.
+	// Down and Up are the names of the two /queue/tree entries, compared exactly. Both are empty where Simple is given.
 	Down, Up string
-	// WAN is the interface whose byte counters are read along; empty: the upload queue's parent, when that is an interface.
+	// Simple is the name of the one /queue/simple entry that shapes both directions.
+	Simple string
+	// WAN is the interface whose byte counters are read along; empty: the upload queue's parent, or the simple queue's dst,
+	// when that is an interface.
 	WAN string
 }
 
 // check refuses names that cannot be sent.
 func (q Queues) check() error {
+	if q.Simple != "" {
+		return q.checkSimple()
+	}
 	if err := errors.Join(checkName("name of the download queue", q.Down), checkName("name of the upload queue", q.Up)); err != nil {
 		return err
 	}
 	if q.Down == q.Up {
 		return fmt.Errorf("download and upload are the same queue %q", q.Down)
 	}
-	if q.WAN != "" {
-		return checkName("name of the WAN interface", q.WAN)
+	return q.checkWAN()
+}
+
+func (q Queues) checkWAN() error {
+	if q.WAN == "" {
+		return nil
 	}
-	return nil
+	return checkName("name of the WAN interface", q.WAN)
 }
 
 // name returns the queue of a direction.
 func (q Queues) name(d link.Direction) string {
+	if q.Simple != "" {
+		return q.Simple
+	}
 	if d == link.Up {
 		return q.Up
 	}
@@ -47,7 +61,9 @@ type purpose uint8
 const (
 	bothQueues purpose = iota // read two queues, the WAN and the uptime, after setting rates that are not zero
 	oneQueue                  // read one queue
+	oneSimple                 // read one simple queue
 	oneRule                   // read one mangle rule, after enabling or disabling it
+	listedRule                // read one mangle rule and the list that switches it, after holding or emptying the list
 	echoPath                  // read the tracked echoes of an address, and the router's own addresses
 )
 
@@ -60,9 +76,16 @@ type task struct {
 	queues Queues
 	want   *link.Rates // nil only reads
 	order  [2]link.Direction
-	queue  string
-	// comment is the rule's; verb is enable, disable, or empty to read.
+	// same says that the rates of both directions are known to fall, or both to rise: their order then means nothing.
+	same  bool
+	queue string
+	// parent is the interface that was the WAN when queues that do not name it were last read; empty is not known.
+	parent string
+	// comment is the rule's; verb is enable, disable, or empty to read. Of a rule that a list switches it is hold, drop, or
+	// empty.
 	comment, verb string
+	list          string
+	lasts         time.Duration
 	source        netip.Addr
 }
 
@@ -73,10 +96,15 @@ func (t task) writes() bool { return t.want != nil && *t.want != (link.Rates{}) 
 func (t task) names() (thing string, names []string) {
 	switch t.purpose {
 	case bothQueues:
+		if t.queues.Simple != "" {
+			return simpleThing, []string{t.queues.Simple}
+		}
 		return queueThing, []string{t.queues.Down, t.queues.Up}
 	case oneQueue:
 		return queueThing, []string{t.queue}
-	case oneRule:
+	case oneSimple:
+		return simpleThing, []string{t.queue}
+	case oneRule, listedRule:
 		return ruleThing, []string{t.comment}
 	case echoPath:
 	}
@@ -91,10 +119,12 @@ func (t task) check() error {
 			return err
 		}
 		return checkRates(t.want)
-	case oneQueue:
+	case oneQueue, oneSimple:
 		return checkName("name of the queue", t.queue)
 	case oneRule:
 		return checkName("comment of the mangle rule", t.comment)
+	case listedRule:
+		return errors.Join(checkName("comment of the mangle rule", t.comment), checkList(t.list))
 	case echoPath:
 		return checkSource(t.source)
 	}
@@ -103,17 +133,20 @@ func (t task) check() error {
 
 // The things we look for, as messages call them.
 const (
-	queueThing = "queue tree entry"
-	ruleThing  = "mangle rule"
+	queueThing  = "queue tree entry"
+	simpleThing = "simple queue"
+	ruleThing   = "mangle rule"
 )
 
 // The menus we look into.
 const (
 	treeMenu       = "/queue/tree"
+	simpleMenu     = "/queue/simple"
 	interfaceMenu  = "/interface"
 	mangleMenu     = "/ip/firewall/mangle"
 	resourceMenu   = "/system/resource"
 	connectionMenu = "/ip/firewall/connection"
+	listMenu       = "/ip/firewall/address-list"
 	addressMenu    = "/ip/address"
 )
 

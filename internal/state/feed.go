@@ -26,6 +26,8 @@ type FeedDirection struct {
 	AtFloor bool        `json:"at_floor,omitempty"`
 	Cuts    uint64      `json:"cuts,omitempty"`
 	WarnMS  unit.Millis `json:"warn_ms,omitempty"`
+	// Carried is what crossed it lately, in bit/s; absent while that is not known.
+	Carried *unit.Rate `json:"carried,omitempty"`
 }
 
 // feedFile is the JSON form of a link.Feed. It has no checksum: it is replaced whole every cycle on a memory file
@@ -50,14 +52,22 @@ type feedFile struct {
 
 // WriteFeed prints a feed. bootID ties its instants to this boot; wall is the time of day, for people.
 func WriteFeed(w io.Writer, f link.Feed, bootID string, wall time.Time) error {
+	carried := func(d link.Direction) *unit.Rate {
+		r := f.Carried.Get(d)
+		if !f.Carried.Known {
+			return nil
+		}
+		return &r
+	}
 	b, err := json.Marshal(feedFile{
 		Schema: Schema, WAN: f.WAN, Seq: f.Seq, BootID: bootID, At: f.At, Time: wall,
 		PeriodMS: float64(f.Period) / 1e6, Measured: f.Measured, Vain: f.Vain, AnsweredAt: f.AnsweredAt,
 		RTT: f.RTT, Delta: f.Delta, EWMA: EWMA{BaselineRTT: f.Baseline, LoadRTT: f.Load},
 		Download: FeedDirection{
 			State: f.State.Down, Rate: f.Rates.Down, AtFloor: f.DownAtFloor, Cuts: f.DownCuts, WarnMS: f.Warn,
+			Carried: carried(link.Down),
 		},
-		Upload: FeedDirection{State: f.State.Up, Rate: f.Rates.Up},
+		Upload: FeedDirection{State: f.State.Up, Rate: f.Rates.Up, Carried: carried(link.Up)},
 	})
 	if err != nil {
 		return fmt.Errorf("encode feed: %w", err)
@@ -84,6 +94,10 @@ func ReadFeed(r io.Reader) (f link.Feed, bootID string, err error) {
 	if j.WAN == "" || j.Seq == 0 || j.PeriodMS <= 0 || j.PeriodMS > 3.6e6 {
 		return f, "", fmt.Errorf("%w: no wan, sequence number or period", ErrCorrupt)
 	}
+	var carried link.Load
+	if d, u := j.Download.Carried, j.Upload.Carried; d != nil && u != nil && *d >= 0 && *u >= 0 {
+		carried = link.Load{Known: true, At: j.At, Rates: link.Rates{Down: *d, Up: *u}}
+	}
 	return link.Feed{
 		WAN: j.WAN, Seq: j.Seq, At: j.At, Period: time.Duration(j.PeriodMS * 1e6),
 		Measured: j.Measured, Vain: j.Vain, AnsweredAt: j.AnsweredAt,
@@ -91,5 +105,6 @@ func ReadFeed(r io.Reader) (f link.Feed, bootID string, err error) {
 		State:       link.Pair[link.State]{Down: j.Download.State, Up: j.Upload.State},
 		Rates:       link.Rates{Down: j.Download.Rate, Up: j.Upload.Rate},
 		DownAtFloor: j.Download.AtFloor, DownCuts: j.Download.Cuts, Warn: j.Download.WarnMS,
+		Carried: carried,
 	}, j.BootID, nil
 }

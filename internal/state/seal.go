@@ -11,7 +11,7 @@ import (
 	"io"
 )
 
-// Schema is the version of every format here. A file of a higher version is foreign: an older program must not guess.
+// Schema is the version of every format here but steering's state. A file of a higher version is foreign: an older program must not guess.
 const Schema = 1
 
 // MaxSize bounds a file that is read: a state file is a few kilobytes.
@@ -46,36 +46,34 @@ func seal(w io.Writer, v any) error {
 	return nil
 }
 
-// unseal reads what seal wrote into v. Every error wraps [ErrCorrupt] unless reading itself failed.
-func unseal(r io.Reader, v any) error {
+// unseal reads what seal wrote and checks it: its content, of a version up to newest, is what is returned. Every error wraps
+// [ErrCorrupt] unless reading itself failed.
+func unseal(r io.Reader, newest int) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
-		return fmt.Errorf("read state: %w", err)
+		return nil, fmt.Errorf("read state: %w", err)
 	}
 	if len(b) > MaxSize {
-		return fmt.Errorf("%w: larger than %d bytes", ErrCorrupt, MaxSize)
+		return nil, fmt.Errorf("%w: larger than %d bytes", ErrCorrupt, MaxSize)
 	}
 	i := bytes.LastIndex(b, []byte(sumKey))
 	if i < 0 || len(b) < i+len(sumKey)+8 {
-		return fmt.Errorf("%w: no checksum at its end (torn or foreign)", ErrCorrupt)
+		return nil, fmt.Errorf("%w: no checksum at its end (torn or foreign)", ErrCorrupt)
 	}
 	i += len(sumKey)
 	said := string(b[i : i+8])
 	copy(b[i:], "00000000")
 	if is := fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)); is != said {
-		return fmt.Errorf("%w: its checksum is %s, its content's is %s", ErrCorrupt, said, is)
+		return nil, fmt.Errorf("%w: its checksum is %s, its content's is %s", ErrCorrupt, said, is)
 	}
 	var head struct {
 		Schema int `json:"schema"`
 	}
 	if err := json.Unmarshal(b, &head); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if head.Schema < 1 || head.Schema > Schema {
-		return fmt.Errorf("%w: schema %d, this version reads 1 to %d", ErrCorrupt, head.Schema, Schema)
+	if head.Schema < 1 || head.Schema > newest {
+		return nil, fmt.Errorf("%w: schema %d, this version reads 1 to %d", ErrCorrupt, head.Schema, newest)
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return nil
+	return b, nil
 }

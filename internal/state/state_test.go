@@ -146,7 +146,7 @@ func TestAFileOfALaterVersionIsForeign(t *testing.T) {
 }
 
 func TestSteeringRoundTrip(t *testing.T) {
-	want := Steering{Schema: Schema, Name: "steering", Primary: "Spectrum", BootID: "b", At: 5, Saved: wall, Machine: steer.Snapshot{}}
+	want := Steering{Schema: SteeringSchema, Name: "steering", Primary: "Spectrum", BootID: "b", At: 5, Saved: wall, Machine: steer.Snapshot{}}
 	b := write(t, func(b *bytes.Buffer) error { return WriteSteering(b, want) })
 	got, err := ReadSteering(bytes.NewReader(b), "Spectrum")
 	if err != nil {
@@ -170,6 +170,7 @@ func TestFeedRoundTrip(t *testing.T) {
 		RTT: 25.5, Load: 27.6, Baseline: 26.9, Delta: 0.7,
 		State: link.Pair[link.State]{Down: link.SoftRed, Up: link.Red},
 		Rates: link.Rates{Down: 275 * unit.Mbps, Up: 8 * unit.Mbps}, DownAtFloor: true, DownCuts: 3, Warn: 45,
+		Carried: link.Load{Known: true, At: 42, Rates: link.Rates{Down: 200 * unit.Mbps, Up: 0}},
 	}
 	b := write(t, func(b *bytes.Buffer) error { return WriteFeed(b, want, "boot", wall) })
 	got, boot, err := ReadFeed(bytes.NewReader(b))

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -8,7 +9,6 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/link"
 	"wanctl/internal/shaper"
-	"wanctl/internal/steer"
 	"wanctl/internal/tracking"
 	"wanctl/internal/unit"
 )
@@ -43,43 +43,16 @@ func WriteWAN(w io.Writer, s WAN) error {
 // ReadWAN parses what [WriteWAN] printed for the line of that name. A file of another line is [ErrCorrupt]: its
 // baseline and rates would be wrong here.
 func ReadWAN(r io.Reader, name string) (WAN, error) {
-	var s WAN
-	if err := unseal(r, &s); err != nil {
+	b, err := unseal(r, Schema)
+	if err != nil {
 		return WAN{}, err
+	}
+	var s WAN
+	if err := json.Unmarshal(b, &s); err != nil {
+		return WAN{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if s.Name != name {
 		return WAN{}, fmt.Errorf("%w: it is the state of %q, not of %q", ErrCorrupt, s.Name, name)
-	}
-	return s, nil
-}
-
-// Steering is the durable state of steering.
-type Steering struct {
-	Schema int    `json:"schema"`
-	Name   string `json:"name"`
-	// Primary is the line it steers away from; a file of another site must not be used.
-	Primary  string         `json:"primary"`
-	BootID   string         `json:"boot_id"`
-	At       unit.Time      `json:"at_ns"`
-	Saved    time.Time      `json:"saved"`
-	Machine  steer.Snapshot `json:"machine"`
-	Checksum string         `json:"checksum"`
-}
-
-// WriteSteering prints the state of steering.
-func WriteSteering(w io.Writer, s Steering) error {
-	s.Schema, s.Checksum = Schema, ""
-	return seal(w, s)
-}
-
-// ReadSteering parses what [WriteSteering] printed for the same primary line.
-func ReadSteering(r io.Reader, primary string) (Steering, error) {
-	var s Steering
-	if err := unseal(r, &s); err != nil {
-		return Steering{}, err
-	}
-	if s.Primary != primary {
-		return Steering{}, fmt.Errorf("%w: it steers away from %q, not from %q", ErrCorrupt, s.Primary, primary)
 	}
 	return s, nil
 }

@@ -34,9 +34,10 @@ const (
 // Confidence is the memory of the confidence mode.
 type Confidence struct {
 	// Steered is what the mode would have: the machine's state while it decides, its own while it runs dry. Since is
-	// when that changed.
+	// when that changed, Target where it would have connections.
 	Steered bool      `json:"steered"`
 	Since   unit.Time `json:"since"`
+	Target  string    `json:"target,omitempty"`
 	// High and Low say that the last measured cycle spoke for steering or for recovery; HighFor and LowFor for how
 	// much measured time without a break.
 	High    bool          `json:"high"`
@@ -49,10 +50,8 @@ type Confidence struct {
 	Drops []float64 `json:"drops,omitempty"`
 	// Pressure counts consecutive readings with a queue more than half full.
 	Pressure int `json:"pressure"`
-	// Toggles are the times of the last changes of state, oldest first, no more than the brake counts.
-	Toggles []unit.Time `json:"toggles,omitempty"`
-	// Penalty is until when the brake raises the threshold; 0 when it does not.
-	Penalty unit.Time `json:"penalty"`
+	// Brake raises the threshold while it grips.
+	Brake
 }
 
 func (f *Confidence) addDrops(perSecond float64) {
@@ -143,16 +142,7 @@ func (f *Confidence) toggled(v V3, steered bool, now unit.Time) (braked string) 
 		f.Toggles = nil
 		return ""
 	}
-	kept := f.Toggles[:0]
-	for _, t := range f.Toggles {
-		if now.Sub(t) < v.Flap.Window {
-			kept = append(kept, t)
-		}
-	}
-	f.Toggles = append(kept, now)
-	if n := len(f.Toggles) - (v.Flap.MaxToggles + 1); n >= 0 {
-		f.Toggles = append(f.Toggles[:0], f.Toggles[n:]...)
-		f.Penalty = now.Add(v.Flap.PenaltyFor)
+	if f.Brake.toggled(v.Flap.Window, v.Flap.MaxToggles, v.Flap.PenaltyFor, now) {
 		return fmt.Sprintf("more than %d changes of state within %v: for %v steering needs a score of %d instead of %d",
 			v.Flap.MaxToggles, v.Flap.Window, v.Flap.PenaltyFor, v.SteerThreshold+v.Flap.PenaltyAdd, v.SteerThreshold)
 	}
@@ -166,20 +156,22 @@ func (f *Confidence) due(v V3) bool { return f.High && f.HighFor >= v.Sustain }
 func (f *Confidence) recovered(v V3) bool { return f.Low && f.LowFor >= v.RecoverySustain }
 
 // rehearse is the dry run: it lives through what the mode would have done and returns the sentence to log.
-func (m *Machine) rehearse(c Congestion, alt alternate, blind bool, score int, now unit.Time) string {
-	f, v := &m.mem.Confidence, m.cfg.V3
+func (m *Machine) rehearse(k cycle) string {
+	f, v, now := &m.mem.Confidence, m.cfg.V3, k.now
+	t := max(m.place(f.Target), 0)
 	said := ""
 	switch {
-	case !f.Steered && c.measured() && f.due(v) && alt.admits():
+	case !f.Steered && k.c.measured() && f.due(v) && k.best != None:
+		f.Target = m.cfg.Alternates[k.best].Name
 		said = fmt.Sprintf("would steer new connections to %s: score %d was at least %d for %v",
-			m.alternateName(), score, f.threshold(v, now), v.Sustain)
+			m.alternateName(k.best), k.score, f.threshold(v, now), v.Sustain)
 	case !f.Steered:
 		return ""
-	case c.measured() && alt.configured && (alt.red || alt.silent):
-		said = "would steer back to " + m.cfg.Primary + ": " + m.lacks(alt)
-	case blind:
+	case k.c.measured() && k.alts[t].lost():
+		said = "would steer back to " + m.cfg.Primary + ": " + m.lacks(t, k.alts[t], now)
+	case k.blind:
 		said = fmt.Sprintf("would steer back to %s: nothing was measured for %v", m.cfg.Primary, blindFor)
-	case c.measured() && f.recovered(v):
+	case k.c.measured() && f.recovered(v):
 		said = fmt.Sprintf("would steer back to %s: score at most %d, GREEN and delta under %d ms for %v",
 			m.cfg.Primary, v.RecoveryThreshold, recoveredDelta, v.RecoverySustain)
 	default:

@@ -55,9 +55,11 @@ func (v *Vote) UnmarshalText(b []byte) error {
 // Config is everything the steering decision depends on. [Default] fills every field but the two names; a zero
 // Config is not valid.
 type Config struct {
-	// Primary and Alternate are the names of the two lines (topology.primary_wan, topology.alternate_wan).
-	// Primary, in capitals, names the states.
-	Primary, Alternate string
+	// Primary is the name of the line that is steered away from (topology.primary_wan). In capitals it names the states.
+	Primary string
+	// Alternates are the lines that connections may move to (topology.alternate_wan, alternates.*), in the order in which
+	// equals are preferred; at least one, at most 8.
+	Alternates []Candidate
 	// Interval is the period of Step (measurement.interval_seconds), 0.5 s to 60 s.
 	Interval time.Duration
 	// CakeAware chooses the vote; false is the RTT-only mode (mode.cake_aware).
@@ -70,8 +72,14 @@ type Config struct {
 	Thresholds Thresholds
 	// RTTOnly holds the thresholds of the RTT-only mode.
 	RTTOnly RTTOnly
-	// AlternateCheck is what is demanded of the other line before anything is steered to it.
-	AlternateCheck AlternateCheck
+	// Confirm says which signals confirm a RED delay (confirm.*).
+	Confirm Confirm
+	// Limits bound a steering in time (limits.*).
+	Limits Limits
+	// Flap is the vote's brake on a line that comes and goes (flap_brake.*).
+	Flap VoteFlap
+	// Herd is what is done about an alternate that our own connections fill (herd_damping.*).
+	Herd Herd
 	// V3 is the confidence mode (steering_v3).
 	V3 V3
 	// HistorySize bounds the transitions kept in a Snapshot (state.history_size), 1 to 10000.
@@ -104,14 +112,20 @@ type RTTOnly struct {
 	BadSamples, GoodSamples int
 }
 
-// AlternateCheck is the margin by which the alternate must be the better line (alternate.*).
-type AlternateCheck struct {
-	// Configured says that the configuration names a way to measure the alternate. Without it nothing is checked.
-	Configured bool
+// Candidate is a line that connections may move to, and what is demanded of it first (alternate.*, alternates.NAME.*).
+type Candidate struct {
+	// Name is the line's; empty where the configuration names neither it nor its feed, with one alternate only.
+	Name string
+	// Checked says that the configuration names a way to measure the line. Without it nothing is checked.
+	Checked bool
 	// MarginMS is how far the alternate's delta EWMA must lie below the primary's (margin_ms), and MarginShare the
 	// same as a share of the primary's (margin_share, 0 to 1). Both must hold.
 	MarginMS    unit.Millis
 	MarginShare unit.PPM
+	// MaxLoad is the share of its rate that it may carry in either direction (max_load, 0 to 1; 0 demands nothing), Room what
+	// must be free in each (room_mbps; 0 demands nothing). Both are by its feed; what is not known is no obstacle.
+	MaxLoad unit.PPM
+	Room    unit.Rate
 }
 
 // V3 is the confidence mode (steering_v3.*). All times are real times, whatever the interval.
@@ -149,7 +163,7 @@ type Flap struct {
 	PenaltyFor time.Duration
 }
 
-// Default returns the documented defaults. Primary and Alternate are the caller's to fill.
+// Default returns the documented defaults. Primary and the name of the one alternate are the caller's to fill.
 func Default() Config {
 	return Config{
 		Interval:    2 * time.Second,
@@ -163,8 +177,11 @@ func Default() Config {
 			RTTAlpha: 0.3, QueueAlpha: 0.4,
 			RedSamples: 2, GreenSamples: 15,
 		},
-		RTTOnly:        RTTOnly{Bad: 25, Recovery: 12, BadSamples: 8, GoodSamples: 15},
-		AlternateCheck: AlternateCheck{MarginMS: 10, MarginShare: 200_000},
+		RTTOnly:    RTTOnly{Bad: 25, Recovery: 12, BadSamples: 8, GoodSamples: 15},
+		Alternates: []Candidate{{MarginMS: 10, MarginShare: 200_000}},
+		Confirm:    Confirm{Drops: true, Marks: true, Queue: true, Controller: true},
+		Flap:       VoteFlap{Window: 30 * time.Minute, MaxToggles: 3, PenaltyFor: 30 * time.Minute, RedFactor: 2, MarginFactor: 2},
+		Herd:       Herd{Within: time.Minute, BackOff: time.Minute, MaxBackOff: 30 * time.Minute},
 		V3: V3{
 			SteerThreshold: 70, RecoveryThreshold: 20,
 			Sustain: 20 * time.Second, RecoverySustain: time.Minute,
@@ -187,9 +204,7 @@ func (c Config) Validate() error {
 	if c.Primary == "" {
 		bad("topology.primary_wan: the primary line has no name; give the one its own config carries")
 	}
-	if c.Alternate != "" && c.Alternate == c.Primary {
-		bad("topology.alternate_wan: %q is the primary too; name the other line", c.Alternate)
-	}
+	c.validateAlternates(bad)
 	if c.Interval < 500*time.Millisecond || c.Interval > time.Minute {
 		bad("measurement.interval_seconds: %v is outside 0.5 s to 60 s", c.Interval)
 	}
@@ -204,12 +219,10 @@ func (c Config) Validate() error {
 	}
 	c.Thresholds.validate(bad)
 	c.RTTOnly.validate(bad)
-	if m := float64(c.AlternateCheck.MarginMS); math.IsNaN(m) || m < 0 || m > maxMillis {
-		bad("alternate.margin_ms: %v is outside 0 to %d", m, maxMillis)
-	}
-	if m := c.AlternateCheck.MarginShare; m < 0 || m > unit.One {
-		bad("alternate.margin_share: %v is outside 0 to 1", m.Factor())
-	}
+	c.Confirm.validate(bad, c)
+	c.Limits.validate(bad)
+	c.Flap.validate(bad)
+	c.Herd.validate(bad)
 	c.V3.validate(bad)
 	return errors.Join(errs...)
 }

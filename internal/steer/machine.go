@@ -3,6 +3,7 @@ package steer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,9 +33,11 @@ type Machine struct {
 	started unit.Time
 	// measured says that the last cycle's delta was known.
 	measured bool
-	rule     rule
-	notes    []link.Note
-	said     said
+	rules    rules
+	// orphan is a stored target that is no alternate any more.
+	orphan string
+	notes  []link.Note
+	said   said
 }
 
 // said remembers which conditions were told already.
@@ -47,6 +50,7 @@ func New(c Config) (*Machine, error) {
 	}
 	m := &Machine{}
 	m.configure(c)
+	m.rules.wanted = None
 	return m, nil
 }
 
@@ -55,21 +59,54 @@ func (m *Machine) configure(c Config) {
 	for s := Good; s <= Degraded; s++ {
 		m.names[s] = strings.ToUpper(c.Primary) + "_" + s.String()
 	}
+	if len(m.rules.one) != len(c.Alternates) {
+		m.rules.one = make([]rule, len(c.Alternates))
+	}
+	m.bind()
 	m.trim()
 }
 
+// bind puts the memories of the alternates into the configuration's order; one of a time when there was a single alternate
+// has no name and is the first one's.
+func (m *Machine) bind() {
+	bound := make([]AlternateMemory, len(m.cfg.Alternates))
+	for i, c := range m.cfg.Alternates {
+		for j, mem := range m.mem.Alternates {
+			if mem.Name == c.Name || i == 0 && j == 0 && mem.Name == "" {
+				bound[i] = mem
+			}
+		}
+		bound[i].Name = c.Name
+	}
+	m.mem.Alternates = bound
+}
+
+// place finds an alternate by its name, and the first by none; it returns [None] for a line that is not among them.
+func (m *Machine) place(name string) int {
+	if name == "" {
+		return 0
+	}
+	return slices.IndexFunc(m.cfg.Alternates, func(c Candidate) bool { return c.Name == name })
+}
+
+// target is the place of the alternate that the state Degraded sends connections to, else [None].
+func (m *Machine) target() int {
+	if m.mem.State != Degraded {
+		return None
+	}
+	return m.place(m.mem.Target)
+}
+
 // Reconfigure puts another configuration in force. State, streaks and averages stay. A configuration that does not
-// validate, or that names another primary, is refused whole.
+// validate, or that names other lines, is refused whole.
 func (m *Machine) Reconfigure(c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("steering of %q: reload: %w", m.cfg.Primary, err)
 	}
-	if c.Primary != m.cfg.Primary {
+	same := func(a, b Candidate) bool { return a.Name == b.Name }
+	if c.Primary != m.cfg.Primary || !slices.EqualFunc(c.Alternates, m.cfg.Alternates, same) {
 		return fmt.Errorf("steering of %q: reload: %w", m.cfg.Primary,
-			errors.New("topology.primary_wan cannot change while running; restart to steer for another line"))
-	}
-	if c.Alternate != m.cfg.Alternate {
-		m.mem.Alternate = AlternateMemory{}
+			errors.New("the primary and the alternates cannot change while running; restart to steer between other lines"))
 	}
 	if c.V3.Enabled && !c.V3.DryRun {
 		m.mem.Confidence.Steered = m.mem.State == Degraded
@@ -90,47 +127,63 @@ func (m *Machine) Step(in Input) Decision {
 	dt := m.advance(in.Now)
 	m.open(in)
 
-	d.Transition = m.absorb(in.Rule, in.Now)
+	if m.mem.Since == 0 {
+		m.mem.Since = in.Now // at least
+	}
+	d.Transition, d.Account = m.absorb(in)
 
 	delta, c, why := m.sensePrimary(in)
 	d.QueueKnown = m.senseQueue(in.Queue, in.Now)
 	r := m.signals(d.QueueKnown, in)
-	ctl := r.Controller
 	if c.measured() {
 		m.mem.Delta.add(m.cfg.Thresholds.RTTAlpha, delta)
-		c = m.vote(d.QueueKnown, ctl, in.Now, &r)
+		c = m.vote(d.QueueKnown, in.Now, &r)
 		d.Measured, d.Delta = true, unit.Millis(delta)
 	}
 	m.tellBlind(c, why)
 	d.Degraded = m.cfg.CakeAware && !d.QueueKnown
 	m.tellQueue(d.Degraded, in.Now)
 
-	alt := m.senseAlternate(in)
-	dt = m.count(c, dt)
-	blind := m.countBlind(c, alt, in.Now)
-	confident := m.cfg.V3.Enabled && !in.Autorate.BaselineOnly
-	if confident {
+	alts := m.senseAlternates(in)
+	dt = m.count(c, dt, in.Now)
+	k := cycle{
+		c: c, alts: alts, best: choose(alts), controls: in.Autorate.live(), why: &r, now: in.Now,
+		confident: m.cfg.V3.Enabled && !in.Autorate.BaselineOnly,
+	}
+	k.blind = m.countBlind(k)
+	if k.confident {
 		r.Threshold = m.mem.Confidence.threshold(m.cfg.V3, in.Now)
 		if c.measured() {
 			r.Score = m.mem.Confidence.score(in.Autorate, d.QueueKnown, m.mem.Delta.Value, m.cfg.Interval)
 			m.mem.Confidence.observe(m.cfg.V3, r.Score, c, delta, in.Now, dt)
 		}
+		k.score = r.Score
 		if m.cfg.V3.DryRun {
-			d.WouldSteer = m.rehearse(c, alt, blind, r.Score, in.Now)
-			confident = false
+			d.WouldSteer = m.rehearse(k)
+			k.confident = false
 		}
 	}
-	m.judge(cycle{c: c, alt: alt, blind: blind, confident: confident, score: r.Score, now: in.Now})
+	was := m.rules.account
+	if m.judge(k); m.rules.account != was {
+		intent := *m.rules.account
+		d.Intent = &intent
+	}
 
-	d.Rule = m.wish(alt, in.Now)
+	d.Rules, d.Wanted = m.wish(alts, in.Now), m.rules.wanted
 	d.State, d.Name, d.Congestion = m.mem.State, m.names[m.mem.State], c
+	if d.Target = m.target(); d.Target != None && len(m.cfg.Alternates) > 1 {
+		d.To = m.cfg.Alternates[d.Target].Name
+	}
 	d.Averaged, d.EWMA = m.mem.Delta.Set, unit.Millis(m.mem.Delta.Value)
 	if d.QueueKnown {
 		d.Drops, d.Queue = m.mem.Reading.NewDropped, m.mem.Reading.Depth
 	}
 	d.QueueEWMA = m.mem.Queue.Value
-	r.Red, r.Green, r.NotRed = m.mem.Red, m.mem.Green, m.mem.NotRed
-	r.Alternate, r.AlternateEWMA = alt.verdict, alt.ewma
+	r.Red, r.Green, r.NotRed, r.Need = m.mem.Red, m.mem.Green, m.mem.NotRed, m.need(in.Now)
+	for _, a := range alts {
+		r.Alternates = append(r.Alternates, a.view)
+	}
+	r.Brakes = m.brakes(k)
 	d.Reason = r
 	d.Notes = m.notes
 	return d
@@ -151,6 +204,7 @@ func (m *Machine) advance(now unit.Time) time.Duration {
 		m.mem = m.mem.OtherBoot()
 		m.mem.At = now
 		m.measured = false
+		m.rules.rebase(now)
 		return 0
 	case now.Sub(last) > max(gapLeast, gapCycles*m.cfg.Interval):
 		m.mem = m.mem.afterBreak()
@@ -164,11 +218,23 @@ func (m *Machine) advance(now unit.Time) time.Duration {
 func (m *Machine) open(in Input) {
 	if !m.said.start {
 		m.said.start = true
-		if !m.cfg.AlternateCheck.Configured && !in.Alternate.Configured {
+		for i, c := range m.cfg.Alternates {
+			if c.Checked {
+				continue
+			}
+			at := "alternate"
+			if i > 0 {
+				at = "alternates." + c.Name
+			}
 			m.note(link.Warning, "no_alternate_check", fmt.Sprintf("The configuration names no way to measure %s: "+
-				"connections are steered there without checking that it is the better line; give alternate.ping_source_ip "+
-				"or alternate.state_source.", m.alternateName()))
+				"connections are steered there without checking that it is the better line; give %s.ping_source_ip "+
+				"or %s.state_source.", m.alternateName(i), at, at))
 		}
+	}
+	if m.orphan != "" {
+		m.note(link.Alert, "rule_orphan", fmt.Sprintf("The stored state sent connections to %s, which is no alternate any more: its rule "+
+			"may still be enabled; disable it by hand.", m.orphan))
+		m.orphan = ""
 	}
 	if in.Autorate.Known && in.Autorate.BaselineOnly && !m.said.noFeed {
 		m.said.noFeed = true
@@ -178,15 +244,6 @@ func (m *Machine) open(in Input) {
 		}
 		m.note(link.Warning, "no_feed", fmt.Sprintf(text+"; point cake_state_sources at the feed.", m.cfg.Primary))
 	}
-}
-
-// signals fills in what the confirmations say.
-func (m *Machine) signals(queue bool, in Input) Reason {
-	r := Reason{Drops: Missing, Queue: Missing, Controller: m.mem.Controller.update(in.Autorate, in.Now)}
-	if queue {
-		r.Drops, r.Queue = m.mem.DropsOver.signal(in.Now), m.mem.QueueRed.signal(in.Now)
-	}
-	return r
 }
 
 // tellBlind says once that the primary cannot be assessed, and once that it can again.
@@ -222,7 +279,7 @@ func (m *Machine) tellQueue(missing bool, now unit.Time) {
 }
 
 // count moves the streaks by one assessment and returns the measured time it adds.
-func (m *Machine) count(c Congestion, dt time.Duration) time.Duration {
+func (m *Machine) count(c Congestion, dt time.Duration, now unit.Time) time.Duration {
 	if !c.measured() || !m.measured {
 		dt = 0
 	}
@@ -230,55 +287,68 @@ func (m *Machine) count(c Congestion, dt time.Duration) time.Duration {
 	s := &m.mem
 	switch c {
 	case Red:
+		if s.Red == 0 {
+			s.RedSince = now
+		}
 		s.Red, s.Green, s.NotRed = min(s.Red+1, maxStreak), 0, 0
 	case Yellow:
-		s.Red, s.Green, s.NotRed = 0, 0, min(s.NotRed+dt, maxTimer)
+		s.Red, s.RedSince, s.Green, s.NotRed = 0, 0, 0, min(s.NotRed+dt, maxTimer)
 	case Green:
-		s.Red, s.Green, s.NotRed = 0, min(s.Green+1, maxStreak), min(s.NotRed+dt, maxTimer)
+		s.Red, s.RedSince, s.Green, s.NotRed = 0, 0, min(s.Green+1, maxStreak), min(s.NotRed+dt, maxTimer)
 	case Unknown, Down:
 	}
 	return dt
 }
 
 // countBlind says that neither line was measured for long enough to come home.
-func (m *Machine) countBlind(c Congestion, alt alternate, now unit.Time) bool {
-	if c.measured() || alt.answers {
+func (m *Machine) countBlind(k cycle) bool {
+	answers := false
+	for i, a := range k.alts {
+		answers = answers || a.answers && (m.rules.wanted == None || m.rules.wanted == i)
+	}
+	if k.c.measured() || answers {
 		m.mem.Blind = 0
 		return false
 	}
 	if m.mem.Blind == 0 {
-		m.mem.Blind = now
+		m.mem.Blind = k.now
 	}
-	return now.Sub(m.mem.Blind) >= blindFor
+	return k.now.Sub(m.mem.Blind) >= blindFor
 }
 
 // cycle is what one cycle gives the decision.
 type cycle struct {
-	c         Congestion
-	alt       alternate
+	c    Congestion
+	alts []alternate
+	// best is the place of the alternate that connections would move to, None when there is none.
+	best      int
 	blind     bool
 	confident bool
-	score     int
-	now       unit.Time
+	// controls says that the primary's rate controller is alive.
+	controls bool
+	score    int
+	why      *Reason
+	now      unit.Time
 }
 
-// judge decides whether the rule shall be enabled.
+// judge decides which rule shall be enabled, if any.
 func (m *Machine) judge(k cycle) {
 	if k.c.measured() && !m.due(k) {
 		m.said.blocked = false
 	}
+	m.forgive(k.now)
+	m.rested()
+	m.tellCap(k.now)
 	switch {
-	case !m.rule.wanted:
+	case m.rules.wanted == None:
 		m.enter(k)
 	case m.mem.State == Good:
 		if gone := m.gone(k); gone != "" {
-			m.settle(false, "", k.now)
+			m.settle(None, "", k)
 			m.note(link.Info, "steer_withdrawn", "Steering was not carried out in time and is withdrawn: "+gone+".")
 		}
 	default:
-		if why := m.leave(k); why != "" {
-			m.settle(false, why, k.now)
-		}
+		m.leave(k)
 	}
 }
 
@@ -290,51 +360,83 @@ func (m *Machine) due(k cycle) bool {
 	if k.confident {
 		return m.mem.Confidence.due(m.cfg.V3)
 	}
-	red, _ := m.cfg.streaks()
-	return k.c == Red && m.mem.Red >= red
+	return k.c == Red && m.mem.Red >= m.need(k.now)
 }
 
 // enter begins a steering, or says why it cannot be done.
 func (m *Machine) enter(k cycle) {
-	if !m.due(k) {
+	if !m.due(k) || !k.confident && m.graced(k) > 0 {
 		return
 	}
-	if !k.alt.admits() {
+	blocked := func(why string) {
 		if !m.said.blocked {
 			m.said.blocked = true
-			m.note(link.Alert, "no_usable_alternate", fmt.Sprintf("%s is congested and nothing can be done: %s.",
-				m.cfg.Primary, m.lacks(k.alt)))
+			m.note(link.Alert, "no_usable_alternate", fmt.Sprintf("%s is congested and nothing can be done: %s.", m.cfg.Primary, why))
 		}
+	}
+	t := k.best
+	if m.mem.State == Degraded && m.target() != None {
+		t = m.target() // the way home from there is not done yet
+		if !k.alts[t].admits() {
+			t = None
+		}
+	}
+	switch {
+	case m.mem.Rest:
+		blocked("steering is at rest after its longest time (limits.steered_max_hours), until " + m.cfg.Primary + " was well")
+		return
+	case t == None:
+		blocked(m.lacking(k.alts, k.now))
 		return
 	}
 	why := fmt.Sprintf("%d consecutive RED", m.mem.Red)
 	if k.confident {
 		why = fmt.Sprintf("score %d, at least %d for %v", k.score, m.mem.Confidence.threshold(m.cfg.V3, k.now), m.cfg.V3.Sustain)
 	}
-	if k.alt.configured {
-		why += fmt.Sprintf(", delta %v against %s's %v", unit.Millis(m.mem.Delta.Value), m.alternateName(), k.alt.ewma)
+	a, c := k.alts[t], m.cfg.Alternates[t]
+	if a.configured {
+		why += fmt.Sprintf(", delta %v against %s's %v", unit.Millis(m.mem.Delta.Value), m.alternateName(t), a.view.EWMA)
 	}
-	m.settle(true, why, k.now)
+	if c.MaxLoad > 0 || c.Room > 0 {
+		why += ", " + a.view.Room.String()
+	}
+	m.mem.Alternates[t].Herd.Clean = a.view.Measured && a.view.EWMA <= m.cfg.yellow()
+	m.settle(t, why, k)
 }
 
 // gone says why a steering that is not carried out yet has lost its reason; empty when it has not.
 func (m *Machine) gone(k cycle) string {
-	red, _ := m.cfg.streaks()
+	t := m.rules.wanted
 	switch {
 	case k.c == Down:
 		return m.cfg.Primary + " is down"
-	case !k.alt.admits():
-		return m.lacks(k.alt)
+	case !k.alts[t].admits():
+		return m.lacks(t, k.alts[t], k.now)
 	case k.confident && !m.mem.Confidence.High:
 		return "the score fell"
-	case !k.confident && m.mem.Red < red:
+	case !k.confident && m.mem.Red < m.need(k.now):
 		return m.cfg.Primary + " is " + k.c.String()
 	}
 	return ""
 }
 
-// leave says why connections shall come home; empty when they stay.
-func (m *Machine) leave(k cycle) string {
+// leave brings connections home when there is a reason.
+func (m *Machine) leave(k cycle) {
+	t := m.rules.wanted
+	if after, ours := m.herded(t, k.alts[t], k.now); ours && k.c.measured() {
+		why := fmt.Sprintf("%s slowed down (delta %v) %v after connections moved there", m.alternateName(t), k.alts[t].view.EWMA, after.Round(time.Second))
+		m.blame(t, k.now)
+		m.settle(None, why, k)
+		return
+	}
+	if why := m.home(t, k); why != "" {
+		m.settle(None, why, k)
+		m.mem.Rest = m.capped(k.now) && m.cfg.Limits.Cap == CapReturn
+	}
+}
+
+// home says why connections shall come home; empty when they stay.
+func (m *Machine) home(t int, k cycle) string {
 	if !k.c.measured() {
 		if k.blind {
 			return fmt.Sprintf("nothing was measured for %v", blindFor)
@@ -343,11 +445,15 @@ func (m *Machine) leave(k cycle) string {
 	}
 	_, green := m.cfg.streaks()
 	switch v := m.cfg.V3; {
-	case k.alt.configured && (k.alt.red || k.alt.silent):
-		return m.lacks(k.alt)
+	case k.alts[t].lost():
+		return m.lacks(t, k.alts[t], k.now)
+	case m.capped(k.now) && m.cfg.Limits.Cap == CapReturn:
+		return fmt.Sprintf("%v steered, the most that is allowed", m.cfg.Limits.SteeredMax)
 	case k.confident && m.mem.Confidence.recovered(v):
 		return fmt.Sprintf("score at most %d, GREEN and delta under %d ms for %v", v.RecoveryThreshold, recoveredDelta, v.RecoverySustain)
 	case k.confident:
+		return ""
+	case m.held(k.now) > 0:
 		return ""
 	case m.mem.Green >= green:
 		return fmt.Sprintf("%d consecutive GREEN", m.mem.Green)

@@ -27,24 +27,24 @@ func TestOwnMinimum(t *testing.T) {
 		w.step()
 	}
 	near := func(d steer.Decision, want float64) bool {
-		return math.Abs(float64(d.Reason.AlternateEWMA)-want) < 0.2
+		return math.Abs(float64(d.Reason.Alternates[0].EWMA)-want) < 0.2
 	}
 	if d := w.step(); !near(d, 8) {
-		t.Fatalf("8 ms over the minimum give %v", d.Reason.AlternateEWMA)
+		t.Fatalf("8 ms over the minimum give %v", d.Reason.Alternates[0].EWMA)
 	}
 	d := w.until(t, 320, "the minimum is forgotten", func(d steer.Decision) bool { return near(d, 0) })
 	if age := d.Now.Sub(unit.Time(100 * time.Second)); age < 10*time.Minute || age > 11*time.Minute {
 		t.Errorf("forgotten after %v, want 10 min and what the average takes", age)
 	}
-	if n := len(w.m.Snapshot().Alternate.Minima); n > 21 {
+	if n := len(w.m.Snapshot().Alternates[0].Minima); n > 21 {
 		t.Errorf("%d buckets are kept", n)
 	}
 	w.altRTT = 600 // outside the bounds of a baseline
 	for range 320 {
 		d = w.step()
 	}
-	if d.Reason.Alternate != steer.NoBaseline {
-		t.Errorf("a baseline of 600 ms: %v", d.Reason.Alternate)
+	if d.Reason.Alternates[0].Verdict != steer.NoBaseline {
+		t.Errorf("a baseline of 600 ms: %v", d.Reason.Alternates[0].Verdict)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestUnfitAlternate(t *testing.T) {
 	} {
 		c := config()
 		if name == "no share" {
-			c.AlternateCheck.MarginMS, c.AlternateCheck.MarginShare = 0, 900_000
+			c.Alternates[0].MarginMS, c.Alternates[0].MarginShare = 0, 900_000
 		}
 		w := newWorld(t, c)
 		said := 0
@@ -87,8 +87,8 @@ func TestUnfitAlternate(t *testing.T) {
 			k.turn(w)
 			d := w.step()
 			said += strings.Count(keys(d), "no_usable_alternate")
-			if d.Rule.Wanted || d.Rule.Write || d.Reason.Alternate != k.want {
-				t.Fatalf("%s: verdict %v, want %v; rule %+v", name, d.Reason.Alternate, k.want, d.Rule)
+			if d.Rules[0].Wanted || d.Rules[0].Write || d.Reason.Alternates[0].Verdict != k.want {
+				t.Fatalf("%s: verdict %v, want %v; rule %+v", name, d.Reason.Alternates[0].Verdict, k.want, d.Rules[0])
 			}
 		}
 		if said != 1 || len(w.writes) != 0 {
@@ -117,7 +117,7 @@ func TestPendingSteering(t *testing.T) {
 		w.until(t, 40, name+": wanted", func(d steer.Decision) bool {
 			w.congested()
 			w.rtt, w.state = 224, link.Red
-			return d.Rule.Wanted
+			return d.Rules[0].Wanted
 		})
 		late := 0
 		for range 20 {
@@ -134,13 +134,13 @@ func TestPendingSteering(t *testing.T) {
 					text = n.Text
 				}
 			}
-			return !d.Rule.Wanted
+			return !d.Rules[0].Wanted
 		})
 		if !strings.Contains(text, k.want) {
 			t.Errorf("%s: %q", name, text)
 		}
-		if d := w.step(); d.State != steer.Good || d.Rule.Write || !d.Rule.Read {
-			t.Errorf("%s: afterwards %v %+v", name, d.State, d.Rule)
+		if d := w.step(); d.State != steer.Good || d.Rules[0].Write || !d.Rules[0].Read {
+			t.Errorf("%s: afterwards %v %+v", name, d.State, d.Rules[0])
 		}
 	}
 }
@@ -154,19 +154,19 @@ func TestPendingReturn(t *testing.T) {
 	w.until(t, 6, "steered", degraded)
 	w.calm()
 	w.reachable = false
-	w.until(t, 40, "return wanted", func(d steer.Decision) bool { return !d.Rule.Wanted })
+	w.until(t, 40, "return wanted", func(d steer.Decision) bool { return !d.Rules[0].Wanted })
 	w.yellow()
 	for range 5 {
-		if d := w.step(); d.Rule.Wanted || !d.Rule.Write || d.State != steer.Degraded {
-			t.Fatalf("a YELLOW stops the return: %+v", d.Rule)
+		if d := w.step(); d.Rules[0].Wanted || !d.Rules[0].Write || d.State != steer.Degraded {
+			t.Fatalf("a YELLOW stops the return: %+v", d.Rules[0])
 		}
 	}
 	w.congested()
-	w.until(t, 10, "wanted again", func(d steer.Decision) bool { return d.Rule.Wanted })
+	w.until(t, 10, "wanted again", func(d steer.Decision) bool { return d.Rules[0].Wanted })
 	w.reachable = true
 	for range 3 {
-		if d := w.step(); d.Transition != nil || d.State != steer.Degraded || !d.Rule.Wanted {
-			t.Fatalf("%v %+v %+v", d.State, d.Rule, d.Transition)
+		if d := w.step(); d.Transition != nil || d.State != steer.Degraded || !d.Rules[0].Wanted {
+			t.Fatalf("%v %+v %+v", d.State, d.Rules[0], d.Transition)
 		}
 	}
 	if !w.rule || len(w.writes) != 1 {
@@ -184,11 +184,11 @@ func TestLateWrite(t *testing.T) {
 	w.until(t, 6, "lost", func(steer.Decision) bool { return w.pending != nil })
 	w.calm()
 	w.loses = false
-	w.until(t, 10, "confirmed off", func(d steer.Decision) bool { return !d.Rule.Wanted && !d.Rule.Read })
+	w.until(t, 10, "confirmed off", func(d steer.Decision) bool { return !d.Rules[0].Wanted && !d.Rules[0].Read })
 	w.rule = *w.pending
-	d := w.until(t, 7, "set back", func(d steer.Decision) bool { return d.Rule.Write })
-	if d.Rule.Wanted || d.State != steer.Good {
-		t.Errorf("%v %+v", d.State, d.Rule)
+	d := w.until(t, 7, "set back", func(d steer.Decision) bool { return d.Rules[0].Write })
+	if d.Rules[0].Wanted || d.State != steer.Good {
+		t.Errorf("%v %+v", d.State, d.Rules[0])
 	}
 	w.step()
 	if w.rule {
@@ -231,21 +231,24 @@ func TestReconfigure(t *testing.T) {
 	bad.Thresholds.RedSamples = 0
 	other := config()
 	other.Primary = "cable"
-	for _, c := range []steer.Config{bad, other} {
+	lte := config()
+	lte.Alternates[0].Name = "lte"
+	more := config()
+	more.Alternates = append(more.Alternates, steer.Candidate{Name: "lte"})
+	for _, c := range []steer.Config{bad, other, lte, more} {
 		if err := w.m.Reconfigure(c); err == nil {
 			t.Errorf("accepted: %+v", c)
 		}
 	}
 	next := config()
 	next.Thresholds.RedRTT, next.Thresholds.YellowRTT = 200, 200
-	next.Alternate = "lte"
 	next.V3.Enabled, next.V3.DryRun = true, false
 	before := w.m.Snapshot()
 	if err := w.m.Reconfigure(next); err != nil {
 		t.Fatal(err)
 	}
 	after := w.m.Snapshot()
-	if after.State != steer.Degraded || after.Delta != before.Delta || after.Red != before.Red || after.Alternate.Delta.Set ||
+	if after.State != steer.Degraded || after.Delta != before.Delta || after.Red != before.Red || !after.Alternates[0].Delta.Set ||
 		!after.Confidence.Steered {
 		t.Errorf("before %+v\nafter %+v", before, after)
 	}
@@ -291,14 +294,19 @@ func TestRestoreRubbish(t *testing.T) {
 			Reading:    steer.Reading{At: at("reading"), Packets: int64(n("packets")), Depth: int64(n("depth"))},
 			DropsOver:  steer.Mark{Over: true, Since: at("drops")},
 			Controller: steer.ControllerRun{Since: at("controller"), Peak: num("peak")},
-			Alternate: steer.AlternateMemory{
+			Target:     rapid.SampledFrom([]string{"", "att", "gone"}).Draw(t, "target"), Since: at("since"), RedSince: at("red since"),
+			Alternates: []steer.AlternateMemory{{
 				At: at("alternate"), Delta: steer.Average{Value: num("alternate delta"), Set: true},
 				Minima: slices.Repeat([]steer.Minimum{{From: at("bucket"), RTT: num("minimum")}}, 40),
-			},
+				Herd:   steer.HerdMemory{Count: n("herd"), Until: at("until")},
+			}, {Name: "gone"}},
 			Confidence: steer.Confidence{
-				HighFor: time.Duration(n("high")), Drops: []float64{num("d"), 1, 2, 3}, Penalty: at("penalty"),
-				Toggles: slices.Repeat([]unit.Time{at("toggle")}, 9),
+				HighFor: time.Duration(n("high")), Drops: []float64{num("d"), 1, 2, 3},
+				Brake: steer.Brake{Penalty: at("penalty"), Toggles: slices.Repeat([]unit.Time{at("toggle")}, 9)},
 			},
+			Flap:       steer.Brake{Penalty: at("brake"), Toggles: slices.Repeat([]unit.Time{at("change")}, 9)},
+			HasDelay:   true,
+			QueueDelay: unit.Millis(num("queue delay")), LossPPM: unit.PPM(n("loss")), DelayOver: steer.Mark{Over: true, Since: at("delay over")},
 			History: []steer.Transition{{From: 7}, {From: steer.Good, To: steer.Degraded, At: at("history")}},
 		}
 		w := newWorld(t, v3Config(rapid.Bool().Draw(t, "dry")))
@@ -315,7 +323,7 @@ func TestRestoreRubbish(t *testing.T) {
 		if _, err := json.Marshal(out); err != nil {
 			t.Fatalf("the memory cannot be stored: %v", err)
 		}
-		if len(out.Alternate.Minima) > 22 || len(out.Confidence.Toggles) > 4 || len(out.History) > 50 {
+		if len(out.Alternates) != 1 || len(out.Alternates[0].Minima) > 22 || len(out.Confidence.Toggles) > 4 || len(out.Flap.Toggles) > 4 || len(out.History) > 50 {
 			t.Fatalf("lists grew: %+v", out)
 		}
 	})
@@ -419,13 +427,13 @@ func TestRealTimes(t *testing.T) {
 		w.congested()
 		w.rtt, w.state = 224, link.Red
 		from := w.until(t, 20, "over the threshold", bad).Now
-		took := w.until(t, 60, "wanted", func(d steer.Decision) bool { return d.Rule.Wanted }).Now.Sub(from)
+		took := w.until(t, 60, "wanted", func(d steer.Decision) bool { return d.Rules[0].Wanted }).Now.Sub(from)
 		if took != 20*time.Second {
 			t.Errorf("%v: steers after %v, want 20s", period, took)
 		}
 		steered := w.until(t, 5, "steered", degraded).Now
 		w.calm()
-		took = w.until(t, 1500, "home", func(d steer.Decision) bool { return !d.Rule.Wanted }).Now.Sub(steered)
+		took = w.until(t, 1500, "home", func(d steer.Decision) bool { return !d.Rules[0].Wanted }).Now.Sub(steered)
 		if took < 660*time.Second || took > 660*time.Second+period {
 			t.Errorf("%v: home after %v, want 600s and 60s", period, took)
 		}
@@ -447,8 +455,8 @@ func TestDryRunLeavesTheVote(t *testing.T) {
 			dry.rule = plain.rule
 			for range rapid.IntRange(1, 12).Draw(t, "cycles") {
 				a, b := plain.step(), dry.step()
-				if a.State != b.State || a.Rule != b.Rule || a.Congestion != b.Congestion {
-					t.Fatalf("%s %+v\n%s %+v", steer.Line(a), a.Rule, steer.Line(b), b.Rule)
+				if a.State != b.State || a.Rules[0] != b.Rules[0] || a.Congestion != b.Congestion {
+					t.Fatalf("%s %+v\n%s %+v", steer.Line(a), a.Rules[0], steer.Line(b), b.Rules[0])
 				}
 			}
 		}
@@ -468,9 +476,9 @@ func TestAlternateIsFresh(t *testing.T) {
 	} {
 		w := newWorld(t, config())
 		in := w.input()
-		in.Alternate.RTT.At = in.Now.Add(-k.age)
-		if d := w.m.Step(in); d.Reason.Alternate != k.want {
-			t.Errorf("a reply of %v ago: %v, want %v", k.age, d.Reason.Alternate, k.want)
+		in.Alternates[0].RTT.At = in.Now.Add(-k.age)
+		if d := w.m.Step(in); d.Reason.Alternates[0].Verdict != k.want {
+			t.Errorf("a reply of %v ago: %v, want %v", k.age, d.Reason.Alternates[0].Verdict, k.want)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func TestPropertyUsableAlternate(t *testing.T) {
 			red = float64(c.RTTOnly.Bad)
 		}
 		evening(t, w, 60, func(in steer.Input, d steer.Decision) {
-			r := in.Alternate.RTT
+			r := in.Alternates[0].RTT
 			switch delta := max(0, float64(r.Value)-w.altBase); {
 			case !r.OK:
 				set = false
@@ -111,14 +111,14 @@ func TestPropertyUsableAlternate(t *testing.T) {
 			const hair = 1e-9
 			lead := float64(d.EWMA) - ewma
 			switch {
-			case d.Rule.Wanted && !wanted && (!set || ewma > red+hair || lead < 10-hair || lead < 0.2*float64(d.EWMA)-hair):
+			case d.Rules[0].Wanted && !wanted && (!set || ewma > red+hair || lead < 10-hair || lead < 0.2*float64(d.EWMA)-hair):
 				t.Fatalf("%v: steering begins: alternate measured %v, %.3f ms, primary %v", in.Now, set, ewma, d.EWMA)
-			case d.Rule.Wanted && d.Rule.Write && (!set || ewma > red+hair):
+			case d.Rules[0].Wanted && d.Rules[0].Write && (!set || ewma > red+hair):
 				t.Fatalf("%v: the rule is written: alternate measured %v, %.3f ms", in.Now, set, ewma)
-			case d.Rule.Wanted && d.Measured && (set && ewma > red+hair || in.Now.Sub(lastHeard) > 5*time.Second):
+			case d.Rules[0].Wanted && d.Measured && (set && ewma > red+hair || in.Now.Sub(lastHeard) > 5*time.Second):
 				t.Fatalf("%v: stays: alternate measured %v, %.3f ms, heard at %v", in.Now, set, ewma, lastHeard)
 			}
-			wanted = d.Rule.Wanted
+			wanted = d.Rules[0].Wanted
 		})
 	})
 }
@@ -143,13 +143,13 @@ func TestPropertyVoteFlips(t *testing.T) {
 				row = 0
 			case steer.Unknown, steer.Down:
 			}
-			if d.Rule.Wanted && !wanted && (row < need || d.Congestion != steer.Red) {
+			if d.Rules[0].Wanted && !wanted && (row < need || d.Congestion != steer.Red) {
 				t.Fatalf("%v: steering begins after %d RED, want %d", in.Now, row, need)
 			}
-			if !d.Rule.Wanted && wanted {
+			if !d.Rules[0].Wanted && wanted {
 				row = 0
 			}
-			wanted = d.Rule.Wanted
+			wanted = d.Rules[0].Wanted
 		})
 	})
 }
@@ -225,7 +225,7 @@ func TestPropertyReplay(t *testing.T) {
 		}
 		again := newWorld(t, c).m
 		cut := rapid.IntRange(1, len(ins)-1).Draw(t, "cut")
-		settled := func(d steer.Decision) bool { return d.Rule.Wanted == (d.State == steer.Degraded) }
+		settled := func(d steer.Decision) bool { return d.Rules[0].Wanted == (d.State == steer.Degraded) }
 		for cut < len(ins)-1 && !settled(outs[cut-1]) {
 			cut++
 		}
@@ -242,7 +242,7 @@ func TestPropertyReplay(t *testing.T) {
 
 // alike leaves out what a new process says for itself.
 func alike(d steer.Decision) steer.Decision {
-	d.Notes, d.Rule.Read = nil, false
+	d.Notes, d.Rules[0].Read = nil, false
 	return d
 }
 
@@ -285,8 +285,8 @@ func TestPropertyReturns(t *testing.T) {
 		for range 90 {
 			d = w.step()
 		}
-		if d.State != steer.Good || d.Rule.Wanted || w.rule || d.Congestion != steer.Green {
-			t.Fatalf("after 3 min of GREEN: %s, wanted %v, router %v", steer.Line(d), d.Rule.Wanted, w.rule)
+		if d.State != steer.Good || d.Rules[0].Wanted || w.rule || d.Congestion != steer.Green {
+			t.Fatalf("after 3 min of GREEN: %s, wanted %v, router %v", steer.Line(d), d.Rules[0].Wanted, w.rule)
 		}
 	})
 }
@@ -296,19 +296,19 @@ func TestPropertyUnknown(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, anyConfig(t))
-		var last steer.Decision
+		last := steer.Decision{Wanted: steer.None}
 		evening(t, w, 80, func(in steer.Input, d steer.Decision) {
 			blind := d.Congestion == steer.Unknown || d.Congestion == steer.Down
 			if blind == in.RTT.OK && in.Autorate.Fresh {
 				t.Fatalf("%v: probe answered %v, feed fresh, assessed %v", in.Now, in.RTT.OK, d.Congestion)
 			}
-			if blind && d.Transition == nil && d.Rule.Wanted == last.Rule.Wanted {
+			if blind && d.Transition == nil && d.Wanted == last.Wanted {
 				was, is := last.Reason, d.Reason
 				if was.Red != is.Red || was.Green != is.Green || was.NotRed != is.NotRed {
 					t.Fatalf("%v: %v moved the streaks from %+v to %+v", in.Now, d.Congestion, was, is)
 				}
 			}
-			if blind && d.Rule.Wanted && !last.Rule.Wanted {
+			if blind && d.Wanted != steer.None && last.Wanted == steer.None {
 				t.Fatalf("%v: steering begins in %v", in.Now, d.Congestion)
 			}
 			last = d
@@ -330,13 +330,13 @@ func TestPropertyReadBack(t *testing.T) {
 			}
 			if d.State != state {
 				on := d.State == steer.Degraded
-				if !in.Rule.Known || in.Rule.Enabled != on || wanted != on || in.Rule.Seq <= newest.Seq {
-					t.Fatalf("%v: %v on reading %+v; wanted %v since reading %+v", in.Now, d.State, in.Rule, wanted, newest)
+				if !in.Rules[0].Known || in.Rules[0].Enabled != on || wanted != on || in.Rules[0].Seq <= newest.Seq {
+					t.Fatalf("%v: %v on reading %+v; wanted %v since reading %+v", in.Now, d.State, in.Rules[0], wanted, newest)
 				}
 			}
 			state = d.State
-			if d.Rule.Wanted != wanted {
-				wanted, newest = d.Rule.Wanted, in.Rule
+			if d.Rules[0].Wanted != wanted {
+				wanted, newest = d.Rules[0].Wanted, in.Rules[0]
 			}
 		}
 		w.reachable = false // readings come as drawn, not from the hand

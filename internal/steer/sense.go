@@ -157,11 +157,57 @@ func (m *Machine) senseQueue(q QueueReading, now unit.Time) bool {
 	*r = next
 	t := m.cfg.Thresholds
 	m.mem.Queue.add(t.QueueAlpha, float64(next.Depth))
-	lost := float64(next.NewDropped) + float64(next.NewMarked)
+	lost := m.lostNew()
 	m.mem.DropsOver.update(lost > 0 && lost*1000 >= t.MinDropsRed*float64(next.NewPackets), now)
 	m.mem.QueueRed.update(m.mem.Queue.Value >= t.MinQueueRed, now)
 	m.mem.QueueYellow.update(m.mem.Queue.Value >= t.MinQueueYellow, now)
+	m.mem.HasDelay, m.mem.QueueDelay = q.Cake.Tins.N > 0, q.Cake.Delay()
+	m.mem.DelayOver.update(m.mem.HasDelay && m.cfg.Confirm.QueueDelay > 0 && m.mem.QueueDelay >= m.cfg.Confirm.QueueDelay, now)
 	return true
+}
+
+// lostNew are the packets that count as dropped since the reading before.
+func (m *Machine) lostNew() float64 {
+	r := &m.mem.Reading
+	if !m.cfg.Confirm.Marks {
+		return float64(r.NewDropped)
+	}
+	return float64(r.NewDropped) + float64(r.NewMarked)
+}
+
+// leastProbes is of how many probes at least a share of lost ones means something.
+const leastProbes = 20
+
+// senseLoss takes what became of steering's own probes and says whether it is known.
+func (m *Machine) senseLoss(l Loss, now unit.Time) bool {
+	if !l.Known || l.Probes < leastProbes || l.Lost < 0 || l.Lost > l.Probes {
+		return false
+	}
+	m.mem.LossPPM = unit.ShareOf(int64(l.Lost), int64(l.Probes))
+	m.mem.LossOver.update(m.cfg.Confirm.Loss > 0 && m.mem.LossPPM >= m.cfg.Confirm.Loss, now)
+	return true
+}
+
+// signals fills in what the confirmations say. One that the configuration leaves out is missing: it counts neither way.
+func (m *Machine) signals(queue bool, in Input) Reason {
+	f := m.cfg.Confirm
+	r := Reason{Drops: Missing, Queue: Missing, Controller: m.mem.Controller.update(in.Autorate, in.Now), QueueDelay: Missing, Loss: Missing}
+	if !f.Controller {
+		r.Controller = Missing
+	}
+	if queue && f.Drops {
+		r.Drops = m.mem.DropsOver.signal(in.Now)
+	}
+	if queue && f.Queue {
+		r.Queue = m.mem.QueueRed.signal(in.Now)
+	}
+	if queue && f.QueueDelay > 0 && m.mem.HasDelay {
+		r.QueueDelay = m.mem.DelayOver.signal(in.Now)
+	}
+	if m.senseLoss(in.Loss, in.Now) && f.Loss > 0 {
+		r.Loss = m.mem.LossOver.signal(in.Now)
+	}
+	return r
 }
 
 // ControllerRun is how long the rate controller has been without success.
@@ -211,7 +257,7 @@ func (r *ControllerRun) update(a Autorate, now unit.Time) Signal {
 }
 
 // vote assesses a cycle whose delta is known.
-func (m *Machine) vote(queue bool, ctl Signal, now unit.Time, why *Reason) Congestion {
+func (m *Machine) vote(queue bool, now unit.Time, why *Reason) Congestion {
 	ewma := m.mem.Delta.Value
 	if !m.cfg.CakeAware {
 		why.Delay = ewma > float64(m.cfg.RTTOnly.Bad)
@@ -225,14 +271,14 @@ func (m *Machine) vote(queue bool, ctl Signal, now unit.Time, why *Reason) Conge
 	}
 	t := m.cfg.Thresholds
 	why.Delay = ewma > float64(t.RedRTT)
-	confirmed := why.Drops == Over || why.Queue == Over || ctl == Over
+	confirmed := why.Drops == Over || why.Queue == Over || why.Controller == Over || why.QueueDelay == Over || why.Loss == Over
 	if m.cfg.Vote == VoteAll {
 		confirmed = why.Drops == Over && why.Queue == Over
 	}
 	switch {
 	case why.Delay && confirmed:
 		return Red
-	case ewma > float64(t.YellowRTT), queue && m.mem.QueueYellow.signal(now) == Over:
+	case ewma > float64(t.YellowRTT), queue && m.cfg.Confirm.Queue && m.mem.QueueYellow.signal(now) == Over:
 		return Yellow
 	}
 	return Green

@@ -69,7 +69,7 @@ func TestStateFileOnly(t *testing.T) {
 		in.Autorate.Feed.DownAtFloor, in.Autorate.Feed.Delta, in.Autorate.Feed.State.Down = true, 200, link.Red
 		d := w.m.Step(in)
 		said += strings.Count(keys(d), "no_feed")
-		if d.Congestion != steer.Yellow || d.Reason.Controller != steer.Missing || d.Reason.Score != 0 || d.Rule.Wanted {
+		if d.Congestion != steer.Yellow || d.Reason.Controller != steer.Missing || d.Reason.Score != 0 || d.Rules[0].Wanted {
 			t.Fatalf("%s %+v", steer.Line(d), d.Reason)
 		}
 		w.now = w.now.Add(w.cfg.Interval)

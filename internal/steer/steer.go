@@ -1,8 +1,9 @@
-// Package steer decides which of two lines carries the new latency-sensitive connections of a house.
+// Package steer decides which of several lines carries the new latency-sensitive connections of a house.
 package steer
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"wanctl/internal/link"
@@ -12,11 +13,14 @@ import (
 // State is where new latency-sensitive connections go.
 type State uint8
 
+// None is the place of no alternate.
+const None = -1
+
 // The two states.
 const (
 	// Good leaves everything on the primary: the rule is disabled.
 	Good State = iota
-	// Degraded sends new latency-sensitive connections to the alternate: the rule is enabled.
+	// Degraded sends new latency-sensitive connections to an alternate: its rule is enabled.
 	Degraded
 )
 
@@ -80,6 +84,21 @@ func (c Congestion) String() string {
 // MarshalText writes the assessment's word.
 func (c Congestion) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
+// UnmarshalText reads an assessment's word.
+func (c *Congestion) UnmarshalText(b []byte) error {
+	return readWord(c, congestionNames[:], "assessment", b)
+}
+
+// readWord reads one of a type's words.
+func readWord[T ~uint8](to *T, words []string, what string, b []byte) error {
+	i := slices.Index(words, string(b))
+	if i < 0 {
+		return fmt.Errorf("unknown %s %q", what, b)
+	}
+	*to = T(i)
+	return nil
+}
+
 // measured reports whether the delay was known.
 func (c Congestion) measured() bool { return c <= Red }
 
@@ -111,6 +130,9 @@ func (s Signal) String() string {
 // MarshalText writes the signal's word.
 func (s Signal) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads a signal's word.
+func (s *Signal) UnmarshalText(b []byte) error { return readWord(s, signalNames[:], "signal", b) }
+
 // Verdict is what the check of the alternate line says.
 type Verdict uint8
 
@@ -128,11 +150,17 @@ const (
 	Congested
 	// NoMargin means that it is healthy, but not better by the margins.
 	NoMargin
+	// NoRoom means that it carries too much already.
+	NoRoom
+	// BackOff means that it degraded lately because connections had moved there, and is left alone for a while.
+	BackOff
+	// Barred means that its rule cannot be switched.
+	Barred
 )
 
 var verdictNames = [...]string{
 	NotChecked: "not_checked", Better: "better", Silent: "silent", NoBaseline: "no_baseline",
-	Congested: "congested", NoMargin: "no_margin",
+	Congested: "congested", NoMargin: "no_margin", NoRoom: "no_room", BackOff: "back_off", Barred: "barred",
 }
 
 // String returns the verdict's word.
@@ -145,6 +173,9 @@ func (v Verdict) String() string {
 
 // MarshalText writes the verdict's word.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads a verdict's word.
+func (v *Verdict) UnmarshalText(b []byte) error { return readWord(v, verdictNames[:], "verdict", b) }
 
 // Autorate is what a line's rate controller published.
 type Autorate struct {
@@ -172,20 +203,27 @@ type QueueReading struct {
 	link.Queue
 }
 
-// Alternate is what is known of the other line.
+// Loss is what became of the newest of steering's own probes of the primary that have had time to be answered.
+type Loss struct {
+	// Known says that the two figures are; Probes is how many left, Lost how many of them nobody answered.
+	Known        bool
+	Probes, Lost int
+}
+
+// Alternate is what is known of another line.
 type Alternate struct {
-	// Configured repeats [AlternateCheck].Configured for callers that learn it late; either one turns the check on.
-	Configured bool
 	// RTT is from steering's own probes through the alternate.
 	RTT link.RTT
 	// Autorate is the alternate's own controller, where it has one.
 	Autorate Autorate
 }
 
-// Rule is the newest read-back of the router's rule.
+// Rule is the newest read-back of one of the router's rules.
 type Rule struct {
 	// Known says that it was read at all.
 	Known bool
+	// Barred says that it is not there, or must not be enabled as it stands; Enabled is then false.
+	Barred bool
 	// Enabled is what the router said.
 	Enabled bool
 	// Seq grows with each reading, and never stands for two readings.
@@ -198,14 +236,29 @@ type Input struct {
 	Now unit.Time
 	// RTT is from steering's own probes of the primary.
 	RTT link.RTT
+	// Loss is of the same probes.
+	Loss Loss
 	// Autorate is the primary's controller.
-	Autorate  Autorate
-	Queue     QueueReading
-	Alternate Alternate
-	Rule      Rule
+	Autorate Autorate
+	Queue    QueueReading
+	// Alternates and their Rules are in the order of Config.Alternates; of one that is missing nothing is known.
+	Alternates []Alternate
+	Rules      []Rule
 }
 
-// RuleWish is what the machine wants of the router's rule.
+// at returns what is known of an alternate, and its rule.
+func (in Input) at(i int) (a Alternate, r Rule) {
+	if i < len(in.Alternates) {
+		a = in.Alternates[i]
+	}
+	if i < len(in.Rules) {
+		r = in.Rules[i]
+	}
+	return a, r
+}
+
+// RuleWish is what the machine wants of one of the router's rules. The wishes of a cycle never ask for two enabled rules: one
+// is to be enabled only after all others were read as disabled.
 type RuleWish struct {
 	// Wanted is the rule's wanted state: true is enabled.
 	Wanted bool
@@ -226,23 +279,51 @@ type Reason struct {
 	Drops      Signal `json:"drops"`
 	Queue      Signal `json:"queue"`
 	Controller Signal `json:"controller"`
-	// Red and Green are the consecutive cycles so far, NotRed the measured time since the last RED one.
+	// QueueDelay and Loss confirm where the configuration says so: the delay that the queue itself adds, and the share of
+	// steering's own probes that nobody answered.
+	QueueDelay Signal `json:"queue_delay"`
+	Loss       Signal `json:"loss"`
+	// Red and Green are the consecutive cycles so far, NotRed the measured time since the last RED one. Need is how many RED
+	// entering takes now, the flap brake included.
 	Red    int           `json:"red"`
 	Green  int           `json:"green"`
 	NotRed time.Duration `json:"not_red_ns"`
-	// Alternate is the verdict on the other line, AlternateEWMA its delta's average where it has one.
-	Alternate     Verdict     `json:"alternate"`
-	AlternateEWMA unit.Millis `json:"alternate_ewma_ms"`
+	Need   int           `json:"need"`
+	// Alternates are the verdicts on the other lines, in the order of Config.Alternates.
+	Alternates []View `json:"alternates"`
+	// Brakes are what holds steering back, or keeps it, beyond the vote; each is one clause.
+	Brakes []string `json:"brakes,omitempty"`
 	// Score is the confidence mode's, 0 to 100; Threshold is what entering is compared with, the flap brake's
 	// penalty included. Both are 0 while that mode is off.
 	Score     int `json:"score"`
 	Threshold int `json:"threshold"`
 }
 
+// View is what one cycle saw of an alternate.
+type View struct {
+	Name    string  `json:"name"`
+	Verdict Verdict `json:"verdict"`
+	// Measured says that EWMA, its delta's average, is known.
+	Measured bool        `json:"measured"`
+	EWMA     unit.Millis `json:"delta_ewma_ms"`
+	Room     Room        `json:"room"`
+}
+
+// Room is what a line has left, by its feed.
+type Room struct {
+	// Known says that the feed is fresh and tells rate and load.
+	Known bool `json:"known"`
+	// Load is the share of its rate that the fuller direction carries, Free what the narrower one has left.
+	Load unit.PPM  `json:"load_ppm"`
+	Free unit.Rate `json:"free_bps"`
+}
+
 // Transition is one change of state.
 type Transition struct {
 	From State `json:"from"`
 	To   State `json:"to"`
+	// Target is the alternate that connections moved to, or came home from; empty where it has no name.
+	Target string `json:"target,omitempty"`
 	// At is the cycle that read the rule back; 0 when it happened in another boot.
 	At unit.Time `json:"at"`
 	// Why is one clause with its numbers.
@@ -253,8 +334,12 @@ type Transition struct {
 type Decision struct {
 	Now unit.Time
 	// State is the state after the cycle, Name the same with the primary's name: SPECTRUM_GOOD.
-	State      State
-	Name       string
+	State State
+	Name  string
+	// Target is the place of the alternate that the state Degraded sends connections to, else [None]. To is its name, where
+	// there are several.
+	Target     int
+	To         string
 	Congestion Congestion
 	// Measured says that Delta was known in this cycle; Averaged that EWMA ever was; QueueKnown that Drops and Queue
 	// come from a reading young enough to vote.
@@ -267,10 +352,16 @@ type Decision struct {
 	QueueEWMA    float64
 	// Degraded says that the vote had to do without the queue's statistics.
 	Degraded bool
-	Rule     RuleWish
-	Reason   Reason
-	// Transition is not nil in the cycle that changed the state.
+	// Rules are the wishes for the alternates' rules, in the order of Config.Alternates; Wanted is the place of the one that
+	// shall be enabled, [None] for none.
+	Rules  []RuleWish
+	Wanted int
+	Reason Reason
+	// Transition is not nil in the cycle that changed the state, and Account tells all of it.
 	Transition *Transition
+	Account    *Account
+	// Intent is not nil in the cycle that made a wish: its account so far.
+	Intent *Account
 	// WouldSteer is the dry run's sentence in the cycle in which the confidence mode would have acted, else empty.
 	WouldSteer string
 	// Notes are rare; each condition is told when it begins.

@@ -3,6 +3,7 @@ package steer_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,12 +21,14 @@ var update = flag.Bool("update", false, "rewrite the golden transcripts")
 // story writes a transcript: one line per cycle, runs of cycles that differ in their figures only told once.
 type story struct {
 	*world
+	t     *testing.T
 	out   strings.Builder
 	last  string // the shape of the cycle told last
 	held  int    // cycles like it not told
 	final string // the newest of those
 
 	signals bool // tell what the confirmations say
+	tell    bool // tell brakes, and transitions in full
 }
 
 func (s *story) flush() {
@@ -55,12 +58,23 @@ func (s *story) run(n int, each ...func(*world)) {
 		at := s.now
 		d := s.step()
 		shape := d.Name + d.Congestion.String()
-		if d.Rule.Write || !s.reachable || s.reading.Enabled != d.Rule.Wanted {
-			shape += describe(d.Rule) // a routine reading is no news
+		if d.Rules[0].Write || !s.reachable || s.reading.Enabled != d.Rules[0].Wanted {
+			shape += describe(d.Rules[0]) // a routine reading is no news
 		}
 		text := fmt.Sprintf("%8s  %s", at, steer.Line(d))
-		if a := describe(d.Rule); a != "" {
+		if a := describe(d.Rules[0]); a != "" {
 			text += "  rule:" + a
+		}
+		for i, wish := range d.Rules[1:] {
+			if a := describe(wish); a != "" {
+				text += fmt.Sprintf("  rule to %s:%s", s.cfg.Alternates[i+1].Name, a)
+				if wish.Write || !s.reachable || s.others[i].reading.Enabled != wish.Wanted {
+					shape += fmt.Sprint(i, a)
+				}
+			}
+		}
+		if s.tell {
+			shape += strings.Join(brakeKinds(d.Reason.Brakes), ";")
 		}
 		if v := s.cfg.V3; v.Enabled {
 			text += fmt.Sprintf("  score %d of %d", d.Reason.Score, d.Reason.Threshold)
@@ -74,7 +88,15 @@ func (s *story) run(n int, each ...func(*world)) {
 		text += "\n"
 		if t := d.Transition; t != nil {
 			text += fmt.Sprintf("          -> %v to %v: %s\n", t.From, t.To, t.Why)
+			if s.tell {
+				text += "          " + d.Account.Text() + "\n"
+			}
 			shape = ""
+		}
+		if s.tell && shape != s.last {
+			for _, b := range d.Reason.Brakes {
+				text += "          brake: " + b + "\n"
+			}
 		}
 		if d.WouldSteer != "" {
 			text += "          " + d.WouldSteer + "\n"
@@ -95,6 +117,14 @@ func (s *story) run(n int, each ...func(*world)) {
 	}
 }
 
+// brakeKinds are how brakes begin, before their figures.
+func brakeKinds(all []string) (kinds []string) {
+	for _, b := range all {
+		kinds = append(kinds, strings.Join(strings.Fields(b)[:2], " "))
+	}
+	return kinds
+}
+
 func v3Config(dry bool) steer.Config {
 	c := config()
 	c.V3.Enabled, c.V3.DryRun = true, dry
@@ -103,14 +133,17 @@ func v3Config(dry bool) steer.Config {
 
 func grow(w *world) { w.drop(w.queue.Dropped + 2) }
 
+// tale is one evening.
+type tale struct {
+	title string
+	cfg   func() steer.Config
+	play  func(t *testing.T, s *story)
+}
+
 // TestStories plays evenings and compares their transcripts.
 func TestStories(t *testing.T) {
 	t.Parallel()
-	stories := map[string]struct {
-		title string
-		cfg   func() steer.Config
-		play  func(t *testing.T, s *story)
-	}{
+	stories := map[string]tale{
 		"confirmed": {"A confirmed congestion and the return", config, func(_ *testing.T, s *story) {
 			s.say("A calm line. The rule is read once at start.")
 			s.run(4)
@@ -298,7 +331,7 @@ func TestStories(t *testing.T) {
 		}},
 		"no_check": {"A configuration that names no alternate to measure", func() steer.Config {
 			c := config()
-			c.AlternateCheck.Configured = false
+			c.Alternates[0].Checked = false
 			return c
 		}, func(_ *testing.T, s *story) {
 			s.alternate = false
@@ -321,10 +354,11 @@ func TestStories(t *testing.T) {
 			s.run(22, (*world).calm)
 		}},
 	}
+	maps.Copy(stories, severalStories())
 	for name, st := range stories {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &story{world: newWorld(t, st.cfg())}
+			s := &story{world: newWorld(t, st.cfg()), t: t}
 			fmt.Fprintf(&s.out, "%s\n%s\n", st.title, strings.Repeat("=", len(st.title)))
 			st.play(t, s)
 			s.flush()

@@ -18,6 +18,8 @@ type world struct {
 	m   *steer.Machine
 	now unit.Time
 
+	// baselineOnly says that the primary's feed is a state file.
+	baselineOnly bool
 	// The primary: a round trip of 0 is no reply.
 	rtt, baseline float64
 	feed          bool // the feed is fresh
@@ -41,6 +43,14 @@ type world struct {
 	altFeedOnly   bool
 	altAnsweredAt unit.Time
 
+	// What the alternate carries of its rate; an unset rate is not told.
+	altRate, altCarried unit.Rate
+	// What became of our own probes of the primary.
+	loss steer.Loss
+
+	// Further alternates, each with its rule.
+	others []other
+
 	// The router.
 	reachable bool
 	rule      bool
@@ -51,10 +61,18 @@ type world struct {
 	writes    []bool // every write that reached the router
 }
 
+// other is an alternate beside the first. Its baseline is 20 ms; a round trip of 0 is no reply.
+type other struct {
+	rtt     float64
+	rule    bool
+	reading steer.Rule
+	barred  bool
+}
+
 func config() steer.Config {
 	c := steer.Default()
-	c.Primary, c.Alternate = "spectrum", "att"
-	c.AlternateCheck.Configured = true
+	c.Primary, c.Alternates[0].Name = "spectrum", "att"
+	c.Alternates[0].Checked = true
 	return c
 }
 
@@ -65,39 +83,55 @@ func newWorld(tb rapid.TB, c steer.Config) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &world{
+	w := &world{
 		cfg: c, m: m, now: unit.Time(100 * time.Second),
 		rtt: 24, baseline: 24, feed: true, feedAnswered: true, warn: 45, queueOK: true,
 		alternate: true, altRTT: 28, altFeed: true, altBase: 28, reachable: true,
 	}
+	for range len(c.Alternates) - 1 {
+		w.others = append(w.others, other{rtt: 20})
+	}
+	return w
 }
 
 // input is what the machine may know now.
 func (w *world) input() steer.Input {
-	in := steer.Input{Now: w.now, Rule: w.reading}
+	in := steer.Input{Now: w.now, Rules: []steer.Rule{w.reading}, Alternates: make([]steer.Alternate, 1)}
 	in.RTT = reply(w.rtt, w.now)
 	if w.feedAnswered && w.feed {
 		w.feedHeard = w.now
 	}
-	in.Autorate = steer.Autorate{Known: true, Fresh: w.feed, Feed: link.Feed{
+	in.Autorate = steer.Autorate{Known: true, Fresh: w.feed, BaselineOnly: w.baselineOnly, Feed: link.Feed{
 		WAN: w.cfg.Primary, At: w.now, Period: 2 * time.Second, Measured: w.feedAnswered, AnsweredAt: w.feedHeard,
 		RTT: unit.Millis(w.rtt), Baseline: unit.Millis(w.baseline), Delta: unit.Millis(w.feedDelta),
 		State: link.Pair[link.State]{Down: w.state}, DownAtFloor: w.atFloor, Vain: w.vain, DownCuts: w.cuts, Warn: unit.Millis(w.warn),
 	}}
 	in.Queue = steer.QueueReading{OK: w.queueOK, Fresh: true, At: w.now, Queue: w.queue}
 	if w.alternate {
-		in.Alternate = steer.Alternate{Autorate: steer.Autorate{Known: w.altFeed, Fresh: w.altFeed, Feed: link.Feed{
+		in.Alternates[0] = steer.Alternate{Autorate: steer.Autorate{Known: w.altFeed, Fresh: w.altFeed, Feed: link.Feed{
 			Baseline: unit.Millis(w.altBase),
 		}}}
 		if w.altRTT > 0 {
 			w.altAnsweredAt = w.now
 		}
 		if w.altFeedOnly {
-			f := &in.Alternate.Autorate.Feed
+			f := &in.Alternates[0].Autorate.Feed
 			f.Measured, f.RTT, f.AnsweredAt = w.altRTT > 0, unit.Millis(w.altRTT), w.altAnsweredAt
 		} else {
-			in.Alternate.RTT = reply(w.altRTT, w.now)
+			in.Alternates[0].RTT = reply(w.altRTT, w.now)
 		}
+		if w.altRate > 0 {
+			f := &in.Alternates[0].Autorate.Feed
+			f.Rates = link.Rates{Down: w.altRate, Up: w.altRate}
+			f.Carried = link.Load{Known: true, Rates: link.Rates{Down: w.altCarried}}
+		}
+	}
+	in.Loss = w.loss
+	for _, o := range w.others {
+		in.Rules = append(in.Rules, o.reading)
+		in.Alternates = append(in.Alternates, steer.Alternate{
+			RTT: reply(o.rtt, w.now), Autorate: steer.Autorate{Known: true, Fresh: true, Feed: link.Feed{Baseline: 20}},
+		})
 	}
 	return in
 }
@@ -112,7 +146,8 @@ func reply(ms float64, at unit.Time) link.RTT {
 // step plays one cycle and then what the hand does with the wish before the next one.
 func (w *world) step() steer.Decision {
 	d := w.m.Step(w.input())
-	w.hand(d.Rule)
+	w.hand(d.Rules[0])
+	w.handOthers(d.Rules[1:])
 	w.now = w.now.Add(w.cfg.Interval)
 	w.queue.Packets += 1000
 	return d
@@ -131,6 +166,24 @@ func (w *world) hand(wish steer.RuleWish) {
 		w.rule = wish.Wanted
 		w.writes = append(w.writes, w.rule)
 		w.read()
+	}
+}
+
+// handOthers carries out the wishes for the further rules.
+func (w *world) handOthers(wishes []steer.RuleWish) {
+	if !w.reachable {
+		return
+	}
+	for i, wish := range wishes {
+		o := &w.others[i]
+		if !wish.Read && !wish.Write {
+			continue
+		}
+		if wish.Write && !wish.Read {
+			o.rule = wish.Wanted
+		}
+		w.seq++
+		o.reading = steer.Rule{Known: true, Enabled: o.rule, Barred: o.barred, Seq: w.seq}
 	}
 }
 
@@ -156,6 +209,9 @@ func (w *world) restart(tb rapid.TB) {
 	}
 	m.Restore(s)
 	w.m, w.reading = m, steer.Rule{}
+	for i := range w.others {
+		w.others[i].reading = steer.Rule{}
+	}
 }
 
 func (w *world) congested()   { w.rtt, w.queue.QueuedPackets = 104, 80 }

@@ -453,7 +453,7 @@ func (r *Router) clear(it *item, p *prop, by string) error {
 
 // change applies settings to one item: the one place where configuration is written. The caller holds the lock.
 func (r *Router) change(it *item, vals map[string]value, by string) error {
-	if it.dynamic {
+	if it.dynamic && it.lasting() {
 		return &problem{text: "failure: can not change dynamic item"}
 	}
 	if it.vals["builtin"].num != 0 {
@@ -472,6 +472,12 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 			}
 		}
 		r.recordLimit(it, unit.Rate(limit.num), by)
+	}
+	_, halves := vals["max-limit"]
+	if halves = halves && it.menu.path == simplePath; halves {
+		if err := r.limitHalves(it, pairOf(limit), by); err != nil {
+			return err
+		}
 	}
 	if dis, ok := vals["disabled"]; ok && it.menu.path == manglePath {
 		if a, ok := r.opt.Applier.(RuleApplier); ok {
@@ -495,6 +501,9 @@ func (r *Router) change(it *item, vals map[string]value, by string) error {
 		if r.dialect.FlushOnChange && it.traffic != nil {
 			it.traffic.queued = 0
 		}
+	}
+	if halves {
+		r.limitedHalves(it, pairOf(old), pairOf(limit))
 	}
 	r.configWritten(it, by)
 	return nil

@@ -203,15 +203,18 @@ func (r *Router) RevokeKeys(user string) error {
 	return nil
 }
 
-// RenameQueue gives a queue another name, as an administrator would.
+// RenameQueue gives a queue of the tree, or else a simple one, another name, as an administrator would.
 func (r *Router) RenameQueue(from, to string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	it := named(r.queues(), from)
 	if it == nil {
+		it = named(r.simples(), from)
+	}
+	if it == nil {
 		return fmt.Errorf("rosim: no queue %q", from)
 	}
-	if named(r.queues(), to) != nil {
+	if named(it.menu, to) != nil {
 		return fmt.Errorf("rosim: there is a queue %q already", to)
 	}
 	r.renamed(it.menu, from, str(to))
@@ -220,16 +223,17 @@ func (r *Router) RenameQueue(from, to string) error {
 	return nil
 }
 
-// RemoveQueue deletes a queue.
+// RemoveQueue deletes a queue of the tree, or else a simple one.
 func (r *Router) RemoveQueue(name string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.queues()
-	for i, it := range m.items {
-		if it.text("name") == name {
-			m.items = append(m.items[:i:i], m.items[i+1:]...)
-			r.configWritten(it, byFault)
-			return nil
+	for _, m := range []*menu{r.queues(), r.simples()} {
+		for i, it := range m.items {
+			if it.text("name") == name {
+				m.items = append(m.items[:i:i], m.items[i+1:]...)
+				r.configWritten(it, byFault)
+				return nil
+			}
 		}
 	}
 	return fmt.Errorf("rosim: no queue %q", name)
@@ -304,23 +308,29 @@ func (r *Router) ResetCounters() {
 
 func (r *Router) resetCounters() {
 	r.advance()
-	for _, m := range []*menu{r.queues(), r.interfaces(), r.mangle()} {
+	for _, m := range []*menu{r.queues(), r.simples(), r.interfaces(), r.mangle()} {
 		for _, it := range m.items {
 			r.zero(it)
 		}
 	}
 }
 
-// ForeignSet changes a queue's max-limit as another program or person would.
+// ForeignSet changes a queue's max-limit as another program or person would. Names are those of [Router.MaxLimit].
 func (r *Router) ForeignSet(queue string, limit unit.Rate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	it := named(r.queues(), queue)
+	it, d, half := r.queueNamed(queue)
 	if it == nil {
 		return fmt.Errorf("rosim: no queue %q", queue)
 	}
 	r.advance()
-	return r.change(it, map[string]value{"max-limit": num(int64(limit))}, byFault)
+	to := num(int64(limit))
+	if half {
+		rates := pairOf(it.vals["max-limit"])
+		rates.Set(d, limit)
+		to = str(pairText(rates))
+	}
+	return r.change(it, map[string]value{"max-limit": to}, byFault)
 }
 
 // ForeignRule enables or disables every mangle rule with that comment as another program or person would.
@@ -339,16 +349,20 @@ func (r *Router) ForeignRule(comment string, enabled bool) error {
 	return nil
 }
 
-// SetOffered changes the traffic that wants to pass a queue, in the built-in model.
+// SetOffered changes the traffic that wants to pass a queue, in the built-in model. Names are those of [Router.MaxLimit].
 func (r *Router) SetOffered(queue string, rate unit.Rate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	it := named(r.queues(), queue)
+	it, d, half := r.queueNamed(queue)
 	if it == nil {
 		return fmt.Errorf("rosim: no queue %q", queue)
 	}
 	r.advance()
-	it.traffic.offered = max(rate, 0)
+	t := it.traffic
+	if half {
+		t = it.halves[d]
+	}
+	t.offered = max(rate, 0)
 	return nil
 }
 
@@ -399,6 +413,7 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 		r.resetCounters()
 		r.booted, r.sectors, r.globals = r.opt.Now(), 0, map[string]value{}
 		r.restLogins = map[restLogin]restGrant{}
+		r.forget()
 		r.root.at(activePath).items = nil
 	})
 	back := func() {

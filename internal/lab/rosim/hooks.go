@@ -35,6 +35,8 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 		if it.traffic == nil {
 			it.traffic = &traffic{}
 		}
+	case simplePath:
+		it.addSimple()
 	case queueTypePath:
 		kind, given := vals["kind"]
 		if !given {
@@ -69,6 +71,8 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 			}
 			vals["network"] = str(p.Masked().Addr().String())
 		}
+	case addressListPath, address6ListPath:
+		return r.listed(it, vals)
 	case "/system/script", "/system/scheduler":
 		if _, has := it.vals["owner"]; !has {
 			it.vals["owner"] = str("admin")
@@ -121,7 +125,7 @@ func (r *Router) removable(it *item) error {
 	switch {
 	case it.menu.path == activePath && r.gateOf(it) == nil:
 		return &problem{text: "action failed (6)"}
-	case it.dynamic, it.vals["builtin"].num != 0:
+	case it.dynamic && it.lasting(), it.vals["builtin"].num != 0:
 		return &problem{text: "failure: can not remove dynamic item"}
 	}
 	return nil

@@ -67,25 +67,36 @@ type RuleChange struct {
 	By       string
 }
 
-// MaxLimit returns a queue's rate in force; 0 is unlimited, false is no such queue.
+// MaxLimit returns a queue's rate in force; 0 is unlimited, false is no such queue. A direction of a simple queue is
+// "NAME/download" or "NAME/upload".
 func (r *Router) MaxLimit(queue string) (unit.Rate, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	it := named(r.queues(), queue)
+	it, d, half := r.queueNamed(queue)
 	if it == nil {
 		return 0, false
+	}
+	if half {
+		return pairOf(it.vals["max-limit"]).Get(d), true
 	}
 	return unit.Rate(it.vals["max-limit"].num), true
 }
 
-// Queue returns a queue's counters as the router would print them; false is no such queue.
+// Queue returns a queue's counters as the router would print them; false is no such queue. Names are those of [Router.MaxLimit].
 func (r *Router) Queue(name string) (link.Queue, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.advance()
-	it := named(r.queues(), name)
+	it, d, half := r.queueNamed(name)
 	if it == nil {
 		return link.Queue{}, false
+	}
+	if half {
+		of := func(k string) int64 { return int64(pairOf(it.vals[k]).Get(d)) }
+		return link.Queue{
+			MaxLimit: unit.Rate(of("max-limit")), Bytes: unit.Bytes(of("bytes")), Packets: of("packets"), Dropped: of("dropped"),
+			QueuedBytes: unit.Bytes(of("queued-bytes")), QueuedPackets: of("queued-packets"),
+		}, true
 	}
 	return link.Queue{
 		MaxLimit: unit.Rate(it.vals["max-limit"].num), Bytes: unit.Bytes(it.vals["bytes"].num),

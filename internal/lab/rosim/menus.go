@@ -73,7 +73,7 @@ func queueMenus() []*menu {
 func firewallMenus() []*menu {
 	rules := func(path string, props []prop) *menu {
 		return &menu{
-			path: path, props: props, legend: legendSimple, required: []string{"chain"},
+			path: path, props: props, legend: legendSimple, required: []string{"chain"}, most: 512,
 			flags: [][]letter{{{'X', "disabled"}, {'I', "invalid"}}, {{'D', "dynamic"}}},
 			stats: []string{"chain", "action", "bytes", "packets"}, group: true,
 		}
@@ -108,11 +108,17 @@ func firewallMenus() []*menu {
 		rules(filterPath, ruleProps()),
 		rules("/ip/firewall/nat", ruleProps()),
 		rules("/ip/firewall/raw", ruleProps()),
-		addresses("/ip/firewall/address-list"),
+		addresses(addressListPath),
+		{
+			path: "/ipv6/address", props: address6Props(), style: styleTable, legend: "Flags: X - DISABLED, I - INVALID; D - DYNAMIC; G - GLOBAL, L - LINK-LOCAL",
+			required: []string{"address", "interface"},
+			flags:    [][]letter{{{'X', "disabled"}, {'I', "invalid"}}, {{'D', "dynamic"}}, {{'G', "global"}, {'L', "link-local"}}},
+			brief:    []string{"address", "from-pool", "interface", "advertise"},
+		},
 		rules("/ipv6/firewall/mangle", ruleProps()),
 		rules("/ipv6/firewall/filter", ruleProps()),
 		rules("/ipv6/firewall/nat", ruleProps()),
-		addresses("/ipv6/firewall/address-list"),
+		addresses(address6ListPath),
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
 
@@ -209,8 +210,16 @@ type Queue struct {
 	Down    bool
 }
 
-// SimpleQueue is an entry of /queue/simple; MaxLimit is "upload/download".
-type SimpleQueue struct{ Name, Target, MaxLimit string }
+// SimpleQueue is an entry of /queue/simple, with the traffic that wants to pass it.
+type SimpleQueue struct {
+	// MaxLimit and Type are "upload/download", as the target sees them; Type empty is RouterOS's default.
+	Name, Target, Dst, MaxLimit, Type string
+	Comment                           string
+	Disabled                          bool
+	// Offered is the traffic that wants to cross WAN, without an Applier. The first simple queue that matches takes it.
+	Offered link.Rates
+	WAN     string
+}
 
 // QueueType is an entry of /queue/type; Settings are its further properties, such as cake-flowmode.
 type QueueType struct {
@@ -399,7 +408,7 @@ func (o *Options) fillNames() error {
 			seen[n] = true
 		}
 	}
-	var users, ifaces, queues, types []string
+	var users, ifaces, queues, simples, types []string
 	for _, u := range o.Users {
 		users = append(users, u.Name)
 	}
@@ -409,12 +418,16 @@ func (o *Options) fillNames() error {
 	for _, q := range o.Queues {
 		queues = append(queues, q.Name)
 	}
+	for _, q := range o.SimpleQueues {
+		simples = append(simples, q.Name)
+	}
 	for _, t := range o.QueueTypes {
 		types = append(types, t.Name)
 	}
 	check("user", users...)
 	check("interface", ifaces...)
 	check("queue", queues...)
+	check("simple queue", simples...)
 	check("queue type", types...)
 	return errors.Join(errs...)
 }

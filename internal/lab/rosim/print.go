@@ -193,6 +193,13 @@ func shownValue(p *prop, v value) string {
 	switch p.kind {
 	case propRate:
 		return compactRate(v.num)
+	case propPair:
+		up, down, ok := strings.Cut(v.str, "/")
+		a, aok := parseRate(up)
+		b, bok := parseRate(down)
+		if ok && aok && bok {
+			return compactRate(a) + "/" + compactRate(b)
+		}
 	case propDecimal:
 		return spellThousandths(v.num)
 	case propBool:
@@ -210,7 +217,7 @@ func shownValue(p *prop, v value) string {
 		return strings.ReplaceAll(v.text(durationUnits), ";", ",")
 	case propPolicy:
 		return strings.ReplaceAll(v.text(durationUnits), ";", ",")
-	case propString, propNumber, propFlag, propSecret, propPair, propDSCP, propPrefix, propSources:
+	case propString, propNumber, propFlag, propSecret, propDSCP, propPrefix, propSources:
 	}
 	return v.text(durationUnits)
 }

@@ -243,6 +243,20 @@ func addressProps() []prop {
 	}
 }
 
+func address6Props() []prop {
+	return []prop{
+		{name: "address", kind: propPrefix},
+		{name: "interface", refs: []string{interfacePath}},
+		{name: "comment", quoted: true},
+		{name: "advertise", kind: propBool, def: truth(true)},
+		{name: "disabled", kind: propBool, flag: true, def: truth(false)},
+		{name: "dynamic", kind: propBool, flag: true, def: truth(false)},
+		{name: "invalid", kind: propBool, flag: true, def: truth(false)},
+		{name: "global", kind: propBool, flag: true, def: truth(true)},
+		{name: "link-local", kind: propBool, flag: true, def: truth(false)},
+	}
+}
+
 func userProps() []prop {
 	return []prop{
 		{name: "name", quoted: true},

@@ -169,7 +169,15 @@ func (r *Router) populate() error {
 		it.traffic = &traffic{offered: q.Offered, iface: q.WAN, down: q.Down}
 	}
 	for _, q := range r.opt.SimpleQueues {
-		add(r.root.at(simplePath), map[string]string{"name": q.Name, "target": q.Target, "max-limit": q.MaxLimit})
+		vals := map[string]string{"name": q.Name, "target": q.Target, "dst": q.Dst, "comment": q.Comment}
+		for k, v := range map[string]string{"max-limit": q.MaxLimit, "queue": q.Type} {
+			if v != "" {
+				vals[k] = v
+			}
+		}
+		it := add(r.simples(), vals)
+		it.vals["disabled"] = truth(q.Disabled)
+		it.halves = [2]*traffic{{offered: q.Offered.Down, iface: q.WAN, down: true}, {offered: q.Offered.Up, iface: q.WAN}}
 	}
 	if r.opt.DummyRule {
 		it := add(r.mangle(), map[string]string{
@@ -275,8 +283,10 @@ func (r *Router) notify() {
 
 // configWritten counts a change of configuration. The caller holds the lock.
 func (r *Router) configWritten(it *item, by string) {
-	r.sectors += r.opt.SectorsPerWrite
-	r.sectorsTotal += r.opt.SectorsPerWrite
+	if it.lasting() {
+		r.sectors += r.opt.SectorsPerWrite
+		r.sectorsTotal += r.opt.SectorsPerWrite
+	}
 	if r.account(by) != nil {
 		key := it.text("name")
 		if it.menu == r.mangle() {

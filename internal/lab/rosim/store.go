@@ -4,6 +4,8 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+
+	"wanctl/internal/unit"
 )
 
 // maxItems bounds a menu's list; add answers with a failure beyond it.
@@ -15,8 +17,12 @@ type item struct {
 	menu    *menu
 	vals    map[string]value
 	dynamic bool
-	traffic *traffic // queues and interfaces only
-	user    *User    // users only: what logs in
+	traffic *traffic // queues of the tree and interfaces only
+	// halves are a simple queue's directions, by link.Direction.
+	halves [2]*traffic
+	user   *User // users only: what logs in
+	// expires is when an entry of an address list goes by itself; 0 is never.
+	expires unit.Time
 	// initial is what a new router has here; nil for what was added.
 	initial map[string]value
 }
@@ -197,6 +203,11 @@ func (p *prop) mismatch() error { return problemf("input does not match any valu
 
 // refer checks that the values name what is there. The caller holds the lock.
 func (r *Router) refer(m *menu, vals map[string]value) error {
+	if m.path == simplePath {
+		if err := r.referSimple(vals); err != nil {
+			return err
+		}
+	}
 	for i := range m.props {
 		p := &m.props[i]
 		v, given := vals[p.name]

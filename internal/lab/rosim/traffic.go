@@ -55,6 +55,7 @@ func (r *Router) advance() {
 	now := r.opt.Now()
 	dt := max(now.Sub(r.advanced), 0)
 	r.advanced = now
+	r.expire()
 	if r.opt.Applier != nil {
 		r.read()
 	} else if dt > 0 {
@@ -62,6 +63,9 @@ func (r *Router) advance() {
 	}
 	for _, it := range r.queues().items {
 		r.publish(it)
+	}
+	for _, it := range r.simples().items {
+		r.publishSimple(it)
 	}
 	for _, it := range r.interfaces().items {
 		t := it.traffic
@@ -80,12 +84,25 @@ func (r *Router) advance() {
 }
 
 // fastTracked says whether traffic bypasses the queues. The caller holds the lock.
-func (r *Router) fastTracked() bool {
+func (r *Router) fastTracked() bool { return r.fastTrackedOn("") }
+
+// fastTrackedOn says it of what crosses an interface: rules that accept both directions of it in front of FastTrack's keep it
+// away. The caller holds the lock.
+func (r *Router) fastTrackedOn(iface string) bool {
 	if r.opt.FastTrack {
 		return true
 	}
+	in, out := map[string]bool{}, map[string]bool{} // by chain
 	for _, it := range r.root.at(filterPath).items {
-		if it.text("action") == "fasttrack-connection" && it.vals["disabled"].num == 0 && it.vals["connection-mark"].empty() {
+		if it.vals["disabled"].num != 0 {
+			continue
+		}
+		chain := it.text("chain")
+		switch action := it.text("action"); {
+		case action == "accept" && iface != "":
+			in[chain] = in[chain] || it.text("in-interface") == iface
+			out[chain] = out[chain] || it.text("out-interface") == iface
+		case action == "fasttrack-connection" && it.vals["connection-mark"].empty() && (!in[chain] || !out[chain]):
 			return true
 		}
 	}
@@ -114,15 +131,10 @@ func (r *Router) read() {
 		if !ok || it.traffic == nil {
 			continue
 		}
-		t := it.traffic
-		if q.Bytes < t.base.Bytes || q.Packets < t.base.Packets || q.Dropped < t.base.Dropped {
-			t.base = link.Queue{}
-		}
-		t.bytes, t.packets, t.dropped = q.Bytes-t.base.Bytes, q.Packets-t.base.Packets, q.Dropped-t.base.Dropped
-		t.queued = q.QueuedBytes
-		if fast {
-			t.bytes, t.packets, t.queued = 0, 0, 0
-		}
+		it.traffic.read(q, fast)
+	}
+	for _, it := range r.simples().items {
+		r.readSimple(it, fast)
 	}
 	for _, it := range r.interfaces().items {
 		rx, tx, ok := r.opt.Applier.Interface(it.text("name"))
@@ -137,62 +149,113 @@ func (r *Router) read() {
 	}
 }
 
+// read takes counters from the network behind a queue.
+func (t *traffic) read(q link.Queue, fast bool) {
+	if q.Bytes < t.base.Bytes || q.Packets < t.base.Packets || q.Dropped < t.base.Dropped {
+		t.base = link.Queue{}
+	}
+	t.bytes, t.packets, t.dropped = q.Bytes-t.base.Bytes, q.Packets-t.base.Packets, q.Dropped-t.base.Dropped
+	t.queued = q.QueuedBytes
+	if fast {
+		t.bytes, t.packets, t.queued = 0, 0, 0
+	}
+}
+
+// through is what a queue lets pass of what comes in for dt; a limit of 0 is none.
+func (t *traffic) through(in unit.Bytes, limit unit.Rate, dt time.Duration) (out unit.Bytes) {
+	if limit <= 0 {
+		out, t.queued = in+t.queued, 0
+		return out
+	}
+	have := in + t.queued
+	out = min(have, limit.Over(dt))
+	rest := have - out
+	t.queued = min(rest, standingQueue)
+	t.dropped += int64(rest-t.queued) / packetSize
+	return out
+}
+
+// count counts what left a queue.
+func (t *traffic) count(out unit.Bytes) {
+	t.bytes += out
+	t.fraction += out
+	t.packets += int64(t.fraction) / packetSize
+	t.fraction %= packetSize
+}
+
+// zero starts a queue's counters from zero.
+func (t *traffic) zero() {
+	t.base.Bytes, t.base.Packets, t.base.Dropped = t.base.Bytes+t.bytes, t.base.Packets+t.packets, t.base.Dropped+t.dropped
+	t.baseRx, t.baseTx = t.baseRx+t.rx, t.baseTx+t.tx
+	t.bytes, t.packets, t.dropped, t.rx, t.tx, t.fraction = 0, 0, 0, 0, 0, 0
+}
+
+// cross counts bytes on a line's interface.
+func (r *Router) cross(iface string, down bool, n unit.Bytes) {
+	if f := named(r.interfaces(), iface); f != nil {
+		if down {
+			f.traffic.rx += n
+		} else {
+			f.traffic.tx += n
+		}
+	}
+}
+
 // flow lets the fixed offered rates pass for dt: at most the limit goes through, the rest stands in the queue up to
 // standingQueue and is dropped beyond it.
 func (r *Router) flow(dt time.Duration) {
-	fast := r.fastTracked()
+	lines := map[string]bool{}
+	fastOn := func(iface string) bool {
+		fast, known := lines[iface]
+		if !known {
+			fast = r.fastTrackedOn(iface)
+			lines[iface] = fast
+		}
+		return fast
+	}
+	next := r.flowSimple(dt, fastOn)
 	for _, it := range r.queues().items {
 		t := it.traffic
 		if t == nil {
 			continue
 		}
+		fast := fastOn(t.iface)
 		limit := unit.Rate(it.vals["max-limit"].num)
 		shaped := limit > 0 && it.vals["disabled"].num == 0 && !fast
-		in := t.offered.Over(dt)
-		out := in
-		t.rate = t.offered
-		if shaped {
-			room := limit.Over(dt)
-			have := in + t.queued
-			out = min(have, room)
-			rest := have - out
-			t.queued = min(rest, standingQueue)
-			t.dropped += int64(rest-t.queued) / packetSize
-			if t.queued > 0 {
-				t.rate = limit
-			}
-		} else {
-			out += t.queued
-			t.queued = 0
+		in := next[it]
+		if t.rate = t.offered; in < t.offered.Over(dt) { // a simple queue holds the rest back
+			t.rate = rateOf(in, dt)
+		}
+		if !shaped {
+			limit = 0
+		}
+		out := t.through(in, limit, dt)
+		if t.queued > 0 {
+			t.rate = limit
 		}
 		if !fast && it.vals["disabled"].num == 0 {
-			t.bytes += out
-			t.fraction += out
-			t.packets += int64(t.fraction) / packetSize
-			t.fraction %= packetSize
+			t.count(out)
 		} else {
 			t.rate = 0
 		}
 		if fast {
 			r.fastBytes += out
 		}
-		if f := named(r.interfaces(), t.iface); f != nil {
-			if t.down {
-				f.traffic.rx += out
-			} else {
-				f.traffic.tx += out
-			}
-		}
+		r.cross(t.iface, t.down, out)
 	}
 }
 
 // zero resets one item's counters. The caller holds the lock and has called advance.
 func (r *Router) zero(it *item) {
+	if it.halves[link.Down] != nil {
+		for _, t := range it.halves {
+			t.zero()
+		}
+		r.publishSimple(it)
+		return
+	}
 	if it.traffic != nil {
-		t := it.traffic
-		t.base.Bytes, t.base.Packets, t.base.Dropped = t.base.Bytes+t.bytes, t.base.Packets+t.packets, t.base.Dropped+t.dropped
-		t.baseRx, t.baseTx = t.baseRx+t.rx, t.baseTx+t.tx
-		t.bytes, t.packets, t.dropped, t.rx, t.tx, t.fraction = 0, 0, 0, 0, 0, 0
+		it.traffic.zero()
 		if it.menu == r.queues() {
 			r.publish(it)
 		}

@@ -298,13 +298,13 @@ func (r *Run) steering(cfg *Steering) error {
 	if err != nil {
 		return err
 	}
-	var alternate daemon.Prober
-	if cfg.Config.Alternate.Source.IsValid() {
-		if alternate, err = r.net.NewProber(r.prober(cfg.Alternate, 1, interval, count)); err != nil {
+	alternate := daemon.Sight{Feed: altFeed(r.lines[cfg.Alternate].wan)}
+	if cfg.Config.Alternates[0].Source.IsValid() {
+		if alternate.Prober, err = r.net.NewProber(r.prober(cfg.Alternate, 1, interval, count)); err != nil {
 			return err
 		}
 	}
-	s.loop, err = daemon.NewSteering(opt, primary, alternate, feedOf{r.lines[cfg.Primary].wan.WAN}, altFeed(r.lines[cfg.Alternate].wan), nil)
+	s.loop, err = daemon.NewSteering(opt, daemon.Sight{Prober: primary, Feed: feedOf{r.lines[cfg.Primary].wan.WAN}}, []daemon.Sight{alternate}, nil)
 	if err != nil {
 		return err
 	}
@@ -436,8 +436,8 @@ type virtualSwitch struct {
 func (v *virtualSwitch) Queue(context.Context) (link.Queue, error) {
 	return v.net.Counters(v.index).Down, nil
 }
-func (v *virtualSwitch) Rule(context.Context) (bool, error) { return v.enabled, nil }
-func (v *virtualSwitch) SetRule(_ context.Context, on bool) (bool, error) {
+func (v *virtualSwitch) Rule(context.Context, int) (bool, error) { return v.enabled, nil }
+func (v *virtualSwitch) SetRule(_ context.Context, _ int, on bool) (bool, error) {
 	v.enabled = on
 	return on, nil
 }

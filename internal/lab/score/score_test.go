@@ -3,6 +3,7 @@ package score
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func TestSteeringMovesAndComesBack(t *testing.T) {
 		s := setup(t, "evening", Loop)
 		st := site(t, "steering_config_v2.yaml").Steering
 		if !own {
-			st.Alternate = config.Alternate{} // its feed alone
+			st.Alternates[0].Source = netip.Addr{} // its feed alone
 		}
 		s.Steering = &Steering{Config: st, Primary: netsim.Cable, Alternate: netsim.VDSL}
 		r := play(t, s)

@@ -118,7 +118,7 @@
 < /ip/firewall/address-list/add =list=calls =address=203.0.113.0/24 =timeout=1d
 > !done =ret=*1
 < /ip/firewall/address-list/print
-> !re =.id=*1 =list=calls =address=203.0.113.0/24 =timeout=1d =disabled=false =dynamic=false
+> !re =.id=*1 =list=calls =address=203.0.113.0/24 =timeout=1d =disabled=false =dynamic=true
 > !done
 < /ipv6/firewall/mangle/add =chain=forward =action=mark-packet =new-packet-mark=six
 > !done =ret=*1
