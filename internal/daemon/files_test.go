@@ -371,8 +371,8 @@ func TestLockWithoutAName(t *testing.T) {
 	}
 }
 
-// A lock that root makes in the run directory of the service's user is that user's.
-func TestLockBelongsToTheDirectory(t *testing.T) {
+// What root makes in a directory of the service's user is that user's: a lock, a hand-over note, a state.
+func TestFilesBelongToTheirDirectory(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make files for others")
 	}
@@ -385,9 +385,17 @@ func TestLockBelongsToTheDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unlock() }()
-	var st syscall.Stat_t
-	if err := syscall.Stat(filepath.Join(dir, "ATT.lock"), &st); err != nil || st.Uid != 1234 || st.Gid != 5678 {
-		t.Errorf("the lock is of %d:%d, %v", st.Uid, st.Gid, err)
+	if err := WriteHandover(dir, "ATT", "boot", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(filepath.Join(dir, "ATT_state.json"), []byte("x"), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ATT.lock", "ATT.handover", "ATT_state.json"} {
+		var st syscall.Stat_t
+		if err := syscall.Stat(filepath.Join(dir, name), &st); err != nil || st.Uid != 1234 || st.Gid != 5678 {
+			t.Errorf("%s is of %d:%d, %v", name, st.Uid, st.Gid, err)
+		}
 	}
 }
 
