@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 
 	"wanctl/internal/config"
 	"wanctl/internal/install"
@@ -34,10 +35,22 @@ func shared(a, b *config.File) string {
 	switch {
 	case a.WAN != nil && b.WAN != nil && a.WAN.Router.Host == b.WAN.Router.Host && a.WAN.Queues == b.WAN.Queues:
 		return "the same queues"
-	case a.Steering != nil && b.Steering != nil && a.Steering.Router.Host == b.Steering.Router.Host && a.Steering.RuleComment == b.Steering.RuleComment:
+	case a.Steering != nil && b.Steering != nil && a.Steering.Router.Host == b.Steering.Router.Host && slices.ContainsFunc(rules(a), func(r string) bool {
+		return slices.Contains(rules(b), r)
+	}):
 		return "the same rule"
 	}
 	return ""
+}
+
+// rules are the comments of the rules that steering switches.
+func rules(f *config.File) (out []string) {
+	for _, a := range f.Steering.Alternates {
+		if a.RuleComment != "" {
+			out = append(out, a.RuleComment)
+		}
+	}
+	return out
 }
 
 // alone refuses to start what the earlier system works on.

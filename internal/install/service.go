@@ -88,14 +88,14 @@ func why(s daemon.Status) []string {
 
 // handover lets processes that are about to stop leave the router as it is.
 func (j *job) handover(names []string) {
-	boot, err := daemon.BootID()
 	for _, n := range names {
+		boot, err := daemon.BootSeen(j.run(), n)
 		if err == nil {
 			err = daemon.WriteHandover(j.run(), n, boot, daemon.HostClock{}.Now())
 		}
-	}
-	if err != nil {
-		j.say("hand over", Warning, "the stop will put the exit rates on the router: %v", err)
+		if err != nil {
+			j.say("hand over", Warning, "the stop of %s will put the exit rates on the router: %v", n, err)
+		}
 	}
 }
 
