@@ -215,6 +215,17 @@ func TestTwoAtOnce(t *testing.T) {
 	if !strings.Contains(r.Error, "another deployment is at work on this host: deployment of one by test@here since ") {
 		t.Errorf("%+v", r)
 	}
+
+	// A version that is in force but does not run is put into force anew, and then again it is no change.
+	if err := b.manager.one("stop", "wanctl@att.service", false); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = b.deploy(Options{Hosts: []Host{h}})
+	if r := one(t, s, install.Installed); r.To != r.From+".2" || b.healthyWith("ATT") != r.To {
+		t.Errorf("%+v", r)
+	}
+	s, _ = b.deploy(Options{Hosts: []Host{h}})
+	one(t, s, install.Unchanged)
 }
 
 // One host that is not reached keeps all of them as they are, unless told to go on.

@@ -66,7 +66,7 @@ func TestWrongInventories(t *testing.T) {
 		"all at once": {`
 hosts:
   - name: a
-    addres: 10.0.0.1
+    addr3ss: 10.0.0.1
     port: 70000
     become: suod
     wans: att.yaml
@@ -74,7 +74,7 @@ hosts:
     user: "a b"
     wans: [7]
 host: x
-`, `i:4:5: error: hosts[0].addres: unknown key (did you mean "address"?)
+`, `i:4:5: error: hosts[0].addr3ss: unknown key (did you mean "address"?)
 i:5:11: error: hosts[0].port: 70000 is outside 1 to 65535
 i:6:13: error: hosts[0].become: found the text "suod", want one of none, sudo (did you mean "sudo"?)
 i:7:11: error: hosts[0].wans: found the text "att.yaml", want a list (write it in brackets: [att_config.yaml])

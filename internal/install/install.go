@@ -65,6 +65,9 @@ func Install(ctx context.Context, b Bundle, opt Options) Result {
 	}
 	defer release()
 	j.systemd = j.hasSystemd()
+	if now := j.currentID(); strings.HasPrefix(now, j.id+".") { // put into force anew
+		j.id = now
+	}
 	if err := j.recover(ctx); err != nil {
 		return Result{Outcome: Broken, From: j.currentID(), Error: err.Error(), Hint: "look at " + j.lib()}
 	}
@@ -82,6 +85,12 @@ func Install(ctx context.Context, b Bundle, opt Options) Result {
 		j.done("compare", "%s runs already, and is healthy", j.id)
 		return Result{Outcome: Unchanged, From: j.id, To: j.id, Running: j.before}
 	}
+	if j.currentID() == j.id { // it is in force and not well
+		j.rename()
+		if err := j.unpack(); err != nil {
+			return refuse(err, "nothing was changed")
+		}
+	}
 	return j.switchOver(ctx)
 }
 
@@ -94,9 +103,8 @@ func (j *job) unpack() error {
 	if sum != j.b.Binary {
 		return fmt.Errorf("the program %s is not the one that was sent: its SHA-256 is %s, want %s", j.opt.Program, sum, j.b.Binary)
 	}
-	// A version that runs must never be written to: should it have to be put into force anew, it gets another name.
-	for n := 2; j.currentID() == j.id && !j.whole(); n++ {
-		j.id = fmt.Sprintf("%s.%d", j.b.id(), n)
+	if j.currentID() == j.id && !j.whole() {
+		j.rename()
 	}
 	if j.whole() {
 		return nil
@@ -134,6 +142,16 @@ func (j *job) unpack() error {
 		return fail(err)
 	}
 	return nil
+}
+
+// rename gives the version a name that is free: one in force is never written to, and its record is the way back.
+func (j *job) rename() {
+	for n := 2; ; n++ {
+		j.id = fmt.Sprintf("%s.%d", j.b.id(), n)
+		if _, err := os.Lstat(j.version(j.id)); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
 }
 
 // whole says that the version's directory holds what was sent.
