@@ -92,8 +92,10 @@ func (m manager) one(verb, unit string, now bool) error {
 		return nil
 	case "is-active":
 		if m.active(unit) {
+			fmt.Println("active")
 			return nil
 		}
+		fmt.Println("inactive")
 		return exitStatus(3)
 	case "status":
 		if m.active(unit) {
@@ -104,8 +106,10 @@ func (m manager) one(verb, unit string, now bool) error {
 		return exitStatus(3)
 	case "is-enabled":
 		if _, err := os.Stat(enabled); err == nil {
+			fmt.Println("enabled")
 			return nil
 		}
+		fmt.Println("disabled")
 		return exitStatus(1)
 	case "enable":
 		u, err := m.read(unit)

@@ -27,25 +27,35 @@ func (p place) hasSystemd() bool {
 
 // systemctl runs one command. Its text is in the error.
 func (j *job) systemctl(ctx context.Context, args ...string) error {
+	_, err := j.ask(ctx, args...)
+	return err
+}
+
+// ask does the same and returns what it printed, in one line.
+func (j *job) ask(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, systemctlPatience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
-	if err != nil {
-		text := strings.Join(strings.Fields(string(out)), " ")
-		if len(text) > 300 {
-			text = text[:300]
-		}
-		return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, text)
+	text := strings.Join(strings.Fields(string(out)), " ")
+	if len(text) > 300 {
+		text = text[:300]
 	}
-	return nil
+	if err != nil {
+		return text, fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, text)
+	}
+	return text, nil
 }
 
 // inspect says how a unit is now.
 func (j *job) inspect(ctx context.Context, name string) service {
 	s := service{Name: name}
 	if j.systemd {
-		s.Active = j.systemctl(ctx, "is-active", "--quiet", name) == nil
-		s.Enabled = j.systemctl(ctx, "is-enabled", "--quiet", name) == nil
+		// The words tell more than the exit codes: a unit that is started again and again is to go on so, and one that is
+		// static cannot be enabled.
+		active, _ := j.ask(ctx, "is-active", name)
+		enabled, _ := j.ask(ctx, "is-enabled", name)
+		s.Active = active == "active" || active == "activating" || active == "reloading"
+		s.Enabled = enabled == "enabled" || enabled == "enabled-runtime"
 	}
 	return s
 }

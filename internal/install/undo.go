@@ -68,11 +68,12 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		}
 	}
 	before := j.running()
-	var again, over, names []string
+	var again, names []string
+	var over []service
 	earlier := slices.ContainsFunc(rec.Earlier, func(s service) bool { return s.Active })
 	for _, s := range rec.Services {
 		if !s.Active {
-			over = append(over, s.Name)
+			over = append(over, s)
 		} else if !s.Alias {
 			again, names = append(again, s.Name), append(names, s.Runs)
 		}
@@ -83,11 +84,13 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 	if j.systemd && len(over) > 0 {
 		// The units are known to the manager only once it has read them.
 		_ = j.systemctl(ctx, "daemon-reload")
-		for _, u := range over {
-			if j.inspect(ctx, u).Active {
-				try("stop "+u, j.systemctl(ctx, "stop", u))
+		for _, s := range over {
+			if j.inspect(ctx, s.Name).Active {
+				try("stop "+s.Name, j.systemctl(ctx, "stop", s.Name))
 			}
-			_ = j.systemctl(ctx, "disable", u) // it may not have come so far
+			if !s.Enabled {
+				_ = j.systemctl(ctx, "disable", s.Name) // it may not have come so far
+			}
 		}
 	}
 	if rec.From == "" {
