@@ -31,17 +31,18 @@ func (j *job) systemctl(ctx context.Context, args ...string) error {
 	return err
 }
 
-// ask does the same and returns what it printed, in one line.
+// ask does the same and returns what it printed to standard output, in one line: it warns of this and that beside it.
 func (j *job) ask(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, systemctlPatience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
-	text := strings.Join(strings.Fields(string(out)), " ")
-	if len(text) > 300 {
-		text = text[:300]
-	}
+	cmd := exec.CommandContext(ctx, "systemctl", args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	text := strings.Join(strings.Fields(out.String()), " ")
 	if err != nil {
-		return text, fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, text)
+		said := strings.Join(strings.Fields(errs.String()), " ")
+		return text, fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, said[:min(len(said), 300)])
 	}
 	return text, nil
 }
