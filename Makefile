@@ -9,7 +9,11 @@ BIN      = bin/wanctl
 LINT_VERSION = v2.15.0
 TOOLS        = $(shell $(GO) env GOPATH)/wanctl-tools/$(LINT_VERSION)
 
-.PHONY: build demo test test-long lint bench cover footprint lab lab-image clean
+# The tool that packs deb, rpm and apk, pinned and built the same way.
+NFPM_VERSION = v2.45.2
+NFPM         = $(shell $(GO) env GOPATH)/wanctl-tools/nfpm-$(NFPM_VERSION)/nfpm
+
+.PHONY: build demo test test-long lint bench cover footprint lab lab-image packages image nfpm nfpm-path clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wanctl
@@ -47,6 +51,19 @@ lab: lab-image ## every scenario on a real kernel, over an hour on 2 cores; writ
 	$(BIN) lab run all --controller none --controller static --controller wanctl --controller tracking \
 		--out lab-results $(if $(TRACES),--traces $(TRACES))
 	$(BIN) lab compare --docs docs/lab lab-results/*/
+
+packages: nfpm ## deb, rpm, apk and a tarball for OpenWrt into dist, for three architectures
+	GO=$(GO) VERSION=$(VERSION) scripts/packages dist $(NFPM)
+
+image: ## container images into dist, for three architectures
+	GO=$(GO) VERSION=$(VERSION) scripts/images dist
+
+nfpm: $(NFPM)
+nfpm-path:
+	@echo $(NFPM)
+
+$(NFPM):
+	GOBIN=$(dir $(NFPM)) $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 
 clean:
 	rm -rf bin

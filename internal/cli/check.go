@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"wanctl/internal/config"
+	"wanctl/internal/systemd"
 )
 
 type checkCmd struct {
@@ -144,7 +145,7 @@ func (a *App) parseOne(path, run string) (*config.File, config.Diagnostics) {
 	}
 	d := a.dirs(run)
 	return config.Parse(path, io.Reader(f), config.Options{
-		Env: a.LookupEnv, ReadFile: a.ReadFile, Dirs: config.Dirs{Run: d.Run, State: d.State},
+		Env: a.LookupEnv, ReadFile: a.ReadFile, Credential: systemd.Credential, Dirs: config.Dirs{Run: d.Run, State: d.State},
 	})
 }
 

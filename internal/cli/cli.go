@@ -141,6 +141,9 @@ type grammar struct {
 	Lab      labCmd      `cmd:"" help:"Play scenarios on a real kernel with real CAKE, in virtual time."`
 	LabGuest labGuestCmd `cmd:"" name:"lab-guest" hidden:"" help:"Play a plan inside the lab's machine."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+
+	Completion completionCmd `cmd:"" help:"Print a script that completes wanctl's commands in a shell."`
+	Man        manCmd        `cmd:"" help:"Print a manual page."`
 }
 
 const description = `wanctl keeps latency flat while a line is full.

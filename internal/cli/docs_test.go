@@ -109,7 +109,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				if _, ds := config.Parse(f.where, strings.NewReader(strings.Join(f.lines, "\n")), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
 					t.Errorf("%s: %v", f.where, ds.Err())
 				}
-			case "text", "json lock", "json feed", "json handover":
+			case "text", "routeros norun", "json lock", "json feed", "json handover":
 			default:
 				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario), yaml config or text", f.where, f.info)
 			}
@@ -285,9 +285,11 @@ func commandPage(root *kong.Node) string {
 	fmt.Fprintf(&b, "| exit code | meaning |\n|---|---|\n| %d | done; `status`: all healthy |\n| %d | failed; `check`: a file has errors; "+
 		"`replay`: an answer differs; `status`: at least one controller is not well |\n| %d | `status`: none is running |\n| %d | the command line makes no sense |\n\n",
 		exitOK, exitFailed, exitNotRunning, exitUsage)
-	fmt.Fprintf(&b, "| environment | meaning |\n|---|---|\n| `STATE_DIRECTORY`, `RUNTIME_DIRECTORY` | directories for files that no "+
-		"configuration names; the service manager sets them |\n| `XDG_STATE_HOME`, `XDG_RUNTIME_DIR` | the same for other users than root |\n"+
-		"| `NOTIFY_SOCKET`, `WATCHDOG_USEC` | the service manager is told when every loop works, and as long as it does |\n\n")
+	fmt.Fprintf(&b, "| environment | meaning |\n|---|---|\n")
+	for _, e := range environment {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(e.name, ", ", "`, `"), e.meaning)
+	}
+	b.WriteString("\n")
 	for _, n := range commands(root) {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n", n.FullPath(), n.Help)
 		if n.Detail != "" {
@@ -322,16 +324,6 @@ func commandPage(root *kong.Node) string {
 		b.WriteString("\n")
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
-}
-
-// commands are all there are, each before those below it.
-func commands(n *kong.Node) (all []*kong.Node) {
-	for _, c := range n.Children {
-		if !c.Hidden {
-			all = append(append(all, c), commands(c)...)
-		}
-	}
-	return all
 }
 
 func need(required bool) string {

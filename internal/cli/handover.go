@@ -16,19 +16,15 @@ type handoverCmd struct {
 // Help says when to call it.
 func (handoverCmd) Help() string {
 	return `Call it right before a restart or an upgrade. A process that is stopped within the next minute then leaves rates and
-rule as they are, and the one that follows goes on from there without a write.
+rule as they are, and the one that follows goes on from there without a write. The units of systemd call it themselves.
 
 Example:
 
-    wanctl handover /etc/wanctl/att_config.yaml && systemctl restart wanctl@att`
+    wanctl handover /etc/wanctl/att.yaml && rc-service wanctl.att restart`
 }
 
 // Run writes a note per file.
 func (c handoverCmd) Run(app *App) error {
-	boot, err := daemon.BootID()
-	if err != nil {
-		return err
-	}
 	names, err := app.names(c.Files, c.RunDir)
 	if err != nil {
 		return err
@@ -40,6 +36,10 @@ func (c handoverCmd) Run(app *App) error {
 	}
 	var errs []error
 	for _, n := range names {
+		boot, err := daemon.BootSeen(dirs.Run, n)
+		if err != nil {
+			return err
+		}
 		if err := daemon.WriteHandover(dirs.Run, n, boot, daemon.HostClock{}.Now()); err != nil {
 			errs = append(errs, err)
 			continue

@@ -23,6 +23,8 @@ type Options struct {
 	Env func(name string) (string, bool)
 	// ReadFile reads a secret's file, as os.ReadFile does.
 	ReadFile func(path string) ([]byte, error)
+	// Credential names the file that the service manager put in the place of a secret's; nil changes none.
+	Credential func(path string) string
 	// Dirs are where lock, feed and state files live that the config does not name.
 	Dirs Dirs
 }
@@ -89,4 +91,12 @@ func (p *parser) mbps(path string) unit.Rate {
 		return 0
 	}
 	return r
+}
+
+// secretFile is where a secret's file is really to be read.
+func (o *Options) secretFile(path string) string {
+	if o == nil || o.Credential == nil || path == "" {
+		return path
+	}
+	return o.Credential(path)
 }

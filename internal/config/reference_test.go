@@ -75,43 +75,6 @@ func reference() string {
 	return b.String()
 }
 
-// facts is what the program checks about a key.
-func facts(k key) string {
-	if k.ignored != "" {
-		return "not used: " + k.ignored
-	}
-	if k.typ == typeSection {
-		return ""
-	}
-	what := strings.TrimPrefix(k.typ.want(), "a ")
-	if k.unit != "" {
-		what += " in " + k.unit
-	}
-	if k.typ == typeWord {
-		what = "one of " + strings.Join(k.words, ", ")
-	}
-	all := []string{what}
-	switch {
-	case k.required == "always":
-		all = append(all, "required")
-	case k.required != "":
-		all = append(all, "required "+k.required)
-	}
-	switch {
-	case k.def != "":
-		all = append(all, "default "+k.def)
-	case k.defWords != "":
-		all = append(all, "default: "+k.defWords)
-	}
-	if b := k.bounds(); b != "" {
-		all = append(all, b)
-	}
-	if k.alias != "" {
-		all = append(all, "another name of "+k.alias)
-	}
-	return strings.Join(all, "; ")
-}
-
 func wrap(s string, width int) []string {
 	var lines []string
 	line := ""

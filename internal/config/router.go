@@ -27,7 +27,7 @@ var ports = map[string]int{TransportSSH: 22, TransportREST: 443, TransportAPI: 8
 func (p *parser) router() Router {
 	r := Router{
 		Host: p.text("router.host"), Port: int(p.num("router.port")), User: p.text("router.user"),
-		KeyFile: p.text("router.ssh_key"), KnownHosts: p.text("router.known_hosts"),
+		KeyFile: p.opt.secretFile(p.text("router.ssh_key")), KnownHosts: p.opt.secretFile(p.text("router.known_hosts")),
 		Transport: p.text("router.transport"), Password: p.values["router.password"].secret,
 		VerifySSL: p.flag("router.verify_ssl"), Insecure: p.flag("router.insecure"),
 		Heartbeat: p.flag("router.heartbeat"),

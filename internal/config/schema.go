@@ -199,7 +199,8 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.ssh_key", typ: typeText, form: formPath, required: "for ssh without a password",
-		doc: "Private key file for ssh, readable by the service's user alone.", example: "/etc/wanctl/ssh/router.key",
+		doc: "Private key file for ssh, readable by the service's user alone. Where the service manager hands over a credential of its name " +
+			"(NAME, or PARENT_NAME), that is read.", example: "/etc/wanctl/ssh/router.key",
 	},
 	{
 		path: "router.known_hosts", typ: typeText, form: formPath, defWords: "the user's known_hosts", off: true,
@@ -218,8 +219,8 @@ var routerKeys = []key{
 	},
 	{
 		path: "router.password", typ: typeSecret, defWords: "none; required for rest and api", off: true,
-		doc: "Password, for ssh if no key is used: from the environment (${NAME}) or from the first line of a file (file:/path). " +
-			"The value itself works too, with a warning.",
+		doc: "Password, for ssh if no key is used: from the environment (${NAME}) or from the first line of a file (file:/path), or that " +
+			"file's credential. The value itself works too, with a warning.",
 		example: `"${ROUTER_PASSWORD}"`,
 	},
 	{

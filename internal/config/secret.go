@@ -43,7 +43,7 @@ func newSecret(s string, opt *Options) (Secret, error) {
 		if !strings.HasPrefix(path, "/") {
 			return Secret{}, errors.New("file: does not hold a full path")
 		}
-		return Secret{secretFile, path, opt}, nil
+		return Secret{secretFile, opt.secretFile(path), opt}, nil
 	}
 	if s == "" {
 		return Secret{}, errors.New("is empty")

@@ -124,3 +124,23 @@ func TestNewSecretRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The service manager's copies are read in the place of the files a config names.
+func TestCredentials(t *testing.T) {
+	opt := lend(nil, map[string]string{"/run/credentials/pw": "s3cret"})
+	opt.Credential = func(path string) string { return "/run/credentials/" + path[strings.LastIndex(path, "/")+1:] }
+	s := password(t, "file:/etc/wanctl/secrets/pw", opt)
+	if got, err := s.Resolve(); got != "s3cret" || err != nil {
+		t.Errorf("the password is %q, %v", got, err)
+	}
+	if got := mustParse(t, "line.yaml", legacy, opt).WAN.Router.KeyFile; got != "/run/credentials/router.key" {
+		t.Errorf("the key is %s", got)
+	}
+	text := strings.Replace(legacy, "ssh_key: /etc/wanctl/router.key", "ssh_key: /etc/wanctl/router.key, known_hosts: /etc/wanctl/known_hosts", 1)
+	if got := mustParse(t, "line.yaml", text, opt).WAN.Router.KnownHosts; got != "/run/credentials/known_hosts" {
+		t.Errorf("the hosts' keys are %s", got)
+	}
+	opt = lend(nil, nil)
+	opt.Credential = func(path string) string { t.Errorf("asked for %q", path); return path }
+	password(t, `"${PW}"`, opt)
+}

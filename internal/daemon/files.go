@@ -66,6 +66,7 @@ func replaceFile(path string, content []byte, durable bool) error {
 		if err := renameio.WriteFile(path, content, 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
+		leaveToTheDirectory(path)
 		return nil
 	}
 	// One writer per file, guarded by its lock, so one name is enough and nothing is left behind in numbers.
@@ -81,6 +82,7 @@ func replaceFile(path string, content []byte, durable bool) error {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", tmp, err)
 	}
+	leaveToTheDirectory(tmp)
 	if err := os.Rename(tmp, path); err != nil {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("put %s in place: %w", path, err)
@@ -181,6 +183,8 @@ type owner struct {
 	Name    string    `json:"name"`
 	Config  string    `json:"config"`
 	Started time.Time `json:"started"`
+	// BootID is the boot's name as the holder sees it.
+	BootID string `json:"boot_id,omitempty"`
 }
 
 // LockHeldError says that another process runs this WAN or this steering.
@@ -218,7 +222,8 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		return nil, nil, fmt.Errorf("make the directory of lock %s: %w", path, err)
 	}
 	// Another user who may open the file could hold the lock, and a link could lead anywhere.
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+	info, statErr := os.Lstat(path)
+	if statErr == nil && !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("lock %s is not a regular file: remove it, or name another in lock_file", path)
 	}
 	l := flock.New(path, flock.SetPermissions(0o600))
@@ -237,7 +242,11 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		}
 		return nil, nil, &LockHeldError{Path: path, Name: name, Holder: holder}
 	}
-	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now})
+	if errors.Is(statErr, fs.ErrNotExist) {
+		leaveToTheDirectory(path)
+	}
+	boot, _ := BootID() // a start says itself that there is none
+	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now, BootID: boot})
 	if err == nil {
 		// In place, because the lock belongs to this inode.
 		err = os.WriteFile(path, append(b, '\n'), 0o600)
@@ -246,4 +255,16 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		warn = fmt.Errorf("the lock %s is held without its owner's name: %w", path, err)
 	}
 	return l.Unlock, warn, nil
+}
+
+// leaveToTheDirectory gives a file that root made to whom its directory belongs: what root does by hand or for the service,
+// `wanctl handover` and `wanctl release`, must leave nothing that the service's own user cannot open.
+func leaveToTheDirectory(path string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	var dir syscall.Stat_t
+	if syscall.Stat(filepath.Dir(path), &dir) == nil && dir.Uid != 0 {
+		_ = os.Lchown(path, int(dir.Uid), int(dir.Gid)) // else the service says what is wrong with its file
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -367,6 +368,34 @@ func TestLockWithoutAName(t *testing.T) {
 	}
 	if _, _, err := takeLock("/proc/nowhere/lock", "ATT", "", time.Time{}); err == nil {
 		t.Error("a lock in /proc was taken")
+	}
+}
+
+// What root makes in a directory of the service's user is that user's: a lock, a hand-over note, a state.
+func TestFilesBelongToTheirDirectory(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make files for others")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 1234, 5678); err != nil {
+		t.Fatal(err)
+	}
+	unlock, _, err := takeLock(filepath.Join(dir, "ATT.lock"), "ATT", "a.yaml", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unlock() }()
+	if err := WriteHandover(dir, "ATT", "boot", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(filepath.Join(dir, "ATT_state.json"), []byte("x"), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ATT.lock", "ATT.handover", "ATT_state.json"} {
+		var st syscall.Stat_t
+		if err := syscall.Stat(filepath.Join(dir, name), &st); err != nil || st.Uid != 1234 || st.Gid != 5678 {
+			t.Errorf("%s is of %d:%d, %v", name, st.Uid, st.Gid, err)
+		}
 	}
 }
 

@@ -53,6 +53,19 @@ func HandedOver(run, name, bootID string, now unit.Time) (bool, error) {
 	return n.BootID == bootID && age >= 0 && age <= HandoverValid, nil
 }
 
+// BootSeen is the boot's name as the last holder of a name's lock in the run directory saw it, else as this process does. In a
+// container that got a name of its own, a service with a /proc of its own sees the kernel's, and root around it the container's.
+func BootSeen(run, name string) (string, error) {
+	var o owner
+	err := readFile(filepath.Join(run, name+".lock"), func(r io.Reader) error {
+		return json.NewDecoder(io.LimitReader(r, maxNote)).Decode(&o)
+	})
+	if err == nil && o.BootID != "" {
+		return o.BootID, nil
+	}
+	return BootID()
+}
+
 // takeHandover removes the note, because its reader has taken over.
 func takeHandover(run, name string) error {
 	if err := os.Remove(handoverPath(run, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -167,5 +168,34 @@ func TestRelease(t *testing.T) {
 				t.Error("the router was asked for a line that is not controlled")
 			}
 		})
+	}
+}
+
+// Root around a container's service may see another name of the boot than the service itself: the service's counts.
+func TestBootSeenByTheHolder(t *testing.T) {
+	run := t.TempDir()
+	own, err := BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := BootSeen(run, "ATT"); got != own || err != nil {
+		t.Errorf("without a lock: %s, %v", got, err)
+	}
+	lock := filepath.Join(run, "ATT.lock")
+	for text, want := range map[string]string{`{"pid":1,"boot_id":"theirs"}`: "theirs", `{"pid":1}`: own, "": own, "torn {": own} {
+		if err := os.WriteFile(lock, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := BootSeen(run, "ATT"); got != want || err != nil {
+			t.Errorf("lock %q: %s, %v, want %s", text, got, err, want)
+		}
+	}
+	unlock, _, err := takeLock(lock, "ATT", "a.yaml", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unlock() }()
+	if got, err := BootSeen(run, "ATT"); got != own || err != nil {
+		t.Errorf("our own lock: %s, %v", got, err)
 	}
 }

@@ -30,6 +30,7 @@ func (r Releaser) Release(f *config.File) (string, error) {
 	} else {
 		name, lock = SteeringID(f.Steering), f.Steering.LockFile
 	}
+	boot, bootErr := BootSeen(r.Dirs.Run, name) // before the lock has our name in it
 	unlock, _, err := takeLocks(r.Dirs.Run, lock, name, "wanctl release", r.Clock.Wall())
 	var held *LockHeldError
 	if errors.As(err, &held) {
@@ -42,7 +43,7 @@ func (r Releaser) Release(f *config.File) (string, error) {
 	aside := ""
 	if r.IfNotHandedOver {
 		// A note that cannot be read announces nothing: the router gets its rates back.
-		boot, err := BootID()
+		err := bootErr
 		if err == nil {
 			var handed bool
 			if handed, err = HandedOver(r.Dirs.Run, name, boot, r.Clock.Now()); handed {

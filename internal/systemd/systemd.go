@@ -1,10 +1,11 @@
-// Package systemd tells the service manager that wanctl is ready, alive, reloading or stopping. Without a service
-// manager every call does nothing.
+// Package systemd tells the service manager that wanctl is ready, alive, reloading or stopping, and finds the secrets that
+// it hands over. Without a service manager every call does nothing.
 package systemd
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -48,4 +49,21 @@ func notify(s string) error {
 		return fmt.Errorf("notify the service manager at NOTIFY_SOCKET=%q: %w", os.Getenv("NOTIFY_SOCKET"), err)
 	}
 	return nil
+}
+
+// Credential returns the file that the service manager read for this service in the place of a secret's file, for which
+// the service's own user needs no right: NAME in $CREDENTIALS_DIRECTORY, or PARENT_NAME, as LoadCredential= of a whole
+// directory calls it. Without one it is the path itself.
+func Credential(path string) string {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return path
+	}
+	base, parent := filepath.Base(path), filepath.Base(filepath.Dir(path))
+	for _, name := range []string{parent + "_" + base, base} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+			return filepath.Join(dir, name)
+		}
+	}
+	return path
 }

@@ -68,3 +68,29 @@ func TestWatchdogInterval(t *testing.T) {
 		t.Error("a bad WATCHDOG_USEC passed")
 	}
 }
+
+func TestCredential(t *testing.T) {
+	const key = "/etc/wanctl/ssh/router.key"
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	if got := Credential(key); got != key {
+		t.Errorf("without credentials %s became %s", key, got)
+	}
+	dir := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	if err := os.Mkdir(filepath.Join(dir, "router.key"), 0o700); err != nil { // no secret, but of its name
+		t.Fatal(err)
+	}
+	if got := Credential(key); got != key {
+		t.Errorf("without its credential %s became %s", key, got)
+	}
+	for _, name := range []string{"other.key", "ssh_router.key"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{key: "ssh_router.key", "/home/me/other.key": "other.key"} {
+		if got := Credential(path); got != filepath.Join(dir, want) {
+			t.Errorf("%s became %s, want %s", path, got, want)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+#!/bin/bash
+# What happens to wanctl's services under a real systemd. Prints "STEP NAME ok", or why not, and ends the machine.
+# It is run at every boot; /story/boot counts them.
+exec 9>>/dev/ttyS0
+say() { printf '\n%s\n' "$*" >&9; }
+unit=wanctl@att.service
+declare -i failures=0
+boot=$(cat /story/boot 2>/dev/null || echo 0)
+echo $((++boot)) >/story/boot
+
+broken() { # broken NAME CONDITION: says all there is to say, and ends
+	failures+=1
+	say "STEP $1 FAILED: $2"
+	{
+		tail -5 /tmp/why
+		systemctl status --no-pager -n 5 "$unit" wanctl-steer.service
+		journalctl --no-pager -n 100 -u "$unit" | grep -v GREEN/GREEN
+		grep -v '"kind":"command"' /story/router.json | tail -8
+	} >&9 2>&1
+	end
+}
+now() { # now NAME CONDITION: must hold at once, by what a shell says
+	if eval "$2" >/tmp/why 2>&1; then
+		say "STEP $1 ok (at $(cut -d' ' -f1 /proc/uptime) s)"
+	else
+		broken "$@"
+	fi
+}
+step() { # step NAME CONDITION: must hold before long
+	local i
+	for ((i = 0; i < 600; i++)); do
+		if eval "$2" >/tmp/why 2>&1; then
+			say "STEP $1 ok (at $(cut -d' ' -f1 /proc/uptime) s)"
+			return
+		fi
+		sleep 0.1
+	done
+	broken "$@"
+}
+end() {
+	sync
+	say "END boot $boot, $failures failures"
+	systemctl poweroff --force --force
+	sleep 60
+}
+prop() { systemctl show --value -p "$1" "$unit"; }
+rate() { grep '"kind":"limit"' "${1:-/story/router.json}" | grep '"name":"WAN-Download-ATT"' | tail -1 | sed 's/.*"limit":\([0-9]*\).*/\1/'; }
+writes() { grep -c '"kind":"limit"' /story/router.json; }
+rule() { grep '"kind":"rule"' /story/router.json | tail -1 | sed 's/.*"enabled":\([a-z]*\).*/\1/'; }
+healthy() { wanctl status | grep -q "^$1: healthy"; }
+drop_in() { # drop_in NAME, lines on stdin
+	mkdir -p "/etc/systemd/system/$unit.d"
+	(echo "[$1]"; cat) >"/etc/systemd/system/$unit.d/$2.conf"
+	systemctl daemon-reload
+}
+
+second_boot() {
+	step services-are-up-after-a-reboot '[ "$(prop ActiveState)" = active ] && systemctl is-active wanctl-steer.service'
+	step healthy-after-a-reboot 'healthy ATT && healthy steering'
+	now the-stop-of-the-reboot-left-the-base '[ "$(rate /story/router-at-the-end.json)" = 80000000 ]'
+	now the-state-is-kept 'journalctl -b -u $unit --no-pager | grep "from the saved state"'
+	now purge 'dpkg --purge wanctl'
+	now nothing-runs '! systemctl is-active "wanctl@*" wanctl-steer.service'
+	now nothing-is-left '[ -z "$(find / -xdev -iname "*wanctl*" -not -path "/proc/*" -not -path "/story/*" -not -path "/var/log/journal/*" -not -path "/var/log/dpkg.log" -print | tee /dev/stderr)" ]'
+	end
+}
+
+install -m 755 /story/unpacked/usr/bin/wanctl /usr/local/bin/emulator
+/usr/local/bin/emulator emulate --listen 127.0.0.1:2222 --dir /story/emu --journal /story/router.json >/story/emulator.out 2>&1 &
+step emulator '[ -s /story/emu/router.yaml ]'
+[ "$boot" = 1 ] || second_boot
+
+now install 'dpkg -i /story/one.deb'
+now nothing-runs-unasked '! systemctl is-active "wanctl@*.service" wanctl-steer.service | grep -qx active'
+install -m 600 /story/emu/client_key /etc/wanctl/ssh/router.key
+install -m 644 /story/emu/known_hosts /etc/wanctl/ssh/known_hosts
+cp /story/att.yaml /story/steering.yaml /etc/wanctl/
+now start 'systemctl enable --now wanctl@att.service wanctl-steer.service'
+now its-user-is-a-lent-one 'uid=$(stat -c %u "/proc/$(prop MainPID)") && [ "$uid" -ge 61184 ] && [ "$uid" -le 65519 ] && ! grep -q wanctl /etc/passwd'
+now its-only-right-is-raw-sockets 'grep -q "^CapEff:.0000000000002000" "/proc/$(prop MainPID)/status" && grep -q "^CapBnd:.0000000000002000" "/proc/$(prop MainPID)/status" &&
+	grep -q "^Seccomp:.2" "/proc/$(prop MainPID)/status"'
+step healthy 'healthy ATT && healthy steering'
+step the-ceiling-is-on-the-router '[ "$(rate)" = 90000000 ]'
+now the-key-came-as-a-credential '[ "$(stat -c %a:%U /etc/wanctl/ssh/router.key)" = 600:root ]'
+
+sed -i s/ceiling_mbps:.90/ceiling_mbps:\ 88/ /etc/wanctl/att.yaml
+pid=$(prop MainPID)
+now reload 'systemctl reload $unit'
+step reload-takes-over '[ "$(rate)" = 88000000 ] && [ "$(prop MainPID)" = '"$pid"' ]'
+
+before=$(writes)
+now restart 'systemctl restart $unit'
+step healthy-after-a-restart 'healthy ATT && [ "$(prop MainPID)" != '"$pid"' ]'
+now a-restart-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
+
+cp /etc/wanctl/att.yaml /story/good.yaml
+echo 'no_such_key: 1' >>/etc/wanctl/att.yaml
+systemctl restart $unit
+step a-broken-file-is-not-handed-over '[ "$(rate)" = 80000000 ] && [ "$(prop MainPID)" = 0 ]'
+cp /story/good.yaml /etc/wanctl/att.yaml
+step it-starts-again-by-itself 'healthy ATT && [ "$(rate)" = 88000000 ]'
+
+drop_in Service watchdog <<<'WatchdogSec=6'
+systemctl restart $unit
+step healthy-before-the-watchdog 'healthy ATT'
+before=$(writes) pid=$(prop MainPID)
+kill -STOP "$pid"
+step the-watchdog-kills '[ "$(prop MainPID)" != '"$pid"' ]'
+step the-killed-one-was-released "tail -n +$((before + 1)) <(grep '\"kind\":\"limit\"' /story/router.json) | grep -q '\"name\":\"WAN-Download-ATT\",\"limit\":80000000'"
+step healthy-after-the-watchdog 'healthy ATT && [ "$(rate)" = 88000000 ] && [ "$(prop NRestarts)" -ge 1 ]'
+
+now stop 'systemctl stop $unit wanctl-steer.service'
+now a-stop-leaves-the-base '[ "$(rate)" = 80000000 ]'
+now the-rule-is-off '[ "$(rule)" != true ]'
+now the-run-directory-is-kept '[ -d /run/wanctl/ ]'
+
+now the-earlier-name-starts 'systemctl start cake-att-continuous.service && [ "$(prop ActiveState)" = active ]'
+systemctl stop cake-att-continuous.service
+step the-earlier-name-stops '[ "$(prop ActiveState)" = inactive ]'
+now the-earlier-name-of-steering 'systemctl start wan-steering.service && systemctl is-active wanctl-steer.service'
+
+now start-before-the-crashes 'systemctl start $unit'
+step healthy-before-the-crashes 'healthy ATT && [ "$(rate)" = 88000000 ]'
+drop_in Service crash <<<$'ExecStartPre=/bin/false\nRestartSec=1'
+drop_in Unit limit <<<'StartLimitBurst=3'
+kill -KILL "$(prop MainPID)"
+step crashes-until-the-start-limit '[ "$(prop ActiveState)" = failed ] && [ "$(prop NRestarts)" -ge 2 ]'
+now a-crash-loop-is-released '[ "$(rate)" = 80000000 ]'
+rm -r "/etc/systemd/system/$unit.d"
+systemctl daemon-reload
+systemctl reset-failed $unit
+now start-after-the-crashes 'systemctl start $unit'
+step healthy-before-the-upgrade 'healthy ATT && [ "$(rate)" = 88000000 ] && healthy steering'
+
+before=$(writes)
+now upgrade 'dpkg -i /story/two.deb'
+step the-new-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.1.0" && wanctl status | grep -q "^steering: healthy.*wanctl v1.1.0"'
+now an-upgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
+now downgrade 'dpkg -i /story/one.deb'
+step the-old-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.0.0"'
+now a-downgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
+
+# The emulator is no service, so that it is there until the last: the stop at the end is its to see.
+cat >/run/systemd/system/last.service <<'UNIT'
+[Unit]
+Before=wanctl@att.service wanctl-steer.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/bin/cp /story/router.json /story/router-at-the-end.json
+UNIT
+systemctl daemon-reload
+systemctl start last.service
+say "REBOOT"
+systemctl reboot
+sleep infinity # the emulator is part of this service
