@@ -13,7 +13,7 @@ TOOLS        = $(shell $(GO) env GOPATH)/wanctl-tools/$(LINT_VERSION)
 NFPM_VERSION = v2.45.2
 NFPM         = $(shell $(GO) env GOPATH)/wanctl-tools/nfpm-$(NFPM_VERSION)/nfpm
 
-.PHONY: build demo test test-long lint bench cover footprint lab lab-image packages nfpm nfpm-path clean
+.PHONY: build demo test test-long lint bench cover footprint lab lab-image packages image nfpm nfpm-path clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wanctl
@@ -54,6 +54,9 @@ lab: lab-image ## every scenario on a real kernel, over an hour on 2 cores; writ
 
 packages: nfpm ## deb, rpm, apk and a tarball for OpenWrt into dist, for three architectures
 	GO=$(GO) VERSION=$(VERSION) scripts/packages dist $(NFPM)
+
+image: ## container images into dist, for three architectures
+	GO=$(GO) VERSION=$(VERSION) scripts/images dist
 
 nfpm: $(NFPM)
 nfpm-path:

@@ -73,6 +73,8 @@ var (
 		"cmd/wanctl":               {"internal/cli"},
 		"configs":                  {},
 		"packaging":                {},
+		"packaging/image":          {},
+		"packaging/life":           {},
 		"internal/archtest":        {},
 		"internal/archtest/mutant": {},
 		"internal/e2e":             {"internal/"},

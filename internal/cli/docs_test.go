@@ -109,7 +109,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				if _, ds := config.Parse(f.where, strings.NewReader(strings.Join(f.lines, "\n")), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
 					t.Errorf("%s: %v", f.where, ds.Err())
 				}
-			case "text", "json lock", "json feed", "json handover":
+			case "text", "routeros norun", "json lock", "json feed", "json handover":
 			default:
 				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario), yaml config or text", f.where, f.info)
 			}

@@ -45,7 +45,7 @@ func used(t *testing.T, dir string) {
 		}
 	}
 	for _, unit := range []string{"wanctl@att.service", "wanctl-steer.service", "cake-att-continuous.service", "wanctl-once@att.timer"} {
-		chroot(t, dir, "systemctl.real", "enable", unit)
+		chroot(t, dir, "systemctl.real", "--root=/", "enable", unit)
 	}
 	put(t, dir, "etc/systemd/system/wanctl@att.service.d/linux.conf", "[Service]\n")
 }

@@ -44,7 +44,7 @@ end() {
 	sleep 60
 }
 prop() { systemctl show --value -p "$1" "$unit"; }
-rate() { grep '"kind":"limit"' /story/router.json | grep '"name":"WAN-Download-ATT"' | tail -1 | sed 's/.*"limit":\([0-9]*\).*/\1/'; }
+rate() { grep '"kind":"limit"' "${1:-/story/router.json}" | grep '"name":"WAN-Download-ATT"' | tail -1 | sed 's/.*"limit":\([0-9]*\).*/\1/'; }
 writes() { grep -c '"kind":"limit"' /story/router.json; }
 rule() { grep '"kind":"rule"' /story/router.json | tail -1 | sed 's/.*"enabled":\([a-z]*\).*/\1/'; }
 healthy() { wanctl status | grep -q "^$1: healthy"; }
@@ -57,7 +57,7 @@ drop_in() { # drop_in NAME, lines on stdin
 second_boot() {
 	step services-are-up-after-a-reboot '[ "$(prop ActiveState)" = active ] && systemctl is-active wanctl-steer.service'
 	step healthy-after-a-reboot 'healthy ATT && healthy steering'
-	now the-stop-of-the-reboot-left-the-base '[ "$(cat /story/rate-at-the-end)" = 80000000 ]'
+	now the-stop-of-the-reboot-left-the-base '[ "$(rate /story/router-at-the-end.json)" = 80000000 ]'
 	now the-state-is-kept 'journalctl -b -u $unit --no-pager | grep "from the saved state"'
 	now purge 'dpkg --purge wanctl'
 	now nothing-runs '! systemctl is-active "wanctl@*" wanctl-steer.service'
@@ -134,10 +134,10 @@ step healthy-before-the-upgrade 'healthy ATT && [ "$(rate)" = 88000000 ] && heal
 
 before=$(writes)
 now upgrade 'dpkg -i /story/two.deb'
-step the-new-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl 1.1.0" && wanctl status | grep -q "^steering: healthy.*wanctl 1.1.0"'
+step the-new-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.1.0" && wanctl status | grep -q "^steering: healthy.*wanctl v1.1.0"'
 now an-upgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
 now downgrade 'dpkg -i /story/one.deb'
-step the-old-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl 1.0.0"'
+step the-old-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.0.0"'
 now a-downgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
 
 # The emulator is no service, so that it is there until the last: the stop at the end is its to see.
@@ -148,7 +148,7 @@ Before=wanctl@att.service wanctl-steer.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/true
-ExecStop=/bin/sh -c "grep limit /story/router.json | grep WAN-Download-ATT | tail -1 | sed 's/.*limit.:\([0-9]*\).*/\1/' > /story/rate-at-the-end; sync"
+ExecStop=/bin/cp /story/router.json /story/router-at-the-end.json
 UNIT
 systemctl daemon-reload
 systemctl start last.service
