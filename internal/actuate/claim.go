@@ -274,7 +274,8 @@ func (c *Claim) refuse(err error) {
 	c.look(claimAgain)
 	if c.is != claimNone {
 		c.note(link.Warning, "owner_unmarked", "This controller cannot leave its mark on the router: "+clip(err.Error())+
-			"; shaping goes on, but a second controller of the same queues or rule would not notice this one.")
+			"; shaping goes on, but a second controller of the same queues or rule would not notice this one, and a scheduler of "+
+			"router.heartbeat takes it for dead and restores the base every minute: disable that.")
 	}
 	c.is = claimNone
 }

@@ -78,9 +78,9 @@ const (
 // Menus are they, with the properties it needs of each.
 func Menus() map[string][]string {
 	return map[string][]string{
-		Netwatch:  {".id", "host", "disabled", "comment", "up-script", "down-script"},
-		Script:    {".id", "name", "comment", "source"},
-		Switch:    {".id", "name", "l3-hw-offloading"},
+		Netwatch: {".id", "host", "disabled", "comment", "up-script", "down-script"},
+		Script:   {".id", "name", "comment", "source"},
+		Switch:   {".id", "name", "l3-hw-offloading"},
 	}
 }
 
