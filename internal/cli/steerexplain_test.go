@@ -161,11 +161,13 @@ func TestSteerExplainAsksTheKernel(t *testing.T) {
 		has, not string
 	}{
 		"steered by nobody": {
-			fakePolicies{To: "DSL"}, "udp 192.168.1.10 203.0.113.7:5060",
+			fakePolicies{To: "DSL"},
+			"udp 192.168.1.10 203.0.113.7:5060",
 			"steered to DSL now (says the kernel: no process of that name runs here)\nudp 192.168.1.10 → 203.0.113.7:5060\n  line:      DSL", "a call",
 		},
 		"a call": {
-			fakePolicies{To: "DSL", Paired: policy.Pair{Line: "Cable", Left: 290 * time.Second}}, "udp 192.168.1.10 203.0.113.7:5060",
+			fakePolicies{To: "DSL", Paired: policy.Pair{Line: "Cable", Left: 290 * time.Second}},
+			"udp 192.168.1.10 203.0.113.7:5060",
 			"line:      Cable: 192.168.1.10 and 203.0.113.7 have a call by it, and for 4m50s more without a packet", "note",
 		},
 		"heavy": {
@@ -173,7 +175,8 @@ func TestSteerExplainAsksTheKernel(t *testing.T) {
 		},
 		"nothing made": {fakePolicies{SteeredErr: missing, Err: missing}, "udp 192.168.1.10 203.0.113.7:5060", "nothing is steered now", "note"},
 		"no right": {
-			fakePolicies{SteeredErr: errors.New("no right"), Err: errors.New("no right")}, "udp 192.168.1.10 203.0.113.7:5060",
+			fakePolicies{SteeredErr: errors.New("no right"), Err: errors.New("no right")},
+			"udp 192.168.1.10 203.0.113.7:5060",
 			"whether these two have a call now is not known: no right\n  note:      a call that goes on with 203.0.113.7", "",
 		},
 		"IPv6 that is translated": {fakePolicies{To: "DSL"}, "six udp [2001:db8::1]:5060 [2001:db8::2]:5060", "line:      DSL: it is of the class voip", "IPv6 is not steered"},
