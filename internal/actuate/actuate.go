@@ -200,6 +200,9 @@ type Actuator struct {
 	// writing counts writes that failed in a row while reads work: those may not go on for ever at one a second.
 	writing Backoff
 
+	// yielded says that another controller writes, or that it is not known yet that none does.
+	yielded bool
+
 	watchUntil   unit.Time
 	diffs        [foreignAfter]unit.Time // newest first
 	foreignUntil unit.Time
@@ -232,6 +235,15 @@ func (a *Actuator) Reconfigure(cfg Config) {
 			a.want.Set(d, a.clamp(d, w))
 		}
 	}
+}
+
+// Yield lets another controller write, or ends that: nothing is written, and what is read is no surprise. Afterwards the
+// router is read before the first write.
+func (a *Actuator) Yield(on bool) {
+	if a.yielded && !on {
+		a.known = link.Pair[bool]{}
+	}
+	a.yielded = on
 }
 
 // Step takes in what happened and says which operation is due now. It never blocks, logs or fails.

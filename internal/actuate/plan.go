@@ -34,12 +34,14 @@ const (
 	HoldForeign
 	// HoldDryRun: a dry run writes nothing.
 	HoldDryRun
+	// HoldOwner: another controller owns the queues, or it is not known yet that none does.
+	HoldOwner
 )
 
 var holdNames = [...]string{
 	HoldNone: "none", HoldFlight: "in_flight", HoldRead: "reading_first", HoldBackoff: "backing_off",
 	HoldStopped: "stopped", HoldRefused: "refused", HoldBand: "dead_band", HoldBurst: "burst", HoldPace: "pace", HoldDaily: "daily_budget",
-	HoldForeign: "foreign_writer", HoldDryRun: "dry_run",
+	HoldForeign: "foreign_writer", HoldDryRun: "dry_run", HoldOwner: "other_owner",
 }
 
 // String returns the hold's name in status and metrics.
@@ -66,6 +68,9 @@ func (a *Actuator) inForce(d link.Direction) unit.Rate {
 
 // cutWaits says whether a decrease may be waiting for the router.
 func (a *Actuator) cutWaits() bool {
+	if a.yielded {
+		return false
+	}
 	for _, d := range both {
 		w := a.want.Get(d)
 		switch {
@@ -106,6 +111,10 @@ func (a *Actuator) keepHeld(d link.Direction, w unit.Rate) {
 // dead band holds, because they cost no further write. Zero rates are left alone.
 func (a *Actuator) plan() link.Rates {
 	var write, ride link.Rates
+	if a.yielded {
+		a.holdAll(HoldOwner)
+		return write
+	}
 	for _, d := range both {
 		w, cur := a.want.Get(d), a.inForce(d)
 		if w == 0 || !a.known.Get(d) {

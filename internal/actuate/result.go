@@ -256,7 +256,7 @@ func found(ok bool, q link.Queue) string {
 
 // strange says whether a rate read is one that we did not leave there.
 func (a *Actuator) strange(d link.Direction, got unit.Rate) bool {
-	return !a.cfg.DryRun && a.seen.Get(d) && got != a.applied.Get(d)
+	return !a.cfg.DryRun && !a.yielded && a.seen.Get(d) && got != a.applied.Get(d)
 }
 
 // difference logs a rate that somebody else set, from last to got. Its correction follows from the next plan. muted says

@@ -79,6 +79,7 @@ func Menus() map[string][]string {
 		DHCPClient:  {".id", "interface", "gateway", "disabled"},
 		Group:       {".id", "name", "policy", "comment"},
 		User:        {".id", "name", "group", "address", "disabled", "comment"},
+		Scheduler:   heartbeatKeys,
 	}
 }
 
@@ -173,7 +174,8 @@ type Line struct {
 	// Queues are the names of the two queues in the tree, both empty with Simple, the name of the one simple queue.
 	Queues link.Pair[string]
 	Simple string
-	// Limits are the max-limits of queues that are not there yet; those of the others are the controller's.
+	// Limits are the max-limits of queues that are not there yet, and what a heartbeat restores; those of the others are the
+	// controller's.
 	Limits link.Rates
 	// Overhead and Mpu are in bytes, Cells is CAKE's "none", "atm" or "ptm"; Raw leaves all three at RouterOS's defaults.
 	Raw           bool
@@ -181,6 +183,8 @@ type Line struct {
 	Cells         string
 	// AckFilter drops superfluous acknowledgements on the upload.
 	AckFilter bool
+	// Heartbeat lets the router put Limits on the queues when the controller's mark has gone.
+	Heartbeat bool
 }
 
 // Steering is the set-up of several lines between which new connections are steered.
@@ -192,6 +196,8 @@ type Steering struct {
 	Comments []string
 	// ByList says that the rules are always enabled, and take what is on the list [SteerList] of their line.
 	ByList bool
+	// Heartbeat lets the router disable the rules when the controller's mark has gone. What is on lists goes by itself.
+	Heartbeat bool
 }
 
 // SteerList is the address list whose entries switch the steering to a line, where lists do that.
@@ -226,6 +232,7 @@ func New(inv Inventory, w Wanted) Plan {
 	p.collisions()
 	p.fastTrack()
 	p.others()
+	p.heartbeats()
 	p.beside()
 	return p.plan
 }

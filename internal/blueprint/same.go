@@ -32,7 +32,7 @@ func same(key, is, want string) bool {
 		a, ok1 := rateOf(is)
 		b, ok2 := rateOf(want)
 		return ok1 && ok2 && a == b
-	case "burst-time", "cake-rtt", "address-list-timeout":
+	case "burst-time", "cake-rtt", "address-list-timeout", "interval":
 		a, ok1 := duration(is)
 		b, ok2 := duration(want)
 		return ok1 && ok2 && a == b

@@ -7,7 +7,7 @@ import (
 
 // owning are the menus that a plan adds to, in the order in which an undo empties them: what names another thing before
 // the thing.
-var owning = []string{Mangle, Mangle6, AddressList, Filter, Filter6, NAT, Route, Table, QueueTree, QueueSimple, QueueType, User, Group}
+var owning = []string{Scheduler, Mangle, Mangle6, AddressList, Filter, Filter6, NAT, Route, Table, QueueTree, QueueSimple, QueueType, User, Group}
 
 // Undo returns what takes everything away that plans added, and puts back what they set: changed are the changes that were
 // made, newest last, as far as they are remembered. Values that somebody has changed since stay.

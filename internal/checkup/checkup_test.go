@@ -67,8 +67,17 @@ func TestAllIsWell(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	if Worst(all) != Passed || len(all) != 14+2+16+3 {
+	if Worst(all) != Passed || len(all) != 16+2+16+3 {
 		t.Errorf("%d findings, the worst is %v", len(all), Worst(all))
+	}
+}
+
+// What the router watches is said to be watched.
+func TestAHeartbeatThatIsThere(t *testing.T) {
+	f := well()
+	f.Router.Heartbeat = true
+	if got := find(t, Run(f), "router.heartbeat"); got.Status != Passed || !strings.Contains(got.Text, "watches") {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -160,6 +169,22 @@ func TestEveryCheckFinds(t *testing.T) {
 		}},
 		{"router.writers", Warned, "netwatch 9.9.9.9", func(f *Facts) {
 			f.Router.Inventory[Netwatch] = []blueprint.Row{{"host": "9.9.9.9", "down-script": "/queue/simple/set 0 max-limit=1M/1M"}}
+		}},
+		{"router.owner", Warned, "ATT by wanctl on pi4 (process 7), steering by wanctl on pi5 (process 9)", func(f *Facts) {
+			f.Lines[0].Holder, f.Steering.Holder = "wanctl on pi4 (process 7)", "wanctl on pi5 (process 9)"
+		}},
+		{"router.heartbeat", Warned, "is missing", func(f *Facts) {
+			f.Router.Heartbeat = true
+			f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.Scheduler, Item: "heartbeat of ATT"}}
+		}},
+		{"router.heartbeat", Warned, "differs", func(f *Facts) {
+			f.Router.Plan.Changes = []blueprint.Change{{Verb: blueprint.Set, Menu: blueprint.Scheduler, Item: "heartbeat of ATT"}}
+		}},
+		{"router.heartbeat", Warned, "no file asks for it", func(f *Facts) {
+			f.Router.Plan.Changes = []blueprint.Change{{Verb: blueprint.Remove, Menu: blueprint.Scheduler, Item: "heartbeat of ATT"}}
+		}},
+		{"router.heartbeat", Failed, "not wanctl's", func(f *Facts) {
+			f.Router.Plan.Problems = []blueprint.Problem{{Severity: blueprint.Blocker, What: "the scheduler \"x\" is not wanctl's, and has the name of its heartbeat", Way: "rename it"}}
 		}},
 		{"router.plan", Warned, "2 settings", func(f *Facts) {
 			f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.NAT}, {Menu: blueprint.NAT}, {Menu: blueprint.User, Privileged: true}}
@@ -295,7 +320,7 @@ func TestVersions(t *testing.T) {
 	if Status(9).String() != "Status(9)" {
 		t.Error("a status that is none")
 	}
-	if len(Menus()) != 4 {
+	if len(Menus()) != 3 {
 		t.Error("menus")
 	}
 }

@@ -60,6 +60,8 @@ type Router struct {
 	Inventory blueprint.Inventory
 	// Plan is what a plan would change.
 	Plan blueprint.Plan
+	// Heartbeat says that the files ask for schedulers.
+	Heartbeat bool
 	// Sectors is how many flash sectors a rate change wrote, where it was measured.
 	Sectors    float64
 	HasSectors bool
@@ -68,7 +70,7 @@ type Router struct {
 // Menus of the router that only a checkup reads.
 const (
 	Netwatch  = "/tool/netwatch"
-	Scheduler = "/system/scheduler"
+	Scheduler = blueprint.Scheduler
 	Script    = "/system/script"
 	Switch    = "/interface/ethernet/switch"
 )
@@ -76,10 +78,9 @@ const (
 // Menus are they, with the properties it needs of each.
 func Menus() map[string][]string {
 	return map[string][]string{
-		Netwatch:  {".id", "host", "disabled", "comment", "up-script", "down-script"},
-		Scheduler: {".id", "name", "disabled", "comment", "on-event"},
-		Script:    {".id", "name", "comment", "source"},
-		Switch:    {".id", "name", "l3-hw-offloading"},
+		Netwatch: {".id", "host", "disabled", "comment", "up-script", "down-script"},
+		Script:   {".id", "name", "comment", "source"},
+		Switch:   {".id", "name", "l3-hw-offloading"},
 	}
 }
 
@@ -120,6 +121,8 @@ type Line struct {
 	// Queues are the line's; both are the halves of one where Simple says that it has a simple queue.
 	Queues link.Pair[Queue]
 	Simple bool
+	// Holder says which other controller holds the line, by its mark on the router; empty for none.
+	Holder string
 	// Watched is how long the counters were watched, Crossed what crossed the interface meanwhile.
 	Watched    time.Duration
 	Crossed    link.Pair[unit.Bytes]
@@ -143,6 +146,8 @@ type Steering struct {
 	// Answered and Sent count probes over the alternate, and Least is their least round trip.
 	Sent, Answered int
 	Least          unit.Millis
+	// Holder is as a line's.
+	Holder string
 	// Sixth is the share of the new connections of steered classes that use IPv6; negative is not known.
 	Sixth float64
 	// Host is set where this host is the router; Light says that it keeps what moves much from moving.

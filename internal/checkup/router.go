@@ -47,6 +47,8 @@ func (r *Router) checks(f *Facts) []check {
 		{"router.offload", []string{read}, r.offload},
 		{"router.shapers", []string{read}, r.shapers},
 		{"router.writers", []string{read}, func() verdict { return r.writers(f) }},
+		{"router.owner", []string{read}, func() verdict { return owner(f) }},
+		{"router.heartbeat", []string{read}, r.heartbeat},
 		{plans, []string{read}, r.plan},
 		{"router.flash", []string{read}, r.flash},
 	}

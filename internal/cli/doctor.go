@@ -132,7 +132,7 @@ func (c doctorCmd) gather(ctx context.Context, app *App) (*checkup.Facts, error)
 		all.Go(func() { f.Lines[i] = c.line(ctx, app, w, v, running) })
 	}
 	if steering != nil {
-		f.Steering = c.steering(ctx, steering, v)
+		f.Steering = c.steering(ctx, app, steering, v)
 		if steering.Linux != nil {
 			app.linuxSteering(ctx, steering, f.Steering)
 		}
@@ -192,7 +192,9 @@ func (c doctorCmd) router(ctx context.Context, app *App, s *site, f *checkup.Fac
 	}
 	r.Name, r.Stage, r.Version, r.Model, r.Load = admin.String(), checkup.Open, v.version, v.model, v.load
 	r.Inventory = v.inventory
-	r.Plan = blueprint.New(v.inventory, v.wanted())
+	wanted := v.wanted()
+	r.Plan = blueprint.New(v.inventory, wanted)
+	r.Heartbeat = wanted.Heartbeats()
 	r.User = s.router.User // with --user, too: it is the controller's rights that matter
 	r.Group, r.Rights = v.rights(r.User)
 	r.Skew, r.HasSkew = v.skew(ctx)
@@ -296,6 +298,7 @@ func (c doctorCmd) line(ctx context.Context, app *App, w *config.WAN, v *routerV
 		return l
 	}
 	defer func() { _ = hand.Close() }()
+	l.Holder = daemon.OtherOwner(ctx, hand, app.dirs(""), w.Timeouts.Router, daemon.QueueThings(w)...)
 	before, err1 := hand.Exchange(ctx, nil)
 	began := time.Now()
 	l.Reflectors = reflectors(ctx, w)
@@ -423,11 +426,15 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 }
 
 // steering gathers what there is of the dual-WAN set-up.
-func (c doctorCmd) steering(ctx context.Context, s *config.Steering, v *routerView) *checkup.Steering {
+func (c doctorCmd) steering(ctx context.Context, app *App, s *config.Steering, v *routerView) *checkup.Steering {
 	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
 	if v != nil {
 		out.Rule, out.HasRule = v.rulesOf(s), true
 		out.Sixth = v.sixth(ctx)
+		if hand, err := daemon.DialSwitch(s, daemon.HostClock{}); err == nil {
+			out.Holder = daemon.OtherOwner(ctx, hand, app.dirs(""), s.Timeouts.Router, daemon.RuleThings(s)...)
+			_ = hand.Close()
+		}
 	}
 	if s.Alternates[0].Source.IsValid() {
 		out.Sent = perReflector // one that cannot leave is not answered either

@@ -72,6 +72,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 			Name: c.Name, WAN: c.Interfaces.WAN, LAN: c.Interfaces.LAN, Queues: link.Pair[string]{Down: c.Queues.Download, Up: c.Queues.Upload},
 			Simple: c.Queues.Simple,
 			Limits: c.Base, Raw: c.Qdisc.Raw, Overhead: c.Qdisc.Overhead, Mpu: c.Qdisc.Mpu, Cells: cells[c.Qdisc.Layer], AckFilter: c.Qdisc.AckFilter,
+			Heartbeat: c.Router.Heartbeat,
 		}
 		if l.WAN == "" { // where the upload's queue hangs, unless that is no interface
 			l.WAN = v.parentOf(c.Queues.Upload)
@@ -80,7 +81,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		w.Lines = append(w.Lines, l)
 	}
 	if s.steering != nil {
-		st := &blueprint.Steering{Policy: s.steering.Policy, ByList: s.steering.Switch == config.SwitchList}
+		st := &blueprint.Steering{Policy: s.steering.Policy, ByList: s.steering.Switch == config.SwitchList, Heartbeat: s.steering.Router.Heartbeat}
 		for _, a := range s.steering.Alternates {
 			st.Comments = append(st.Comments, a.RuleComment)
 		}

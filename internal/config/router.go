@@ -30,6 +30,7 @@ func (p *parser) router() Router {
 		KeyFile: p.opt.secretFile(p.text("router.ssh_key")), KnownHosts: p.opt.secretFile(p.text("router.known_hosts")),
 		Transport: p.text("router.transport"), Password: p.values["router.password"].secret,
 		VerifySSL: p.flag("router.verify_ssl"), Insecure: p.flag("router.insecure"),
+		Heartbeat: p.flag("router.heartbeat"),
 	}
 	if a, err := netip.ParseAddr(trimBrackets(r.Host)); err == nil {
 		r.Host = a.String()
@@ -63,6 +64,19 @@ func (p *parser) router() Router {
 		p.tlsDoor(r)
 	}
 	return r
+}
+
+// heartbeat demands that a router knows what to restore, and warns where a stop shall leave something else.
+func (p *parser) heartbeat(w *WAN) {
+	switch {
+	case !w.Router.Heartbeat:
+	case w.Base.Down <= 0 || w.Base.Up <= 0:
+		p.errorf(p.at("router.heartbeat"), "router.heartbeat", "give base_mbps for both directions",
+			"needs to know the rates that the router shall go back to")
+	case w.OnExit != ExitBase:
+		p.warnf(p.at("router.heartbeat"), "router.heartbeat", "write on_exit: base",
+			"restores base_mbps within a minute of a clean stop, too, whatever on_exit says")
+	}
 }
 
 // keyOrPassword demands one way to log in.
@@ -171,6 +185,7 @@ func parsePin(s string) (pin [32]byte, err error) {
 func (p *parser) thisHost(r Router) Router {
 	for _, k := range []string{
 		"router.host", "router.port", "router.user", "router.ssh_key", "router.known_hosts", "router.password", "router.tls_pin", "router.insecure",
+		"router.heartbeat",
 	} {
 		if p.has(k) {
 			p.warnf(p.at(k), k, "remove it", "has no effect with transport linux, which is this host")

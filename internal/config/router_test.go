@@ -138,3 +138,20 @@ func TestPins(t *testing.T) {
 		}
 	}
 }
+
+// A heartbeat has to know what the router shall go back to.
+func TestHeartbeat(t *testing.T) {
+	const here = "host: 192.168.88.1, user: wanctl, ssh_key: /k, heartbeat: true"
+	f, ds := Parse("line.yaml", strings.NewReader(routed(here)), Options{})
+	if f == nil || !f.WAN.Router.Heartbeat || strings.Contains(ds.String(), "heartbeat") {
+		t.Errorf("%v", ds)
+	}
+	for text, want := range map[string]string{
+		strings.Replace(routed(here), "continuous_monitoring:", "continuous_monitoring:\n  on_exit: last", 1):                    "whatever on_exit says",
+		"wan_name: Cable\nrouter: {" + here + "}\nqueues: {download: D, upload: U}\ncontinuous_monitoring: {policy: tracking}\n": "give base_mbps",
+	} {
+		if _, ds := Parse("line.yaml", strings.NewReader(text), Options{}); !strings.Contains(ds.String(), want) {
+			t.Errorf("it does not say %q: %v", want, ds)
+		}
+	}
+}

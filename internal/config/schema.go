@@ -239,6 +239,12 @@ var routerKeys = []key{
 		doc: "Allow what sends the password to whoever answers: rest and api without TLS (port 80, 8728) to another host than this one, and " +
 			"verify_ssl: false without a pin. No effect on ssh.",
 	},
+	{
+		path: "router.heartbeat", typ: typeBool, def: "false",
+		doc: "Let wanctl router apply add a scheduler to the router that gives it back when this controller's host is dead: 10 minutes " +
+			"after its last sign of life the router puts base_mbps on the queues, and disables the steering rule. While wanctl is stopped " +
+			"the scheduler holds them there.",
+	},
 	was("router.type", "only RouterOS is spoken, and transport says how"),
 }
 

@@ -41,6 +41,8 @@ type Router struct {
 	TLSPin    [32]byte
 	Plain     bool
 	Insecure  bool
+	// Heartbeat asks for a scheduler on the router that gives it back when the controller's mark has gone.
+	Heartbeat bool
 }
 
 // Probe is how probes are sent through the right line. Zero fields leave the choice to the route.

@@ -233,6 +233,7 @@ func (p *parser) wan() *WAN {
 		}
 		w.Base.Set(d, base)
 	}
+	p.heartbeat(w)
 	err := w.Shaper.Validate()
 	if w.Tracking != nil {
 		err = errors.Join(err, w.Tracking.Validate())

@@ -75,6 +75,8 @@ type Autorate struct {
 	// stopPings ends the pinger in use and waits for it.
 	stopPings func()
 	way       pathProof
+	// owner is the claim on the router's queues; nil where nothing is written, or where routers know no marks.
+	owner *ownership
 }
 
 // shaperHand is a router with the patience for one operation.
@@ -165,6 +167,8 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	}
 	a.feedOK = true
 	a.hello(found, handed)
+	a.claim(a.cfg)
+	undo = append(undo, func() { a.owner.stop(false) })
 	checkProbes(ctx, a.pinger, a.log)
 	return undo.run, nil
 }
@@ -242,6 +246,9 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer closeAll()
 	if err := a.startTape(a.cfg); err != nil {
 		return err
+	}
+	if a.owner != nil {
+		a.wan.Yield(a.Clock.Now(), true)
 	}
 	if a.cfg.Probe.Bound() && !provable(a.cfg, a.router) {
 		a.log.Warn(notProved)
@@ -348,6 +355,9 @@ func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result 
 
 // record writes what a cycle or a result changed.
 func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
+	if a.owner.step(now, a.wan.out.Status.Link == actuate.Connected, a.log) {
+		a.wan.Yield(now, a.owner.held)
+	}
 	a.pace()
 	if !ticked || now.Sub(a.published) >= publishEvery {
 		a.publish(now)
@@ -413,6 +423,11 @@ func (a *Autorate) leave() (left string, err error) {
 		a.log.Info("handing over: the rates stay as they are")
 		return "handing over", nil
 	}
+	if other := a.owner.elsewhere(); other != nil {
+		a.log.Info("exit: " + controlledBy(other))
+		return "another controls the router", nil
+	}
+	defer func() { a.owner.stop(true) }()
 	want := a.wan.ExitRates()
 	has, err := setRates(a.router, want, a.wan.remains())
 	a.wan.Left(has)
@@ -477,6 +492,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	if err := a.wan.Reconfigure(now, a.options(cfg), cfg); err != nil {
 		return err
 	}
+	claim := router != a.router || cfg.Enabled != a.cfg.Enabled
 	if router != a.router {
 		old := a.router
 		a.router = router
@@ -484,6 +500,10 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.way.stop()
 		a.wan.SetRouter(now)
 		_ = old.Close() // an operation under way there ends as any lost one
+	}
+	if claim {
+		a.claim(cfg)
+		a.wan.Yield(now, a.owner != nil)
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
 	if pinger != a.pinger {
@@ -504,64 +524,6 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	a.loop.period = cfg.Period
 	a.loop.arrivals = a.arrivals(cfg)
 	return nil
-}
-
-// Once runs a single cycle: a burst of probes, one decision, its write, and the record. It leaves the rates there, for
-// the next run of a timer.
-func (a *Autorate) Once(ctx context.Context) error {
-	closeAll, err := a.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeAll()
-	if a.cfg.Probe.Bound() {
-		a.log.Warn(notProved)
-	}
-	replies, err := probeOnce(ctx, a.pinger, len(a.cfg.Reflectors()), a.cfg.PingCount, a.cfg.Timeouts.Ping)
-	if err != nil {
-		return err
-	}
-	now := a.Clock.Now()
-	a.wan.SetProber(now, &gathered{replies})
-	o := a.wan.Tick(now)
-	var failed error
-	for n := 0; ; n++ {
-		logNotes(a.log, o.Notes)
-		if o.Line != "" {
-			a.log.Info(o.Line)
-		}
-		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {
-			break
-		}
-		r := a.do(ctx, *o.Op)
-		failed = errors.Join(failed, r.Err)
-		o = a.wan.Deliver(a.Clock.Now(), r)
-	}
-	a.writeFeed()
-	err = saveState(a.cfg.StateFile, a.encodeState(a.Clock.Now()))
-	if !a.wan.Decision().Measured {
-		err = errors.Join(err, errors.New("no reflector answered; nothing was changed: is the line up, and does ping_source_ip leave through it?"))
-	}
-	return errors.Join(failed, err)
-}
-
-// probeOnce sends a single cycle's probes and waits for their replies as long as they may take.
-func probeOnce(ctx context.Context, p Pinger, hosts, count int, patience time.Duration) ([]link.Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, onceTime(hosts, count, patience))
-	defer cancel()
-	return p.Once(ctx, count)
-}
-
-// maxOnceOps bounds a single cycle: it reads, writes and may re-read once.
-const maxOnceOps = 4
-
-// gathered hands up replies that are already there.
-type gathered struct{ replies []link.Reply }
-
-func (g *gathered) Drain(dst []link.Reply) []link.Reply {
-	dst = append(dst, g.replies...)
-	g.replies = nil
-	return dst
 }
 
 // notProved is said where probes are bound and the router cannot be asked what becomes of them.

@@ -210,6 +210,9 @@ type world struct {
 	text    string
 	timeout time.Duration
 	dryRun  bool
+	door    string
+	// task is the line's controller, once it was made.
+	task *Autorate
 }
 
 // hungUp waits until the router has no connection left, and so has counted how the last one ended.
@@ -222,8 +225,28 @@ func (w *world) hungUp() {
 	}
 }
 
+// doors are the ways into a router that the daemon's faults are tried through: API and REST over TLS, with a pin.
+var doors = []string{config.TransportSSH, config.TransportAPI, config.TransportREST}
+
 func newWorld(t *testing.T, o rosim.Options) *world {
 	t.Helper()
+	return newWorldBy(t, o, config.TransportSSH)
+}
+
+// newWorldBy is one whose router is reached through a door.
+func newWorldBy(t *testing.T, o rosim.Options, door string) *world {
+	t.Helper()
+	serve := map[string]func(*rosim.Router, context.Context, net.Listener) error{
+		config.TransportSSH: (*rosim.Router).Serve, config.TransportAPI: (*rosim.Router).ServeAPITLS, config.TransportREST: (*rosim.Router).ServeRESTTLS,
+	}[door]
+	if door != config.TransportSSH {
+		o.Users = slices.Clone(o.Users)
+		for i := range o.Users {
+			if o.Users[i].Name == rosim.DefaultUser {
+				o.Users[i].Password = secret
+			}
+		}
+	}
 	r, err := rosim.NewRouter(o)
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +257,7 @@ func newWorld(t *testing.T, o rosim.Options) *world {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(ctx, ln) }()
+	go func() { served <- serve(r, ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -245,7 +268,7 @@ func newWorld(t *testing.T, o rosim.Options) *world {
 	clock := fastClock{20}
 	w := &world{
 		t: t, router: r, dir: t.TempDir(), port: ln.Addr().(*net.TCPAddr).Port, clock: clock, pings: newScripted(clock, 28),
-		log: &shared{}, timeout: patience,
+		log: &shared{}, timeout: patience, door: door,
 	}
 	w.hands.Probe = func(o probe.Options) (Pinger, error) {
 		w.pings.seen.Store(&o)
@@ -266,8 +289,16 @@ func newWorld(t *testing.T, o rosim.Options) *world {
 		t.Fatal(err)
 	}
 	r.AuthorizeKey(rosim.DefaultUser, key)
-	w.text = fmt.Sprintf(wanText, w.port, w.path("id"), w.path("known_hosts"))
+	w.text = fmt.Sprintf(wanText, w.port, w.login())
 	return w
+}
+
+// login are the keys of a router section that say how one logs in.
+func (w *world) login() string {
+	if w.door == config.TransportSSH {
+		return fmt.Sprintf("ssh_key: %s\n  known_hosts: %s", w.path("id"), w.path("known_hosts"))
+	}
+	return fmt.Sprintf("transport: %s\n  password: ${ROUTER_PASSWORD}\n  tls_pin: sha256:%s", w.door, w.router.CertificateFingerprint())
 }
 
 // wanText is a fast VDSL line with one floor per direction.
@@ -276,8 +307,7 @@ router:
   host: 127.0.0.1
   port: %d
   user: wanctl
-  ssh_key: %s
-  known_hosts: %s
+  %s
 queues: {download: WAN-Download-ATT, upload: WAN-Upload-ATT}
 continuous_monitoring:
   interval_ms: 50
@@ -345,7 +375,26 @@ func (w *world) autorate() *Autorate {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.task = a
 	return a
+}
+
+// owned waits until the controller has left its mark and begun to control.
+func (w *world) owned() {
+	w.t.Helper()
+	w.pings.until(w.t, "a first reading and our mark; log:\n"+w.log.String(), func() bool {
+		s := w.task.status.Load()
+		return s != nil && s.WAN.Ours && w.log.has("The router answers")
+	})
+}
+
+// confirmed waits until the controller has read these rates back.
+func (w *world) confirmed(want link.Rates) {
+	w.t.Helper()
+	w.pings.until(w.t, fmt.Sprintf("%v read back; log:\n%s", want, w.log), func() bool {
+		s := w.task.status.Load()
+		return s != nil && s.WAN.ReadBack == want
+	})
 }
 
 // running is a task under way.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
 	"wanctl/internal/routeros"
@@ -39,6 +41,8 @@ func TestRouterFaults(t *testing.T) {
 		timeout time.Duration
 		begin   func(*world)
 		end     func(*world)
+		// doors are those that the fault can happen at; nil is all.
+		doors []string
 		// held are the rates while it lasts; 0 is any.
 		held link.Rates
 		says string
@@ -63,8 +67,7 @@ func TestRouterFaults(t *testing.T) {
 		},
 		{
 			name: "permission denied", says: "permission", held: ceiling,
-			begin: func(w *world) { must(w, w.router.SetReadOnly(rosim.DefaultUser, true)) },
-			end:   func(w *world) { must(w, w.router.SetReadOnly(rosim.DefaultUser, false)) },
+			begin: func(w *world) { w.regroup(true) }, end: func(w *world) { w.regroup(false) },
 		},
 		{
 			name: "reboot", says: "restarted",
@@ -95,18 +98,52 @@ func TestRouterFaults(t *testing.T) {
 			begin: func(w *world) { cutNext(w, rosim.CutReply) }, end: func(*world) {},
 		},
 		{
+			name: "a page instead of an answer", says: "again",
+			begin: func(w *world) { garbleNext(w, rosim.GarbleHTML) }, end: func(*world) {},
+		},
+		{
+			name: "an answer of the wrong shape", says: "again",
+			begin: func(w *world) { garbleNext(w, rosim.GarbleShape) }, end: func(*world) {},
+		},
+		{
+			name: "bytes that mean nothing", says: "again", // a reserved length over the API, half a document over REST
+			begin: func(w *world) { garbleNext(w, rosim.GarbleBytes) }, end: func(*world) {},
+		},
+		{
+			name: "silence in the reply", says: "again", timeout: 1500 * time.Millisecond,
+			begin: func(w *world) { cutNext(w, rosim.CutSilent) }, end: func(*world) {},
+		},
+		{
+			name: "answers after the deadline", says: "trying again", timeout: time.Second,
+			begin: func(w *world) { w.router.Slow(1500*time.Millisecond, 0) }, end: func(w *world) { w.router.Slow(0, 0) },
+		},
+		{
+			name: "the service is switched off", says: "trying again", held: ceiling, doors: doors[1:],
+			begin: func(w *world) { w.service("yes"); w.router.Disconnect() }, end: func(w *world) { w.service("no") },
+		},
+		{
+			name: "REST is switched off", says: "rest-secure", held: ceiling, doors: doors[2:], // a status 403
+			begin: func(w *world) { w.exec("/ip/service/webserver/set rest-secure=no") },
+			end:   func(w *world) { w.exec("/ip/service/webserver/set rest-secure=yes") },
+		},
+		{
 			name: "limit removed by somebody else", says: "something else writes it",
 			begin: func(w *world) {
 				w.pings.set(100)
-				w.untilLimits(floor)
+				// Not before the controller knows that its write arrived: what is changed between the write and its reading
+				// back is a write that was not taken, which is told in other words.
+				w.confirmed(floor)
 				must(w, w.router.ForeignSet(attDown, 0))
 			}, end: func(*world) {},
 		},
 	} {
-		for _, dialect := range someDialects {
-			t.Run(tt.name+"/"+dialect, func(t *testing.T) {
+		for _, c := range doorCases {
+			if tt.doors != nil && !slices.Contains(tt.doors, c.door) {
+				continue
+			}
+			t.Run(tt.name+"/"+c.String(), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, routerOf(dialect))
+				w := newWorldBy(t, routerOf(c.dialect), c.door)
 				says, held := tt.says, tt.held
 				if tt.timeout > 0 {
 					w.timeout = tt.timeout
@@ -127,6 +164,11 @@ func TestRouterFaults(t *testing.T) {
 				}
 				w.pings.set(100)
 				w.pings.until(t, fmt.Sprintf("a line with %q; log:\n%s", says, w.log), func() bool { return w.log.has(says) })
+				for _, d := range []link.Direction{link.Down, link.Up} {
+					if want := held.Get(d); want != 0 && want != ceiling.Get(d) { // of the queue that works
+						w.pings.until(t, "a cut of the "+d.String(), func() bool { return w.limits().Get(d) == want })
+					}
+				}
 				w.measures(10)
 				for _, d := range []link.Direction{link.Down, link.Up} {
 					if want := held.Get(d); want != 0 && w.limits().Get(d) != want {
@@ -150,12 +192,12 @@ func TestRouterFaults(t *testing.T) {
 // answers the newest decision goes there, over the same connection and without a complaint.
 func TestShortStall(t *testing.T) {
 	t.Parallel()
-	for _, dialect := range someDialects {
-		t.Run(dialect, func(t *testing.T) {
+	for _, c := range doorCases {
+		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, routerOf(dialect))
+			w := newWorldBy(t, routerOf(c.dialect), c.door)
 			run := start(t, w.autorate())
-			w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
+			w.owned()
 			w.router.Stall()
 			w.pings.set(100)
 			decided := "ATT: [RED/RED] RTT=100.0ms"
@@ -187,6 +229,60 @@ func TestShortStall(t *testing.T) {
 	}
 }
 
+// doorCase is a door and a dialect to try it with.
+type doorCase struct{ door, dialect string }
+
+func (c doorCase) String() string {
+	if c.door == config.TransportSSH {
+		return c.dialect
+	}
+	return c.door + "/" + c.dialect
+}
+
+// doorCases are those that differ in all that a fault's handling could depend on.
+var doorCases = func() (all []doorCase) {
+	for _, d := range someDialects {
+		all = append(all, doorCase{config.TransportSSH, d})
+	}
+	return append(all, doorCase{config.TransportAPI, "reflect"}, doorCase{config.TransportREST, "reflect-expected"})
+}()
+
+// exec gives the router a command as its administrator.
+func (w *world) exec(line string) {
+	w.t.Helper()
+	if out, bad := w.router.Exec(context.Background(), "admin", line); bad {
+		w.t.Fatalf("%s: %s", line, out)
+	}
+}
+
+// service switches the door's service off, or on.
+func (w *world) service(disabled string) {
+	w.t.Helper()
+	w.exec("/ip/service/set " + map[string]string{config.TransportAPI: "api-ssl", config.TransportREST: "www-ssl"}[w.door] + " disabled=" + disabled)
+}
+
+// regroup takes the right to write from our user, or gives it back. Rights are fixed at login, and REST remembers one.
+func (w *world) regroup(readOnly bool) {
+	w.t.Helper()
+	if err := w.router.SetReadOnly(rosim.DefaultUser, readOnly); err != nil {
+		w.t.Fatal(err)
+	}
+	switch w.door {
+	case config.TransportAPI:
+		w.router.Disconnect()
+	case config.TransportREST:
+		w.router.Pass(11 * time.Minute)
+	}
+}
+
+// garbleNext spoils the next three answers: reads and writes alternate, so a write's is among them.
+func garbleNext(w *world, how rosim.Garble) {
+	w.pings.set(100)
+	for range 3 {
+		w.router.GarbleNext(how)
+	}
+}
+
 // cutNext cuts the next three commands: reads and writes alternate, so a write is among them.
 func cutNext(w *world, where rosim.Cut) {
 	w.pings.set(100)
@@ -198,93 +294,130 @@ func cutNext(w *world, where rosim.Cut) {
 // Credentials that are refused are not offered again until a reload.
 func TestWrongPassword(t *testing.T) {
 	t.Parallel()
-	o := rosim.DefaultOptions()
-	o.Users = []rosim.User{{Name: "operator", Password: "another"}}
-	w := newWorld(t, o)
-	w.set("user: wanctl", "user: operator\n  password: ${ROUTER_PASSWORD}")
-	w.set("  ssh_key: "+w.path("id")+"\n", "")
-	a := w.autorate()
-	run := start(t, a)
-	w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
-	w.hungUp()
-	rejected := w.router.Rejected()
-	w.pings.set(100)
-	w.measures(40) // 40 s on the loop's clock: a backoff would have tried
-	if n := w.router.Rejected(); n != rejected {
-		t.Errorf("%d further logins after the first was refused", n-rejected)
-	}
-	if w.limits() != ceiling {
-		t.Errorf("limits are %v without a login", w.limits())
-	}
-	if w.log.has(secret) {
-		t.Error("the password is in the log")
-	}
-	if err := w.router.SetPassword("operator", secret); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Reload(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	w.untilLimits(floor)
-	run.mustEnd()
-	if w.limits() != base {
-		t.Errorf("a stop left %v", w.limits())
+	for _, door := range doors {
+		t.Run(door, func(t *testing.T) {
+			t.Parallel()
+			w := operated(t, door, "another")
+			a := w.autorate()
+			run := start(t, a)
+			w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
+			w.hungUp()
+			rejected := w.router.Rejected()
+			if rejected != 1 {
+				t.Errorf("%d logins were refused: RouterOS ends a connection after five, and firewalls count them", rejected)
+			}
+			w.pings.set(100)
+			w.measures(40) // 40 s on the loop's clock: a backoff would have tried
+			if n := w.router.Rejected(); n != rejected {
+				t.Errorf("%d further logins after the first was refused", n-rejected)
+			}
+			if w.limits() != ceiling {
+				t.Errorf("limits are %v without a login", w.limits())
+			}
+			if w.log.has(secret) {
+				t.Error("the password is in the log")
+			}
+			if err := w.router.SetPassword("operator", secret); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Reload(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			w.untilLimits(floor)
+			run.mustEnd()
+			if w.limits() != base {
+				t.Errorf("a stop left %v", w.limits())
+			}
+		})
 	}
 }
 
-// A router with another key than the recorded one is sent nothing: no password, no signature.
-func TestChangedHostKey(t *testing.T) {
-	t.Parallel()
+// operated is a world whose user logs in with a password through every door.
+func operated(t *testing.T, door, password string) *world {
+	t.Helper()
 	o := rosim.DefaultOptions()
-	o.Users = []rosim.User{{Name: "operator", Password: secret}}
-	w := newWorld(t, o)
-	w.set("user: wanctl", "user: operator\n  password: ${ROUTER_PASSWORD}")
-	w.set("  ssh_key: "+w.path("id")+"\n", "")
-	run := start(t, w.autorate())
-	w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
-	asked, logins, commands := w.asked.Load(), w.router.Logins(), len(w.router.Commands())
-	if asked == 0 || logins != 1 {
-		t.Fatalf("the password was fetched %d times for %d logins", asked, logins)
+	o.Users = []rosim.User{{Name: "operator", Password: password}}
+	w := newWorldBy(t, o, door)
+	w.set("user: wanctl", "user: operator")
+	if door == config.TransportSSH {
+		w.set("  ssh_key: "+w.path("id")+"\n", "  password: ${ROUTER_PASSWORD}\n")
 	}
-	if _, err := w.router.RotateHostKey(); err != nil {
-		t.Fatal(err)
+	return w
+}
+
+// A router that shows another key or certificate than the recorded one is sent nothing: no password, no signature.
+func TestAnotherRouter(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]struct {
+		door string
+		do   func(*rosim.Router) error
+		kind routeros.Kind
+	}{
+		"host key":                 {config.TransportSSH, func(r *rosim.Router) error { _, err := r.RotateHostKey(); return err }, routeros.HostKey},
+		"certificate over the API": {config.TransportAPI, (*rosim.Router).RotateCertificate, routeros.Certificate},
+		"certificate over REST":    {config.TransportREST, (*rosim.Router).RotateCertificate, routeros.Certificate},
+		"expired over the API":     {config.TransportAPI, (*rosim.Router).ExpireCertificate, routeros.Certificate},
+		"expired over REST":        {config.TransportREST, (*rosim.Router).ExpireCertificate, routeros.Certificate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := operated(t, change.door, secret)
+			run := start(t, w.autorate())
+			w.owned()
+			asked, logins, commands := w.asked.Load(), w.router.Logins(), len(w.router.Commands())
+			if asked == 0 || logins != 1 {
+				t.Fatalf("the password was fetched %d times for %d logins", asked, logins)
+			}
+			if err := change.do(w.router); err != nil {
+				t.Fatal(err)
+			}
+			w.router.Disconnect()
+			w.pings.set(100)
+			w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
+			w.measures(40)
+			if n := w.asked.Load() - asked; n != 0 {
+				t.Errorf("the password was fetched %d times for a router that is not ours", n)
+			}
+			if n := w.router.Logins() - logins; n != 0 {
+				t.Errorf("%d logins at a router that is not ours", n)
+			}
+			if !w.log.has("nothing secret was sent") {
+				t.Errorf("the log does not say that nothing was sent:\n%s", w.log)
+			}
+			err := run.end()
+			var e *routeros.Error
+			if !errors.As(err, &e) || e.Kind != change.kind {
+				t.Errorf("a stop that could not give the router back returned %v", err)
+			}
+			if n := w.asked.Load() - asked; n != 0 {
+				t.Errorf("the stop fetched the password %d times", n)
+			}
+			for _, c := range w.router.Commands()[commands:] {
+				if c.Wrote {
+					t.Errorf("a write after the change: %s", c.Line)
+				}
+			}
+			w.sane()
+		})
 	}
-	w.router.Disconnect()
-	w.pings.set(100)
-	w.pings.until(t, "an alert", func() bool { return w.log.has("not trying again until a reload or restart") })
-	w.measures(40)
-	if n := w.asked.Load() - asked; n != 0 {
-		t.Errorf("the password was fetched %d times for a router that is not ours", n)
-	}
-	if n := w.router.Logins() - logins; n != 0 {
-		t.Errorf("%d logins at a router that is not ours", n)
-	}
-	if !w.log.has("nothing secret was sent") {
-		t.Errorf("the log does not say that nothing was sent:\n%s", w.log)
-	}
-	err := run.end()
-	var e *routeros.Error
-	if !errors.As(err, &e) || e.Kind != routeros.HostKey {
-		t.Errorf("a stop that could not give the router back returned %v", err)
-	}
-	if n := w.asked.Load() - asked; n != 0 {
-		t.Errorf("the stop fetched the password %d times", n)
-	}
-	for _, c := range w.router.Commands()[commands:] {
-		if c.Wrote {
-			t.Errorf("a write after the key changed: %s", c.Line)
-		}
-	}
-	w.sane()
 }
 
 // A router that is gone at the stop takes bounded time, and the state is saved and the failure returned all the same.
 func TestUnreachableAtStop(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, rosim.DefaultOptions())
+	for _, door := range doors {
+		t.Run(door, func(t *testing.T) {
+			t.Parallel()
+			unreachableAtStop(t, newWorldBy(t, rosim.DefaultOptions(), door))
+		})
+	}
+}
+
+func unreachableAtStop(t *testing.T, w *world) {
+	t.Helper()
 	run := start(t, w.autorate())
 	w.pings.set(100)
-	w.untilLimits(floor)
+	w.confirmed(floor)
 	w.router.Refuse()
 	err := run.end() // ends by itself: patience is the test binary's
 	if err == nil {
@@ -294,7 +427,9 @@ func TestUnreachableAtStop(t *testing.T) {
 		t.Errorf("limits are %v", w.limits())
 	}
 	saved := w.savedWAN()
-	if saved.Controller.Sides.Down.Rate != floor.Down || saved.Applied.Down != floor.Down {
+	// What was sent into a connection that ended at that moment may have been carried out: then no rate is claimed.
+	known := saved.Applied.Down == floor.Down || saved.Applied.Down == 0 && w.log.has("may have been carried out")
+	if saved.Controller.Sides.Down.Rate != floor.Down || !known {
 		t.Errorf("the state has the rate %v, last applied %v", saved.Controller.Sides.Down.Rate, saved.Applied.Down)
 	}
 	if !w.log.has("wanctl release") {
@@ -305,9 +440,18 @@ func TestUnreachableAtStop(t *testing.T) {
 // A write that is under way when the stop comes is waited for, and the stop's own write comes after it.
 func TestStopWithAWriteUnderWay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, rosim.DefaultOptions())
+	for _, door := range doors {
+		t.Run(door, func(t *testing.T) {
+			t.Parallel()
+			stopWithAWriteUnderWay(t, newWorldBy(t, rosim.DefaultOptions(), door))
+		})
+	}
+}
+
+func stopWithAWriteUnderWay(t *testing.T, w *world) {
+	t.Helper()
 	run := start(t, w.autorate())
-	w.pings.until(t, "a first reading", func() bool { return w.log.has("The router answers") })
+	w.owned()
 	w.router.Stall()
 	w.pings.set(100)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -24,6 +24,7 @@ func (a *Autorate) publish(now unit.Time) {
 		Router: fmt.Sprint(a.router), Link: act.Link.String(), Writes: act.Writes24h, DryRun: act.DryRun,
 		Hour: w.shares.since(now, time.Hour), Day: w.shares.since(now, 24*time.Hour), Ever: sharesOf(w.shares.total),
 	}
+	s.Ours, s.Owner = a.owner.ours()
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		if s.Applied.Get(d) == 0 { // nothing had to be written yet
 			s.Applied.Set(d, s.ReadBack.Get(d))
@@ -52,6 +53,9 @@ func (a *Autorate) publish(now unit.Time) {
 		}
 	}
 	why := w.why(now)
+	if other := a.owner.why(); other != "" {
+		why = append([]string{other}, why...)
+	}
 	if !a.feedOK {
 		why = append(why, "the feed "+a.cfg.FeedFile+" cannot be written, so steering cannot see this WAN")
 	}
@@ -213,6 +217,9 @@ func (s *Steer) publish(now unit.Time) {
 		})
 	}
 	var why []string
+	if other := s.owner.why(); other != "" {
+		why = append(why, other)
+	}
 	young := now.Sub(s.started) < startTime
 	troubles := []*trouble{&m.way}
 	for i := range m.rules {

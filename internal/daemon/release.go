@@ -72,6 +72,12 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		return "", fmt.Errorf("%s: %w", c.Name, err)
 	}
 	defer func() { _ = router.Close() }()
+	self, _ := OwnerOf(r.Dirs, QueueThings(c)...)
+	done, other := vacate(router, c.Timeouts.Router, self)
+	if other != nil {
+		return r.others(c.Name, other)
+	}
+	defer done()
 	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
 	var has remains
 	if c.OnExit == config.ExitLast {
@@ -105,6 +111,12 @@ func (r Releaser) steering(c *config.Steering) (string, error) {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
 	defer func() { _ = router.Close() }()
+	self, _ := OwnerOf(r.Dirs, RuleThings(c)...)
+	done, other := vacate(router, c.Timeouts.Router, self)
+	if other != nil {
+		return r.others(SteeringID(c), other)
+	}
+	defer done()
 	if err := disableRules(router, len(c.Alternates)); err != nil {
 		return "", fmt.Errorf("%s: %w", SteeringID(c), err)
 	}
@@ -113,6 +125,14 @@ func (r Releaser) steering(c *config.Steering) (string, error) {
 		return "", fmt.Errorf("%s: the %s %s disabled, but the next start will enable what was again: %w", SteeringID(c), rulesText(c), areDisabled(c), err)
 	}
 	return fmt.Sprintf("%s: the %s %s disabled", SteeringID(c), rulesText(c), areDisabled(c)) + aside, nil
+}
+
+// others answers where another controller is at work: its router is not released behind its back.
+func (r Releaser) others(name string, other *link.Owner) (string, error) {
+	if r.IfNotHandedOver {
+		return name + ": " + controlledBy(other), nil
+	}
+	return "", fmt.Errorf("%s: %s; stop that one, it releases by itself", name, controlledBy(other))
 }
 
 func areDisabled(c *config.Steering) string {

@@ -59,6 +59,10 @@ type WANStatus struct {
 	LastErr  string                 `json:"last_error,omitempty"`
 	Writes   int                    `json:"writes_today"`
 	DryRun   bool                   `json:"dry_run"`
+	// Ours says that nothing keeps this controller from writing: no other owns the router, as far as its marks tell.
+	Ours bool `json:"ours"`
+	// Owner is the other controller that does, empty for none.
+	Owner    string                 `json:"owner,omitempty"`
 	Hour     link.Pair[stateShares] `json:"share_1h_ppm"`
 	Day      link.Pair[stateShares] `json:"share_24h_ppm"`
 	Ever     link.Pair[stateShares] `json:"share_since_start_ppm"`

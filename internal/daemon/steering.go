@@ -98,6 +98,8 @@ type Steering struct {
 	// unread is what keeps a feed from being read, and when it was last told.
 	unread []feedTrouble
 	began  unit.Time
+	// yielded says that another controller switches the rules, or that it is not known yet that none does.
+	yielded bool
 }
 
 // Sight is how a line is seen: by probes, by its controller's feed, or both. Nil is without.
@@ -306,7 +308,7 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	s.queue.Fresh = false
 	s.last = d
 	s.notes = append(s.notes, d.Notes...)
-	if s.opt.DryRun { // what was only pretended cannot be late
+	if s.opt.DryRun || s.yielded { // what was only pretended, or left to another, cannot be late
 		s.notes = slices.DeleteFunc(s.notes, func(n link.Note) bool { return n.Key == "steer_withdrawn" })
 	}
 	if d.WouldSteer != "" { // the machine says it once per change
@@ -315,11 +317,23 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 	o.Line = steer.Line(d)
 	for i := range s.rules {
 		s.rules[i].wish = d.Rules[i]
-		if s.opt.DryRun {
+		switch w := &s.rules[i].wish; {
+		case s.opt.DryRun:
 			s.rehearse(i)
+		case s.yielded:
+			w.Read = w.Read || w.Write && !s.rules[i].Known
+			w.Write = false
 		}
 	}
 	s.next(now, o)
+}
+
+// Yield says that another controller switches the rules, or that it is not known yet that none does; off, that this one may.
+func (s *Steering) Yield(on bool) { s.yielded = on }
+
+// met says that the router answers, and has told of every rule.
+func (s *Steering) met() bool {
+	return s.way.kind == "" && !slices.ContainsFunc(s.rules, func(r switched) bool { return r.at == 0 })
 }
 
 func (s *Steering) fuse(i int, now unit.Time) link.RTT {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 // steerText is the cable line's steering without an alternate check.
 const steerText = `wan_name: steering
 topology: {primary_wan: Spectrum, alternate_wan: ATT}
-router: {host: 127.0.0.1, port: PORT, user: wanctl, ssh_key: "KEY", known_hosts: "KNOWN"}
+router: {host: 127.0.0.1, port: PORT, user: wanctl, LOGIN}
 mangle_rule: {comment: "ADAPTIVE: Steer latency-sensitive to ATT"}
 cake_state_sources: {primary: "DIR/feed.json"}
 measurement: {interval_seconds: 2, ping_host: 192.0.2.1, ping_count: 1}
@@ -27,8 +28,8 @@ thresholds: {green_samples_required: 3}
 `
 
 func (w *world) steerText() string {
-	port := strings.SplitAfter(w.router.Addr().String(), ":")[1]
-	return strings.NewReplacer("PORT", port, "KEY", w.path("id"), "KNOWN", w.path("known_hosts"), "DIR", w.dir).Replace(steerText)
+	login := strings.ReplaceAll(strings.ReplaceAll(w.login(), "\n ", ","), "${ROUTER_PASSWORD}", `"${ROUTER_PASSWORD}"`)
+	return strings.NewReplacer("PORT", strconv.Itoa(w.port), "LOGIN", login, "DIR", w.dir).Replace(steerText)
 }
 
 func (w *world) loadSteer() (*config.Steering, config.Diagnostics) {

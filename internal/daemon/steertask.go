@@ -48,6 +48,8 @@ type Steer struct {
 	stop     func()                        // ends the pingers in use and waits for them
 	readers  []FeedReader
 	told     *history // where transitions are told in full; nil without a state file
+	// owner is the claim on the rules; nil where nothing is written, or where routers know no marks.
+	owner *ownership
 }
 
 // switchHand is a router with the patience for one operation.
@@ -100,6 +102,8 @@ func (s *Steer) openRouter() (undo undoList, err error) {
 	}
 	undo = append(undo, func() { _ = s.router.Close() })
 	s.hand.Store(&switchHand{s.router, s.cfg.Timeouts.Router})
+	s.claim(s.cfg)
+	undo = append(undo, func() { s.owner.stop(false) })
 	return undo, nil
 }
 
@@ -186,6 +190,7 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer stopStatus()
 	s.loop = newLoop(s.Clock, s.cfg.Steer.Interval, core[SteerOp, SteerResult](s.machine), s.log)
 	s.loop.do, s.loop.after = s.do, s.record
+	s.machine.Yield(s.owner != nil)
 	s.tending = s.startTending()
 	s.loop.run(ctx)
 	s.tending.end()
@@ -245,6 +250,9 @@ func SteerExchange(ctx context.Context, r Switch, op SteerOp, now func() unit.Ti
 
 func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
 	d := s.machine.Decision()
+	if s.owner.step(now, s.machine.met(), s.log) {
+		s.machine.Yield(s.owner.held)
+	}
 	s.publish(now)
 	if ticked {
 		if s.lastTick != 0 && d.State == steer.Degraded {
@@ -288,6 +296,11 @@ func (s *Steer) leave() error {
 		s.log.Info("handing over: the rule stays as it is")
 		return nil
 	}
+	if other := s.owner.elsewhere(); other != nil {
+		s.log.Info("exit: " + controlledBy(other))
+		return nil
+	}
+	defer func() { s.owner.stop(true) }()
 	if err := disableRules(s.router, len(s.cfg.Alternates)); err != nil {
 		err = fmt.Errorf("exit: %w; the %s may still be enabled: disable it by hand, or run `wanctl release %s`",
 			err, rulesText(s.cfg), s.path)
@@ -365,6 +378,8 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		s.router = router
 		s.machine.SetRouter()
 		_ = last.Close() // an operation under way there ends as any lost one
+		s.claim(cfg)
+		s.machine.Yield(s.owner != nil)
 	}
 	s.hand.Store(&switchHand{router, cfg.Timeouts.Router})
 	s.cfg = cfg
@@ -386,6 +401,12 @@ func (s *Steer) Once(ctx context.Context) error {
 		r := s.do(ctx, SteerOp{Kind: OpReadRule, Alternate: i})
 		failed = errors.Join(failed, r.Err)
 		logNotes(s.log, s.machine.Deliver(s.Clock.Now(), r).Notes)
+	}
+	if s.owner != nil {
+		if failed == nil {
+			s.owner.settle(s.Clock.Now, s.log)
+		}
+		s.machine.Yield(s.owner.held)
 	}
 	probing, cancel := ctx, func() {}
 	if total := s.cfg.Timeouts.PingTotal; total > 0 {
@@ -442,6 +463,9 @@ func (s *Steer) Reset(context.Context) error {
 		return err
 	}
 	defer undo.run()
+	if other := s.owner.elsewhere(); other != nil {
+		return fmt.Errorf("reset: %s; stop that one first", controlledBy(other))
+	}
 	if err := disableRules(s.router, len(s.cfg.Alternates)); err != nil {
 		return fmt.Errorf("reset: %w; the state file is left as it was", err)
 	}

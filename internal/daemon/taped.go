@@ -234,6 +234,13 @@ func (t *Taped) SetRouter(now unit.Time) {
 	t.put(&journal.Router{Now: now})
 }
 
+// Yield is [WAN.Yield], recorded.
+func (t *Taped) Yield(now unit.Time, on bool) {
+	t.room(now)
+	t.WAN.Yield(on)
+	t.put(&journal.Yield{On: on})
+}
+
 // Stop records that the loop ends.
 func (t *Taped) Stop(now unit.Time, why string) {
 	if t.tape != nil && !t.tape.Full() {

@@ -425,6 +425,9 @@ func (w *WAN) SetRouter() {
 	w.proof, w.findings, w.capped = health.NewShaping(w.opt.Place), nil, link.Rates{}
 }
 
+// Yield says that another controller writes to the router, or that it is not known yet that none does; off, that this one may.
+func (w *WAN) Yield(on bool) { w.act.Yield(on) }
+
 // Line is the log line of a measured cycle, as the earlier Python system wrote it.
 func Line(name string, d link.Decision) string {
 	return fmt.Sprintf("%s: [%s/%s] RTT=%s, load_ewma=%s, baseline=%s, delta=%s | DL=%s, UL=%s",

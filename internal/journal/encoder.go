@@ -57,6 +57,8 @@ func (e *Encoder) Append(r Record) error {
 		w.at(r.Now, &e.mem)
 	case *Router:
 		w.at(r.Now, &e.mem)
+	case *Yield:
+		w.uint(flagsOf(r.On))
 	case *End:
 		w.at(r.Now, &e.mem)
 		w.uint(flagsOf(r.More))

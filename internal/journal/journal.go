@@ -34,7 +34,8 @@ const (
 // ErrFormat marks what is no journal, or one that cannot be trusted.
 var ErrFormat = errors.New("not a journal this version of wanctl can read")
 
-// Record is one entry: a *[Header], *[Image], *[Call], *[Reconfigure], *[Probes], *[Router] or *[End].
+// Record is one entry: a *[Header], *[Image], *[Call], *[Reconfigure], *[Probes], *[Router],
+// *[Yield] or *[End].
 type Record interface{ kind() recordKind }
 
 type recordKind uint8
@@ -48,6 +49,7 @@ const (
 	kindRouter      recordKind = 5
 	kindEnd         recordKind = 6
 	kindImage       recordKind = 7
+	kindYield       recordKind = 8
 )
 
 // Source is what made a journal.
@@ -194,6 +196,13 @@ func (*Probes) kind() recordKind { return kindProbes }
 type Router struct{ Now unit.Time }
 
 func (*Router) kind() recordKind { return kindRouter }
+
+// Yield says that another controller writes to the router from here on, or that it is not known yet that none does; off, that
+// this one does.
+// It tells no time: readers of before it was there pass it over, and times are differences.
+type Yield struct{ On bool }
+
+func (*Yield) kind() recordKind { return kindYield }
 
 // End closes a file in good order. A file without one was cut off.
 type End struct {

@@ -131,7 +131,7 @@ func story() []Record {
 	}
 	return []Record{
 		h, &Image{Layout: 1 << 63, Data: []byte{1, 2, 3}}, tick, deliver, failed, wake, &Reconfigure{Now: ms(80), Config: "x: 1\n", DryRun: true, Burst: 1, Daily: 2, Reflectors: []string{"a"}},
-		&Probes{Now: ms(81)}, &Router{Now: ms(82)}, &Call{Kind: Wake, Now: ms(90), Output: wake.Output},
+		&Probes{Now: ms(81)}, &Router{Now: ms(82)}, &Yield{On: true}, &Yield{}, &Call{Kind: Wake, Now: ms(90), Output: wake.Output},
 		&End{Now: ms(91), More: true, Why: "the segment is full"},
 	}
 }

@@ -132,6 +132,8 @@ func (j *Reader) decode(kind recordKind, raw []byte) (Record, error) {
 		rec = &Probes{Now: r.at(&j.mem)}
 	case kindRouter:
 		rec = &Router{Now: r.at(&j.mem)}
+	case kindYield:
+		rec = &Yield{On: r.uint()&1 == 1}
 	case kindEnd:
 		rec = &End{Now: r.at(&j.mem), More: r.uint()&1 == 1, Why: r.text()}
 	default:

@@ -55,8 +55,9 @@ const (
 type Sensor struct {
 	hosts []host
 	open  [openProbes]flight
-	// first is the number of the oldest probe that nothing sent later has overtaken, sent that of the next.
-	first, sent int
+	// first is the number of the oldest probe that nothing sent later has overtaken, sent that of the next. On a
+	// 32-bit host an int would be full in two years.
+	first, sent int64
 	newest      unit.Time // when the newest answered probe left
 	round       unit.Time // when the comparison in progress began
 }
@@ -124,7 +125,7 @@ func (s *Sensor) Sent(p link.Probe) {
 }
 
 // overtake forgets what was sent before number n; what of it was not answered has been lost.
-func (s *Sensor) overtake(n int) {
+func (s *Sensor) overtake(n int64) {
 	for ; s.first < n; s.first++ {
 		if f := &s.open[s.first%openProbes]; !f.answered {
 			s.hosts[f.probe.Host].missed++
@@ -145,7 +146,7 @@ func (s *Sensor) answered(r link.Reply) {
 }
 
 // landed books that probe number n was answered.
-func (s *Sensor) landed(n int) {
+func (s *Sensor) landed(n int64) {
 	s.open[n%openProbes].answered = true
 	s.overtake(n) // what left before it waits in no queue, or it would have come first
 	for s.first < s.sent && s.open[s.first%openProbes].answered {

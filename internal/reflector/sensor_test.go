@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -812,5 +813,19 @@ func TestAnswerBeforeItsProbe(t *testing.T) {
 		if q, n := l.sensor.Silence(l.now), l.sensor.Overdue(l.now); q.Hosts != 0 || n != 0 {
 			t.Fatalf("all is answered, and %d probes are overdue, silence %+v", n, q)
 		}
+	}
+}
+
+// A controller that has sent as many probes as 32 bits count goes on.
+func TestSensorAfterTwoYears(t *testing.T) {
+	var s Sensor
+	if unsafe.Sizeof(s.sent) != 8 || unsafe.Sizeof(s.first) != 8 {
+		t.Fatal("the count of probes is not of 64 bits on every machine")
+	}
+	l := newLine(2, func(int, time.Duration) unit.Millis { return 20 })
+	l.sensor.first, l.sensor.sent = math.MaxInt32-10, math.MaxInt32-10
+	l.run(10 * time.Second)
+	if got := l.sensor.Level(l.now, time.Second); !got.OK || got.Hosts != 2 {
+		t.Errorf("%+v", got)
 	}
 }

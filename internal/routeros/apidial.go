@@ -30,13 +30,7 @@ var (
 
 // secret fetches the password.
 func (s site) secret(op string) (string, *Error) {
-	p, err := s.opt.Password()
-	if err == nil && p == "" {
-		err = errors.New("it is empty")
-	}
-	if err == nil && len(p) > maxSecret {
-		err = fmt.Errorf("it is longer than %d bytes", maxSecret)
-	}
+	p, err := usable(s.opt.Password())
 	if err != nil {
 		return "", s.err(Auth, op, fmt.Errorf("%w: %w", errNoSecret, err), "check router.password, its file or environment variable")
 	}
@@ -45,6 +39,19 @@ func (s site) secret(op string) (string, *Error) {
 
 // maxSecret bounds a password, in bytes.
 const maxSecret = 1024
+
+// usable refuses a password that no door could use.
+func usable(password string, err error) (string, error) {
+	switch {
+	case err != nil:
+		return "", err
+	case password == "":
+		return "", errors.New("it is empty")
+	case len(password) > maxSecret:
+		return "", fmt.Errorf("it is longer than %d bytes", maxSecret)
+	}
+	return password, nil
+}
 
 // enter connects and logs in, within ctx.
 func (d apiDoor) enter(ctx context.Context, op string) (line, *Error) {

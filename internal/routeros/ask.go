@@ -107,6 +107,9 @@ var sentences = compileAsks(
 	"/ip/firewall/address-list/remove\n=.id=‹id›\n",
 	"/ip/firewall/connection/print\n=.proplist=.id,protocol,src-address,dst-address,reply-dst-address\n?protocol=icmp\n",
 	"/ip/address/print\n=.proplist=.id,address,interface,disabled\n",
+	"/ip/firewall/address-list/print\n=.proplist=.id,list,address,timeout,comment\n?list=wanctl-owner\n(?:?.id=‹id›\n?#&\n)?",
+	"/ip/firewall/address-list/add\n=list=wanctl-owner\n=address=‹mark›\n=timeout=10m\n=comment=‹owner›\n",
+	"/ip/firewall/address-list/set\n=.id=‹id›\n=timeout=10m\n",
 	"/cancel\n=tag=‹tag›\n",
 )
 
@@ -132,6 +135,10 @@ var requests = compileAsks(
 	`POST /rest/ip/firewall/address-list/remove {".id":"‹id›"}`,
 	`POST /rest/ip/firewall/connection/print {".proplist":[".id","protocol","src-address","dst-address","reply-dst-address"],".query":["protocol=icmp"]}`,
 	`POST /rest/ip/address/print {".proplist":[".id","address","interface","disabled"]}`,
+	`POST /rest/ip/firewall/address-list/print {".proplist":[".id","list","address","timeout","comment"],`+
+		`".query":["list=wanctl-owner"(?:,".id=‹id›","#&")?]}`,
+	`PUT /rest/ip/firewall/address-list {"address":"‹mark›","comment":"‹owner›","list":"wanctl-owner","timeout":"10m"}`,
+	`PATCH /rest/ip/firewall/address-list/‹id› {"timeout":"10m"}`,
 )
 
 func compileAsks(texts ...string) []*regexp.Regexp {
@@ -139,6 +146,7 @@ func compileAsks(texts ...string) []*regexp.Regexp {
 		`‹name›`, `[^\n]+`, `‹json›`, `(?:[^"\\]|\\["\\])+`, `‹rate›`, `[1-9][0-9]{0,11}`,
 		`‹pair›`, `(?:[1-9][0-9]{0,11}/(?:0|[1-9][0-9]{0,11})|0/[1-9][0-9]{0,11})`, `‹id›`, `\*[0-9A-F]{1,16}`, `‹tag›`, `[0-9]{1,20}`,
 		`‹list›`, `wanctl-steer-[A-Za-z0-9_.-]{1,64}`, `‹time›`, `[1-9][0-9]{1,2}s`, `‹half›`, `(?:0|128)\.0\.0\.0/1`,
+		`‹mark›`, markAddress, `‹owner›`, `wanctl: `+ownerComment,
 		`\(\?:`, `(?:`, "\n\\)\\?", "\n)?", `"\)\?`, `")?`, // what is optional
 	)
 	all := make([]*regexp.Regexp, 0, len(texts))

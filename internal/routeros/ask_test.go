@@ -60,8 +60,14 @@ func tasks() map[string]task {
 		"H hold the list":                          {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "hold", lasts: time.Minute},
 		"I empty the list":                         {purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "drop"},
 		"A read where an address's echoes go":      {purpose: echoPath, source: netip.MustParseAddr("192.168.88.5")},
+		"J read the owner marks":                   {purpose: marking, mark: lookMarks},
+		"K make an owner mark":                     {purpose: marking, mark: makeMark, address: "240.9.8.7", comment: markComment},
+		"L refresh an owner mark":                  {purpose: marking, mark: refreshMark, id: "*7A"},
+		"M remove an owner mark":                   {purpose: marking, mark: removeMark, id: "*7A"},
 	}
 }
+
+const markComment = "wanctl: owner=0123456789abcdef host=pi4 pid=7 queue=WAN-Download queue=WAN-Upload"
 
 // asked are the commands of a task that succeeds.
 func asked(t *testing.T, k task) []ask {
@@ -138,6 +144,15 @@ func TestGuardsRefuse(t *testing.T) {
 		{"/system/resource/print", ""},
 		{"/login", "=name=a", "=password=b"},
 		{"/user/print"},
+		{"/ip/firewall/address-list/print", "=.proplist=.id,list,address,timeout,comment", "?list=calls"},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=192.0.2.1", "=timeout=10m", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=calls", "=address=240.1.2.3", "=timeout=10m", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=240.1.2.3", "=timeout=1w", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=240.1.2.3", "=comment=" + markComment},
+		{"/ip/firewall/address-list/add", "=list=wanctl-owner", "=address=240.1.2.3", "=timeout=10m", "=comment=a note"},
+		{"/ip/firewall/address-list/set", "=.id=*1", "=address=240.1.2.3"},
+		{"/ip/firewall/address-list/set", "=.id=*1", "=timeout=0s"},
+		{"/ip/firewall/address-list/remove", "=.id=*1,*2"},
 		{"/queue/tree/print\n=.proplist=.id,name\n?name=a\n?name=b\n?#|"},
 	} {
 		if guardWords(words) == nil {
@@ -160,6 +175,10 @@ func TestGuardsRefuse(t *testing.T) {
 		{"PATCH", "/rest/queue/simple/*1", `{"max-limit":"5/5","target":"x"}`},
 		{"POST", "/rest/queue/simple/print", `{".proplist":[".id","name","max-limit"],".query":["name="]}`},
 		{"POST", "/rest/ip/firewall/mangle/enable", `{".id":"*1","comment":"x"}`},
+		{"PUT", "/rest/ip/firewall/address-list", `{"address":"240.1.2.3","comment":"` + markComment + `","list":"calls","timeout":"10m"}`},
+		{"PUT", "/rest/ip/firewall/address-list", `{"address":"10.1.2.3","comment":"` + markComment + `","list":"wanctl-owner","timeout":"10m"}`},
+		{"PATCH", "/rest/ip/firewall/address-list/*1", `{"list":"calls"}`},
+		{"DELETE", "/rest/ip/firewall/address-list/*1", ""},
 		{"POST", "/rest/execute", `{"script":":put 1"}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a"x","name=b","#|"]}`},
 		{"POST", "/rest/queue/tree/print", `{".proplist":[".id","name"],".query":["name=a\u0022","name=b","#|"]}`},

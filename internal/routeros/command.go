@@ -28,6 +28,8 @@ func sayLine(t task) (said string, err error) {
 		said, err = holdLine(t)
 	case echoPath:
 		said, err = pathLine(t.source)
+	case marking:
+		said, err = markLine(t)
 	}
 	if err != nil {
 		return "", err

@@ -78,6 +78,12 @@ func TestLines(t *testing.T) {
 			return holdLine(task{purpose: listedRule, comment: "STEER", list: "wanctl-steer-ATT", verb: "drop"})
 		}},
 		{"read where an address's echoes go", func() (string, error) { return pathLine(netip.MustParseAddr("192.168.88.5")) }},
+		{"read the owner marks", func() (string, error) { return markLine(task{mark: lookMarks}) }},
+		{"make an owner mark", func() (string, error) {
+			return markLine(task{mark: makeMark, address: "240.1.2.3", comment: markComment})
+		}},
+		{"refresh an owner mark", func() (string, error) { return markLine(task{mark: refreshMark, id: "*7A"}) }},
+		{"remove an owner mark", func() (string, error) { return markLine(task{mark: removeMark, id: "*7A"}) }},
 	}
 	var b strings.Builder
 	for _, l := range lines {

@@ -40,6 +40,7 @@ var (
 	listKeys  = []string{"list", "address", "comment", "disabled"}
 	tableKeys = []string{"name", "fib", "disabled", "comment"}
 	groupKeys = []string{"name", "policy", "comment"}
+	beatKeys  = []string{"name", "interval", "start-time", "policy", "on-event", "disabled", "comment"}
 	userKeys  = []string{"name", "group", "address", "disabled", "comment"}
 )
 
@@ -67,7 +68,7 @@ var desks = map[string]desk{
 	"/system/clock":              {readable: []string{"date", "time", "gmt-offset"}, single: true},
 	"/system/identity":           {readable: []string{"name"}, single: true},
 	"/tool/netwatch":             {readable: []string{"host", "disabled", "comment", "up-script", "down-script"}},
-	"/system/scheduler":          {readable: []string{"name", "disabled", "comment", "on-event"}},
+	"/system/scheduler":          {readable: beatKeys, writable: beatKeys},
 	"/system/script":             {readable: []string{"name", "comment", "source"}},
 	"/interface/ethernet/switch": {readable: []string{"name", "l3-hw-offloading"}},
 }

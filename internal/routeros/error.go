@@ -71,6 +71,8 @@ type Error struct {
 	// Read says which directions of the report that came with this error were read back and stand, for an
 	// Exchange that failed in part.
 	Read link.Pair[bool]
+	// gone says that the item of a change may not be there: REST answers so where a right is missing, too.
+	gone bool
 	// Err is the cause; never nil.
 	Err error
 }

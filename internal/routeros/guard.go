@@ -14,7 +14,8 @@ import (
 // the code that builds the lines: a mistake there is caught here.
 //
 // ‹name› stands for a non-empty quoted string, ‹rate› for 1 to 999 999 999 999 without a leading zero, so that no
-// line can remove a limit; ‹list› for a list that switches a rule, ‹time› for 10 to 999 s; ‹from› for a pattern that is one IPv4 address, with a port or without; (… …)? is optional.
+// line can remove a limit; ‹list› for a list that switches a rule, ‹time› for 10 to 999 s; ‹from› for a pattern that is one IPv4 address, with a port or without;
+// ‹mark› for an address of a mark, ‹owner› for its comment and ‹id› for an item's id; (… …)? is optional.
 var shapes = compileShapes(
 	// Exchange: find both queues, set at most one max-limit each, read back.
 	`{:local d [/queue/tree find where name=‹name›];:local u [/queue/tree find where name=‹name›];`+
@@ -56,6 +57,21 @@ var shapes = compileShapes(
 		` . "|" . [/ip/firewall/connection get $i reply-dst-address] . "|.")};`+
 		`:foreach i in=[/ip/address find where disabled=no] do={:put ("wanctl|address|" . [/ip/address get $i address]`+
 		` . "|" . [/ip/address get $i interface] . "|.")};:put "wanctl|end|."}`,
+	// The marks of the router's controllers: read all, make ours, refresh ours, remove one.
+	`{:local m [/ip/firewall/address-list find where list="wanctl-owner"];:foreach i in=[:pick $m 0 32] do={:put ("wanctl|mark|" . $i`+
+		` . "|" . [/ip/firewall/address-list get $i address] . "|" . [/ip/firewall/address-list get $i timeout]`+
+		` . "|" . [/ip/firewall/address-list get $i comment] . "|.")};:put "wanctl|end|."}`,
+	`{/ip/firewall/address-list add list="wanctl-owner" address=‹mark› timeout=10m comment="‹owner›";:put "wanctl|set|mark|.";`+
+		`:put "wanctl|end|."}`,
+	`{/ip/firewall/address-list set ‹id› timeout=10m;:put "wanctl|set|mark|.";:put "wanctl|end|."}`,
+	`{:local m [/ip/firewall/address-list find where list="wanctl-owner" .id=‹id›];`+
+		`:foreach i in=$m do={/ip/firewall/address-list remove $i};:put "wanctl|set|mark|.";:put "wanctl|end|."}`,
+)
+
+// The parts of a mark: an address in 240.0.0.0/5, and who left it, in plain characters, behind "wanctl: ".
+const (
+	markAddress  = `24[0-7](?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}`
+	ownerComment = `owner=[0-9a-f]{16} host=[A-Za-z0-9._%~-]{1,96} pid=[0-9]{1,10}(?: (?:queue|simple|rule)=[A-Za-z0-9._%~-]{1,96}){1,8}`
 )
 
 // optional holds what a shape may contain in some places.
@@ -120,6 +136,9 @@ func compileShapes(texts ...string) []*regexp.Regexp {
 		expression = strings.ReplaceAll(expression, `‹list›`, `"wanctl-steer-[A-Za-z0-9_.-]{1,64}"`)
 		expression = strings.ReplaceAll(expression, `‹time›`, `[1-9][0-9]{1,2}s`)
 		expression = strings.ReplaceAll(expression, `‹from›`, `"\^[0-9]{1,3}(?:\\\\\.[0-9]{1,3}){3}\(:\|\\\$\)"`)
+		expression = strings.ReplaceAll(expression, `‹mark›`, markAddress)
+		expression = strings.ReplaceAll(expression, `‹owner›`, `wanctl: `+ownerComment)
+		expression = strings.ReplaceAll(expression, `‹id›`, `\*[0-9A-F]{1,16}`)
 		shapes = append(shapes, regexp.MustCompile(`\A`+expression+`\z`))
 	}
 	return shapes

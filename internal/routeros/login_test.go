@@ -105,6 +105,7 @@ func TestWaysToLogIn(t *testing.T) {
 		{"unknown key", &server{user: rsaPublic}, ed, "", Auth, "/user/ssh-keys/import user=wanctl"},
 		{"key refused, then password", &server{user: rsaPublic, password: secret}, ed, secret, 0, ""},
 		{"empty password", &server{password: secret}, "", "", Auth, "empty"},
+		{"long password", &server{password: secret}, "", strings.Repeat("x", 1025), Auth, "longer than 1024"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.server.handle = say(figures(1, 1), 0)

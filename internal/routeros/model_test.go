@@ -61,6 +61,7 @@ func newModel() *model {
 		"/ip/firewall/address-list": {
 			{".id": "*A0", "list": "wanctl-steer-ATT", "address": "0.0.0.0/1", "timeout": "5s"},
 			{".id": "*A1", "list": "kids", "address": "192.168.88.70"},
+			{".id": "*7A", "list": "wanctl-owner", "address": "240.1.2.3", "timeout": "9m57s", "comment": markComment},
 		},
 		"/ip/firewall/connection": {
 			{".id": "*50", "protocol": "icmp", "src-address": "192.168.88.5", "dst-address": "1.1.1.1", "reply-dst-address": "203.0.113.2"},

@@ -25,6 +25,7 @@ type reply struct {
 	// entries is how many a rule's list has.
 	entries *int64
 	path    Path
+	marks   []Mark
 	end     bool
 	// at is the middle of the round trip that read the counters.
 	at unit.Time
@@ -114,6 +115,10 @@ func (r *reply) take(f []string) error {
 	case word == "address" && len(f) >= 3:
 		a, err := parseOwn(f[1:])
 		r.path.Addresses = append(r.path.Addresses, a)
+		return err
+	case word == "mark" && len(f) >= 5 && len(r.marks) < mostMarks:
+		m, err := parseMark(f[1:])
+		r.marks = append(r.marks, m)
 		return err
 	case word == "end" && len(f) == 1:
 		r.end = true

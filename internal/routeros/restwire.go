@@ -147,7 +147,7 @@ func (s site) refusal(op string, a answered, changed bool) *Error {
 		e.Kind, e.Hint = Lost, "RouterOS ends every REST command after 60 s; look at the router's load"
 	case changed && (a.status == http.StatusNotFound || strings.Contains(low, "missing or invalid resource identifier")):
 		// The item was there a moment ago. A user without the right to write is answered like this.
-		e.Kind, e.Hint = Permission, hintFor(Permission, s.opt)+"; or the item vanished while the command ran"
+		e.Kind, e.Hint, e.gone = Permission, hintFor(Permission, s.opt)+"; or the item vanished while the command ran", true
 	case a.status == http.StatusNotFound:
 		e.Kind, e.Hint = Syntax, "there is no REST here: wanctl needs RouterOS 7.12 or newer"
 	case a.status == http.StatusNotAcceptable, a.status == http.StatusUnsupportedMediaType:

@@ -59,6 +59,17 @@ func firstAsk(t task) ask {
 		return askSimple(t.queue, true)
 	case oneRule, listedRule:
 		return ask{menu: mangleMenu, verb: "print", list: ruleList, where: []string{"comment=" + t.comment}}
+	case marking:
+		switch t.mark {
+		case lookMarks, removeMark:
+			return askMarks(t.id)
+		case makeMark:
+			return ask{menu: listMenu, verb: "add", add: []Arg{
+				{Key: "list", Value: link.MarkList}, {Key: "address", Value: t.address}, {Key: "timeout", Value: markLife}, {Key: "comment", Value: t.comment},
+			}}
+		case refreshMark:
+			return ask{menu: listMenu, verb: "set", id: t.id, key: "timeout", value: markLife}
+		}
 	case echoPath:
 	}
 	return askEchoes(t.source)
@@ -107,6 +118,8 @@ func sit(ctx context.Context, s site, a asker, t task) (reply, *Error) {
 		err = p.byList(ctx)
 	case echoPath:
 		err = p.path(ctx)
+	case marking:
+		err = p.marks(ctx)
 	}
 	p.reply.end = err == nil
 	return p.reply, err

@@ -29,10 +29,10 @@ func TestLinesExistOnEveryVersion(t *testing.T) {
 	}
 	versions := schema(t)
 	all := strings.Join(lines, "\n")
-	commands := regexp.MustCompile(`/([a-z/]+) ([a-z]+)`).FindAllStringSubmatch(all, -1)
-	gets := regexp.MustCompile(`/([a-z/]+) get (?:\$[a-z] )?([a-z-]+)`).FindAllStringSubmatch(all, -1)
-	sets := regexp.MustCompile(`/([a-z/]+) set \$[a-z] ([a-z-]+)=`).FindAllStringSubmatch(all, -1)
-	wheres := regexp.MustCompile(`/([a-z/]+) find where ([^\]]*)\]`).FindAllStringSubmatch(all, -1)
+	commands := regexp.MustCompile(`/([a-z/-]+) ([a-z]+)`).FindAllStringSubmatch(all, -1)
+	gets := regexp.MustCompile(`/([a-z/-]+) get (?:\$[a-z] )?([a-z-]+)`).FindAllStringSubmatch(all, -1)
+	sets := regexp.MustCompile(`/([a-z/-]+) set (?:\$[a-z]|\*[0-9A-F]+) ([a-z-]+)=`).FindAllStringSubmatch(all, -1)
+	wheres := regexp.MustCompile(`/([a-z/-]+) find where ([^\]]*)\]`).FindAllStringSubmatch(all, -1)
 	verbs := regexp.MustCompile(`:([a-z]+)`).FindAllStringSubmatch(all, -1)
 	for what, found := range map[string]int{"commands": len(commands), "gets": len(gets), "sets": len(sets), "wheres": len(wheres), "verbs": len(verbs)} {
 		if found == 0 {
@@ -65,7 +65,9 @@ func TestLinesExistOnEveryVersion(t *testing.T) {
 		}
 		for _, w := range wheres {
 			for condition := range strings.FieldsSeq(w[2]) {
-				readable(w[1], condition[:max(strings.IndexAny(condition, "=~"), 0)])
+				if p := condition[:max(strings.IndexAny(condition, "=~"), 0)]; p != ".id" { // which every item has
+					readable(w[1], p)
+				}
 			}
 		}
 	}
@@ -107,6 +109,9 @@ func TestAsksExistOnEveryVersion(t *testing.T) {
 					t.Errorf("%s has no %s %s (%s)", version, a.menu, a.verb, name)
 				}
 				need := map[string]bool{"numbers": a.id != "", a.key: a.key != "", "proplist": len(a.list) > 0, "where": len(a.where) > 0}
+				for _, p := range a.add {
+					need[p.Key] = true
+				}
 				for argument, needed := range need {
 					if seen[argument] = seen[argument] || needed; needed && !slices.Contains(arguments, argument) {
 						t.Errorf("%s: %s %s has no %s", version, a.menu, a.verb, argument)

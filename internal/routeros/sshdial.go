@@ -177,10 +177,7 @@ func (s *secrets) methods() []ssh.AuthMethod {
 }
 
 func (s *secrets) get() (string, error) {
-	p, err := s.password()
-	if err == nil && p == "" {
-		err = errors.New("it is empty")
-	}
+	p, err := usable(s.password())
 	s.err = err
 	return p, err
 }

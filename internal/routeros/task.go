@@ -63,6 +63,7 @@ const (
 	oneQueue                  // read one queue
 	oneSimple                 // read one simple queue
 	oneRule                   // read one mangle rule, after enabling or disabling it
+	marking                   // read owner marks, or change ours
 	listedRule                // read one mangle rule and the list that switches it, after holding or emptying the list
 	echoPath                  // read the tracked echoes of an address, and the router's own addresses
 )
@@ -87,6 +88,9 @@ type task struct {
 	list          string
 	lasts         time.Duration
 	source        netip.Addr
+	// mark is what becomes of a mark: a new one has the address and the comment, others are told by their id.
+	mark        markVerb
+	address, id string
 }
 
 // writes says whether rates would be set.
@@ -106,7 +110,7 @@ func (t task) names() (thing string, names []string) {
 		return simpleThing, []string{t.queue}
 	case oneRule, listedRule:
 		return ruleThing, []string{t.comment}
-	case echoPath:
+	case echoPath, marking:
 	}
 	return "", nil
 }
@@ -127,6 +131,8 @@ func (t task) check() error {
 		return errors.Join(checkName("comment of the mangle rule", t.comment), checkList(t.list))
 	case echoPath:
 		return checkSource(t.source)
+	case marking:
+		return t.checkMark()
 	}
 	return fmt.Errorf("unknown purpose %d", t.purpose)
 }

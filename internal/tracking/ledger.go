@@ -14,7 +14,7 @@ const kept = 512
 // ledger remembers what had been counted when: the bits that crossed the line, and those that our rates allowed.
 type ledger struct {
 	ring  [kept]entry
-	n     int // readings made
+	n     int64 // readings made; on a 32-bit host an int would be full in two years
 	asked [2]float64
 	rate  [2]float64 // in force since the newest reading
 }
@@ -25,10 +25,10 @@ type entry struct {
 	asked [2]float64
 }
 
-func (l *ledger) size() int { return min(l.n, kept) }
+func (l *ledger) size() int { return int(min(l.n, kept)) }
 
 // newest returns the reading i places before the newest.
-func (l *ledger) newest(i int) *entry { return &l.ring[(l.n-1-i)%kept] }
+func (l *ledger) newest(i int) *entry { return &l.ring[(l.n-1-int64(i))%kept] }
 
 // add takes a reading in. One that is older than the newest is ignored, and one whose counters went back starts anew:
 // the interface was made again.

@@ -1,10 +1,12 @@
 package tracking
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -225,4 +227,18 @@ func TestPropertyUsualIsMeasured(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A line whose counters were read as often as 32 bits count goes on.
+func TestLedgerAfterTwoYears(t *testing.T) {
+	l := ledger{n: math.MaxInt32 - 3}
+	if unsafe.Sizeof(l.n) != 8 {
+		t.Fatal("the count of readings is not of 64 bits on every machine")
+	}
+	for i := range 10 {
+		l.add(link.Counters{At: unit.Time(i+1) * unit.Time(time.Second), Rx: unit.Bytes(i) * 1000})
+	}
+	if got := l.newest(0); l.size() != kept || got.at != unit.Time(10*time.Second) || got.moved[link.Down] != 72_000 {
+		t.Errorf("%+v, %d kept", got, l.size())
+	}
 }

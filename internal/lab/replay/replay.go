@@ -354,6 +354,8 @@ func (p *player) record(rec journal.Record) error {
 		p.wan.SetProber(p.feed)
 	case *journal.Router:
 		p.wan.SetRouter()
+	case *journal.Yield:
+		p.wan.Yield(r.On)
 	}
 	return nil
 }

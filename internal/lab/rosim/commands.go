@@ -18,7 +18,7 @@ func (r *run) snapshot(m *menu) ([]*item, error) {
 		items[i] = it.clone()
 	}
 	r.router.mu.Unlock()
-	return items, r.step(1 + len(items))
+	return items, r.step(1 + len(items)/8)
 }
 
 // matching is the snapshot's items that meet the command's condition.
@@ -103,7 +103,7 @@ func (r *run) lookup(m *menu, ref value) error {
 	r.router.mu.Lock()
 	n := len(m.items)*(1+len(ref.arr)+strings.Count(ref.str, ",")) + len(r.router.queues().items)
 	r.router.mu.Unlock()
-	return r.step(1 + n/8)
+	return r.step(1 + n/64) // a rule among ten thousand can be found, read and switched by one line
 }
 
 // one returns a copy of the single item a get names.

@@ -187,6 +187,7 @@ func (r *Router) serve(ctx context.Context, name string, ln net.Listener) error 
 	first := r.life == nil
 	if first {
 		r.life = ctx
+		r.wg.Go(func() { r.clockwork(ctx) })
 		for _, f := range r.opt.Faults {
 			r.wg.Go(func() {
 				if r.sleep(ctx, f.After) == nil {

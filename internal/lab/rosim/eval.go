@@ -7,7 +7,6 @@ import (
 	"math"
 	"regexp"
 	"regexp/syntax"
-	"time"
 )
 
 // The evaluator's limits per line. A script that passes one ends with "action timed out" or "contents too long".
@@ -557,6 +556,8 @@ func (w *propWhere) holds(r *run, it *item) (bool, error) {
 	if v, ok := w.val.(*variableExpr); ok && it.menu.prop(v.name) != nil {
 		// Inside a condition a variable that has a property's name is the property, as on the real console.
 		want = it.prop(v.name)
+	} else if l, ok := w.val.(*literalExpr); ok { // nothing to work out for each item
+		want = l.val
 	} else {
 		outer := r.value
 		r.value = true
@@ -588,12 +589,4 @@ func (w *propWhere) holds(r *run, it *item) (bool, error) {
 		return false, nil
 	}
 	return w.op == "<" && c < 0 || w.op == ">" && c > 0 || w.op == "<=" && c <= 0 || w.op == ">=" && c >= 0, nil
-}
-
-// delay is :delay: the injected sleep, cut short when the router goes away.
-func (r *run) delay(d time.Duration) error {
-	if err := r.router.sleep(r.ctx, d); err != nil {
-		return &fatal{text: "interrupted"}
-	}
-	return nil
 }

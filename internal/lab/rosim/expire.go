@@ -29,7 +29,7 @@ func (r *Router) listed(it *item, vals map[string]value) error {
 	left, given := vals["timeout"]
 	switch {
 	case given && left.num > 0:
-		it.expires = r.opt.Now().Add(time.Duration(left.num))
+		it.expires = r.now().Add(time.Duration(left.num))
 		vals["dynamic"], it.dynamic = truth(true), true
 	case given:
 		delete(vals, "timeout")
@@ -50,7 +50,7 @@ func (it *item) lasting() bool { return !it.dynamic || !slices.Contains(addressL
 // expire takes the entries away whose time is over, and says of the others how much they have left. The caller holds the
 // lock.
 func (r *Router) expire() {
-	now := r.opt.Now()
+	now := r.now()
 	r.dropEntries(func(it *item) bool {
 		if it.expires == 0 {
 			return false

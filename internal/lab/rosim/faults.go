@@ -50,6 +50,8 @@ type faults struct {
 	full            bool
 	refused         bool
 	next            []plan
+	// cutWrites is how many commands that changed something are still to lose their connections.
+	cutWrites int
 }
 
 // plan is what happens to one command.
@@ -128,6 +130,20 @@ func (r *Router) HalfOpen(on bool) {
 // CutNext closes the connection of the next command that arrives, at the given place. Repeated calls queue up.
 func (r *Router) CutNext(where Cut) {
 	r.withLock(func() { r.fault.next = append(r.fault.next, plan{cut: where}) })
+}
+
+// CutWrites closes the connections of the next n commands that change something, after they ran and before their replies.
+func (r *Router) CutWrites(n int) { r.withLock(func() { r.fault.cutWrites = n }) }
+
+// cutsWrite says whether a command that ran loses its connection for having changed something.
+func (r *Router) cutsWrite(wrote bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !wrote || r.fault.cutWrites == 0 {
+		return false
+	}
+	r.fault.cutWrites--
+	return true
 }
 
 // FailNext answers the next command with an error text; the command does not run. Repeated calls queue up.
@@ -231,6 +247,7 @@ func (r *Router) RemoveQueue(name string) error {
 		for i, it := range m.items {
 			if it.text("name") == name {
 				m.items = append(m.items[:i:i], m.items[i+1:]...)
+				r.removed(it)
 				r.configWritten(it, byFault)
 				return nil
 			}
@@ -293,7 +310,13 @@ func (r *Router) RemoveRules(comment string) error {
 	if len(kept) == len(m.items) {
 		return fmt.Errorf("rosim: no mangle rule with comment %q", comment)
 	}
+	gone := m.items
 	m.items = kept
+	for _, it := range gone {
+		if it.text("comment") == comment {
+			r.removed(it)
+		}
+	}
 	r.notify()
 	return nil
 }
@@ -411,9 +434,10 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 	r.Refuse()
 	r.withLock(func() {
 		r.resetCounters()
-		r.booted, r.sectors, r.globals = r.opt.Now(), 0, map[string]value{}
+		r.booted, r.sectors, r.globals = r.now(), 0, map[string]value{}
 		r.restLogins = map[restLogin]restGrant{}
 		r.forget()
+		r.restarted()
 		r.root.at(activePath).items = nil
 	})
 	back := func() {
@@ -429,7 +453,7 @@ func (r *Router) Reboot(down time.Duration) <-chan error {
 				close(done)
 				return
 			}
-			r.withLock(func() { r.resetCounters(); r.booted = r.opt.Now() })
+			r.withLock(func() { r.resetCounters(); r.booted = r.now(); r.restarted() })
 			back()
 		})
 		r.mu.Unlock()

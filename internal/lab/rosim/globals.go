@@ -499,3 +499,11 @@ func runIndexOf(r *run, c *call) (value, error) {
 	}
 	return value{}, r.step(1 + len(s)/1024)
 }
+
+// delay is :delay: the injected sleep, cut short when the router goes away.
+func (r *run) delay(d time.Duration) error {
+	if err := r.router.sleep(r.ctx, d); err != nil {
+		return &fatal{text: "interrupted"}
+	}
+	return nil
+}

@@ -73,9 +73,12 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 		}
 	case addressListPath, address6ListPath:
 		return r.listed(it, vals)
-	case "/system/script", "/system/scheduler":
+	case scriptPath, schedulerPath:
 		if _, has := it.vals["owner"]; !has {
 			it.vals["owner"] = str("admin")
+		}
+		if it.menu.path == schedulerPath {
+			r.scheduled(it, vals)
 		}
 	}
 	return nil
@@ -155,7 +158,7 @@ func (r *Router) gateOf(it *item) *gate {
 var birth = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 
 // date is the router's calendar.
-func (r *Router) date() time.Time { return birth.Add(time.Duration(r.opt.Now())) }
+func (r *Router) date() time.Time { return birth.Add(time.Duration(r.now())) }
 
 // addInterface adds a network interface, and its row of /queue/interface. The caller holds the lock, or nobody else knows
 // the router yet.

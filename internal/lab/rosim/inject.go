@@ -170,6 +170,13 @@ var faultTable = []faultSpec{
 		}
 		return func(r *Router) error { return r.Track(parts[0], parts[1], parts[2]) }, nil
 	}},
+	{"pass", "pass=10m", "the router's clock jumps ahead, and what was due meanwhile happens", func(arg string) (func(*Router) error, error) {
+		d, err := time.ParseDuration(arg)
+		if err != nil || d <= 0 || d > longestPass {
+			return nil, fmt.Errorf("wants a time of at most %v, got %q", longestPass, arg)
+		}
+		return func(r *Router) error { r.Pass(d); return nil }, nil
+	}},
 	{"offer", "offer=QUEUE=RATE", "changes the traffic that wants to pass", rateFault((*Router).SetOffered)},
 }
 

@@ -133,7 +133,7 @@ func (r *Router) RuleEnabled(comment string) (enabled, ok bool) {
 func (r *Router) Uptime() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return max(r.opt.Now().Sub(r.booted), 0)
+	return max(r.now().Sub(r.booted), 0)
 }
 
 // Commands returns the newest exec requests in order of arrival, at most 20 000.
@@ -162,6 +162,13 @@ func (r *Router) Writes(name string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.writes[name]
+}
+
+// FlashSectors returns how many sectors were written since the router started.
+func (r *Router) FlashSectors() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sectors
 }
 
 // Logins returns how many logins have succeeded, and Rejected how many connections were refused or failed to log in.

@@ -328,7 +328,7 @@ func (p *performance) listen() error {
 	for _, a := range p.args {
 		return problemf("unknown parameter %s", a.name)
 	}
-	if p.menu = m; !p.may.has(policyRead) {
+	if p.menu = m; !p.may.has(policyRead) || m.path == connectionPath && p.router.dialect.Tracking == TrackingDenied {
 		return notPermitted()
 	}
 	return p.follow(false)

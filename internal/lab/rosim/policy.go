@@ -45,6 +45,9 @@ func (s policySet) words() value {
 	return out
 }
 
+// allPolicies are all rights there are.
+func allPolicies() policySet { return 1<<len(policyNames) - 1 }
+
 // policies reads a group's stored list on top of what it had.
 func (s policySet) with(v value) policySet {
 	for _, e := range v.arr {

@@ -174,7 +174,7 @@ func (r *Router) restLogin(g *gate, user, password string) (policySet, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := restLogin{user, g.source().String(), sha256.Sum256([]byte(password))}
-	now := r.opt.Now()
+	now := r.now()
 	if have, ok := r.restLogins[key]; ok {
 		if now.Sub(have.at) < restCached {
 			return have.may, true

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -38,21 +39,25 @@ type Router struct {
 	hostKeys []ssh.Signer
 	random   *rand.Rand
 
+	// skipped is how far the clock has been put ahead.
+	skipped               atomic.Int64
 	booted, advanced      unit.Time
 	sectors, sectorsTotal int64
 	fastBytes             unit.Bytes // what bypassed the queues
 
-	commands  []Command
-	seq       uint64
-	limits    []LimitChange
-	rules     []RuleChange
-	writes    map[string]int
-	logins    int
-	rejected  int
-	inFlight  int
-	changed   chan struct{}
-	burst     int
-	burstLast unit.Time
+	commands []Command
+	seq      uint64
+	limits   []LimitChange
+	rules    []RuleChange
+	writes   map[string]int
+	logins   int
+	rejected int
+	inFlight int
+	changed  chan struct{}
+	// rescheduled is closed and replaced when something may be due earlier than before.
+	rescheduled chan struct{}
+	burst       int
+	burstLast   unit.Time
 
 	doors map[string]*door
 	life  context.Context //nolint:containedctx // the lifetime of the door served first, which faults do not outlive
@@ -79,7 +84,7 @@ func NewRouter(o Options) (*Router, error) {
 	r := &Router{
 		opt: o, dialect: o.Dialect, version: v, root: root, globals: map[string]value{},
 		hostKeys: o.HostKeys, random: rand.New(rand.NewPCG(o.Seed, 0x726f73)), writes: map[string]int{},
-		changed: make(chan struct{}), ready: make(chan struct{}),
+		changed: make(chan struct{}), ready: make(chan struct{}), rescheduled: make(chan struct{}),
 		restLogins: map[restLogin]restGrant{}, lanes: map[restLane]*lane{}, feeds: map[*feed]struct{}{}, certificate: o.Certificate,
 	}
 	r.doors = r.newDoors()
@@ -102,7 +107,7 @@ func NewRouter(o Options) (*Router, error) {
 		r.hostKeys = []ssh.Signer{k}
 	}
 	r.fault = faults{latency: o.Latency, jitter: o.Jitter, clear: make(chan struct{})}
-	r.advanced = o.Now()
+	r.advanced = r.now()
 	r.booted = r.advanced.Add(-o.Uptime)
 	if err := r.populate(); err != nil {
 		return nil, err
@@ -302,13 +307,13 @@ func (r *Router) configWritten(it *item, by string) {
 
 func (r *Router) recordLimit(it *item, to unit.Rate, by string) {
 	r.limits = trimmed(append(r.limits, LimitChange{
-		At: r.opt.Now(), Queue: it.text("name"), From: unit.Rate(it.vals["max-limit"].num), To: to, By: by,
+		At: r.now(), Queue: it.text("name"), From: unit.Rate(it.vals["max-limit"].num), To: to, By: by,
 	}))
 }
 
 func (r *Router) recordRule(it *item, enabled bool, by string) {
 	r.rules = trimmed(append(r.rules, RuleChange{
-		At: r.opt.Now(), Comment: it.text("comment"), From: it.vals["disabled"].num == 0, To: enabled, By: by,
+		At: r.now(), Comment: it.text("comment"), From: it.vals["disabled"].num == 0, To: enabled, By: by,
 	}))
 }
 

@@ -69,7 +69,7 @@ func (r *Router) limitHalves(it *item, to link.Rates, by string) error {
 				return problemf("failure: %v", err)
 			}
 		}
-		r.limits = trimmed(append(r.limits, LimitChange{At: r.opt.Now(), Queue: name, From: from.Get(d), To: to.Get(d), By: by}))
+		r.limits = trimmed(append(r.limits, LimitChange{At: r.now(), Queue: name, From: from.Get(d), To: to.Get(d), By: by}))
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ type item struct {
 	user   *User // users only: what logs in
 	// expires is when an entry of an address list goes by itself; 0 is never.
 	expires unit.Time
+	// due is when an entry of the scheduler runs next; 0 is never.
+	due unit.Time
 	// initial is what a new router has here; nil for what was added.
 	initial map[string]value
 }

@@ -52,7 +52,7 @@ type traffic struct {
 
 // advance brings every counter up to now. The caller holds the lock.
 func (r *Router) advance() {
-	now := r.opt.Now()
+	now := r.now()
 	dt := max(now.Sub(r.advanced), 0)
 	r.advanced = now
 	r.expire()

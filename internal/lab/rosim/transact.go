@@ -27,7 +27,7 @@ type voice interface {
 func (r *Router) arrive(door, user, line string) (seq uint64, p plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.opt.Now()
+	now := r.now()
 	r.seq++
 	r.inFlight++
 	r.commands = trimmed(append(r.commands, Command{
@@ -127,7 +127,7 @@ func (r *Router) transact(ctx context.Context, g *gate, user, line string, v voi
 		}
 	}
 	switch {
-	case p.cut == CutAfter:
+	case p.cut == CutAfter, r.cutsWrite(a.wrote):
 		_ = g.Close()
 		r.depart(seq, a.log, OutcomeCutAfter, a.wrote)
 		return a, false

@@ -179,7 +179,7 @@ func (w *walk) note(a netip.Addr, it *item) error {
 		entry.vals["dynamic"], entry.dynamic = truth(true), true
 	}
 	if lasts > 0 {
-		entry.expires, entry.vals["timeout"] = w.r.opt.Now().Add(lasts), span(lasts)
+		entry.expires, entry.vals["timeout"] = w.r.now().Add(lasts), span(lasts)
 	}
 	return nil
 }
