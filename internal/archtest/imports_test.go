@@ -51,8 +51,11 @@ var (
 		"internal/cake":     hands,
 		"internal/policy":   hands,
 		"internal/systemd":  hands,
+		"internal/remote":   hands,
 
-		"internal/daemon": assembly,
+		"internal/daemon":  assembly,
+		"internal/install": {"internal/config", "internal/state", "internal/daemon"},
+		"internal/deploy":  {"internal/document", "internal/config", "internal/install", "internal/remote"},
 
 		"internal/lab/flows":    words,
 		"internal/lab/netsim":   words,
@@ -66,7 +69,7 @@ var (
 		"internal/lab/replay": append(slices.Clone(paper), "internal/config", "internal/state", "internal/journal",
 			"internal/probe", "internal/daemon", "internal/lab/"),
 
-		"internal/cli":             {"internal/", "configs"},
+		"internal/cli":             {"internal/", "configs", "packaging"},
 		"cmd/wanctl":               {"internal/cli"},
 		"configs":                  {},
 		"packaging":                {},

@@ -163,6 +163,9 @@ func (a *App) tasks(paths []string, f runFlags, want kinds) ([]task, error) {
 	if bad || cross.HasErrors() {
 		return nil, errors.New("nothing was started; `wanctl check FILE…` shows all findings")
 	}
+	if err := a.alone(whole, f.DryRun); err != nil {
+		return nil, err
+	}
 	c := daemon.Common{
 		Clock: daemon.HostClock{}, Dirs: a.dirs(f.RunDir), Version: version(), DryRun: f.DryRun,
 		Sharing: daemon.SharingOf(whole...),

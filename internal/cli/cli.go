@@ -135,6 +135,9 @@ type grammar struct {
 	Doctor   doctorCmd   `cmd:"" help:"Check everything a set-up rests on, and say what puts right what is not so."`
 	Router   routerCmd   `cmd:"" help:"Set a MikroTik router up for wanctl, and take that away."`
 	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
+	Deploy   deployCmd   `cmd:"" help:"Bring wanctl to the hosts of an inventory, over SSH."`
+	Install  installCmd  `cmd:"" help:"Put a version that was sent to this host into force, or go back."`
+	State    stateCmd    `cmd:"" help:"Take over what another program has learnt."`
 	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
 	Sim      simCmd      `cmd:"" help:"Run a scenario in virtual time and print its figures."`
 	Emulate  emulateCmd  `cmd:"" help:"Serve an emulated RouterOS router over SSH."`
@@ -154,8 +157,8 @@ congestion is confirmed.
 
 Start with "wanctl demo": it needs no router, no root and no network.
 
-Exit codes: 0 done, 1 failed (or degraded, for status; a warning, for doctor), 2 not running (status) or broken (doctor), 64
-wrong usage.`
+Exit codes: 0 done, 1 failed (or degraded, for status; a warning, for doctor), 2 not running (status), broken (doctor) or
+steps remain (deploy, install), 64 wrong usage.`
 
 // newParser builds the command line. exit is called where --help would end the process.
 func newParser(app *App, exit func(int)) (*kong.Kong, error) {

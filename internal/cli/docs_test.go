@@ -283,7 +283,7 @@ func commandPage(root *kong.Node) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Commands\n\nWritten from the program's own help by `go test ./internal/cli -run CommandPage -update`.\n\n")
 	fmt.Fprintf(&b, "| exit code | meaning |\n|---|---|\n| %d | done; `status`: all healthy |\n| %d | failed; `check`: a file has errors; "+
-		"`replay`: an answer differs; `status`: at least one controller is not well |\n| %d | `status`: none is running |\n| %d | the command line makes no sense |\n\n",
+		"`replay`: an answer differs; `status`: at least one controller is not well |\n| %d | `status`: none is running; `deploy`, `install`: steps remain for somebody else |\n| %d | the command line makes no sense |\n\n",
 		exitOK, exitFailed, exitNotRunning, exitUsage)
 	fmt.Fprintf(&b, "| environment | meaning |\n|---|---|\n")
 	for _, e := range environment {

@@ -1,0 +1,140 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"wanctl/internal/daemon"
+)
+
+// start brings the new version up in the place of what ran, and waits until it is healthy.
+func (j *job) start(ctx context.Context) ([]Running, error) {
+	if err := j.systemctl(ctx, "daemon-reload"); err != nil {
+		return nil, err
+	}
+	var units []string
+	for _, c := range j.b.configs() {
+		units = append(units, unitOf(c))
+	}
+	j.handover(j.names)
+	if j.foreignStates() {
+		// What is stopped writes its state once more, and only then it can be converted.
+		if err := j.systemctl(ctx, append([]string{"stop"}, units...)...); err != nil {
+			return nil, err
+		}
+		j.importStates()
+	}
+	if err := j.systemctl(ctx, append([]string{"enable"}, units...)...); err != nil {
+		return nil, err
+	}
+	if err := j.systemctl(ctx, append([]string{"restart"}, units...)...); err != nil {
+		return nil, err
+	}
+	for _, a := range j.aliases() { // they follow what runs; nobody is without a line for the want of a name
+		if err := errors.Join(j.systemctl(ctx, "enable", a), j.systemctl(ctx, "start", a)); err != nil {
+			j.say("start", Warning, "the earlier system's name %s does not lead to its unit: %v", a, err)
+		}
+	}
+	j.done("start", "%s", strings.Join(units, ", "))
+	now, err := j.healthy(ctx, j.names, j.before, j.b.within())
+	if err == nil {
+		j.done("health", "%s healthy", strings.Join(j.names, ", "))
+	}
+	return now, err
+}
+
+// foreignStates says whether a state has to be imported before the start.
+func (j *job) foreignStates() bool {
+	for _, f := range j.files {
+		if daemon.ReadableState(f) != "" {
+			return true
+		}
+	}
+	return len(j.earlier.States) > 0
+}
+
+// importStates takes over what other programs and versions have learnt. A line whose state cannot be read learns anew.
+func (j *job) importStates() {
+	for _, f := range j.files {
+		if f.WAN == nil {
+			continue
+		}
+		path := j.earlier.States[f.WAN.Name] // it ran last, whatever of ours may lie there
+		if path == "" && daemon.ReadableState(f) != "" {
+			path = f.WAN.StateFile
+		}
+		if path == "" {
+			continue
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			j.say("import", Warning, "%s learns anew: %v", f.WAN.Name, err)
+			continue
+		}
+		learnt, err := daemon.Adopt(f.WAN, daemon.Dirs{Run: j.run(), State: j.state()}, file, true, daemon.HostClock{})
+		_ = file.Close()
+		if err != nil {
+			j.say("import", Warning, "%s learns anew: %s: %v", f.WAN.Name, path, err)
+			continue
+		}
+		j.done("import", "%s: baseline %s, rates %s/%s, of %s", f.WAN.Name, learnt.Baseline, learnt.Rates.Down, learnt.Rates.Up, learnt.From)
+	}
+}
+
+// doctor asks for everything the set-up rests on. What it finds is told, and is no reason to go back.
+func (j *job) doctor(ctx context.Context) json.RawMessage {
+	args := []string{"doctor", "--json"}
+	for _, c := range j.b.configs() {
+		args = append(args, j.config(c.Name))
+	}
+	out, _, _ := j.self(ctx, j.program(), args...) // its exit code repeats what the findings say
+	var found struct {
+		Worst    string `json:"worst"`
+		Findings []struct {
+			ID, Status, Text, Fix string
+		} `json:"findings"`
+	}
+	if json.Unmarshal([]byte(out), &found) != nil {
+		j.say("doctor", Warning, "gave no answer")
+		return nil
+	}
+	for _, f := range found.Findings {
+		if f.Status == "failed" || f.Status == "warning" {
+			j.say("doctor", Warning, "%s: %s (%s)", f.ID, f.Text, f.Fix)
+		}
+	}
+	j.done("doctor", "%d checks, the worst: %s", len(found.Findings), found.Worst)
+	return json.RawMessage(out)
+}
+
+// byHand is how to start without systemd.
+func (j *job) byHand() []string {
+	var files []string
+	for _, c := range j.b.configs() {
+		files = append(files, j.config(c.Name))
+	}
+	all := strings.Join(files, " ")
+	var steps []string
+	if len(j.before) > 0 {
+		steps = append(steps, j.program()+" handover "+all)
+		for _, pid := range pids(j.before) {
+			steps = append(steps, fmt.Sprintf("kill %d", pid))
+		}
+	}
+	return append(steps, j.program()+" run "+all)
+}
+
+func pids(all []Running) []int {
+	var out []int
+	for _, r := range all {
+		if !slices.Contains(out, r.PID) {
+			out = append(out, r.PID)
+		}
+	}
+	return out
+}
