@@ -6,6 +6,7 @@ if [ -z "${INSIDE:-}" ]; then
 	INSIDE=1 exec unshare --net --mount --fork "$0" "$@"
 fi
 chroot=$(command -v chroot)
+# inside ends its shell: what is started by it in a subshell is the program itself.
 root=$1 work=$2 program=$3
 ip link set lo up
 echo '0 2147483647' >/proc/sys/net/ipv4/ping_group_range
@@ -20,12 +21,12 @@ for ((i = 0; i < 600; i++)); do
 done
 install -m 600 -o 65532 "$work/emu/client_key" "$root/etc/wanctl/router.key"
 install -m 644 "$work/emu/known_hosts" "$root/etc/wanctl/known_hosts"
-inside() { env -i STATE_DIRECTORY=/var/lib/wanctl RUNTIME_DIRECTORY=/run/wanctl PATH=/usr/bin "$chroot" --userspec=65532:65532 --groups= "$root" "$@"; }
-inside /usr/bin/wanctl status --json && exit 1 # nothing runs yet: not healthy
+inside() { exec env -i STATE_DIRECTORY=/var/lib/wanctl RUNTIME_DIRECTORY=/run/wanctl PATH=/usr/bin "$chroot" --userspec=65532:65532 --groups= "$root" "$@"; }
+(inside /usr/bin/wanctl status --json) && exit 1 # nothing runs yet: not healthy
 inside /usr/bin/wanctl run /etc/wanctl/wan.yaml &
 pids+=($!)
 for ((i = 0; i < 600; i++)); do
-	if inside /usr/bin/wanctl status --json >"$work/status"; then
+	if (inside /usr/bin/wanctl status --json) >"$work/status"; then
 		cat "$work/status"
 		grep ^CapEff "/proc/${pids[1]}/status"
 		kill "${pids[1]}"
