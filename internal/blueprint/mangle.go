@@ -81,8 +81,11 @@ func (p *planner) mangle(s *Steering, lines []*Line, lan string) {
 	m.rest()
 	for _, l := range lines {
 		m.rule("prerouting", "route of "+l.Name, "a permanent rule: a connection keeps its line for life, whatever is switched", []Arg{
-			{"connection-mark", ConnectionMark(l.Name)}, {"in-interface", lan}, {"action", "mark-routing"},
-			{"new-routing-mark", RoutingTable(l.Name)}, {"passthrough", "yes"},
+			{"connection-mark", ConnectionMark(l.Name)},
+			{"in-interface", lan},
+			{"action", "mark-routing"},
+			{"new-routing-mark", RoutingTable(l.Name)},
+			{"passthrough", "yes"},
 		})
 	}
 	m.barriers()
@@ -438,8 +441,11 @@ func (m *marking) answers() (rules []item) {
 			}
 			// What would leave by the LAN is the router's own word on a forwarded connection, "fragmentation needed" for one.
 			rules = append(rules, ruleOf("output", note, "what the router itself answers leaves by the line it was asked by", []Arg{
-				{"connection-mark", ConnectionMark(l.Name)}, {"out-interface", other.WAN}, {"action", "mark-routing"},
-				{"new-routing-mark", RoutingTable(l.Name)}, {"passthrough", "yes"},
+				{"connection-mark", ConnectionMark(l.Name)},
+				{"out-interface", other.WAN},
+				{"action", "mark-routing"},
+				{"new-routing-mark", RoutingTable(l.Name)},
+				{"passthrough", "yes"},
 			}))
 		}
 	}

@@ -47,7 +47,7 @@ func well() *Facts {
 		},
 		Linux:    &Linux{NetAdmin: true, Forwarding: true},
 		Lines:    []Line{line("ATT", "ether2"), line("Spectrum", "ether1")},
-		Steering: &Steering{Primary: "Spectrum", Alternate: "ATT", Sent: 3, Answered: 3, Least: 28, Sixth: 0.1, HasRule: true},
+		Steering: &Steering{Primary: "Spectrum", Alternate: "ATT", Sent: 3, Answered: 3, Least: 28, ShareIPv6: 0.1, HasRule: true},
 	}
 }
 
@@ -222,7 +222,7 @@ func TestEveryCheckFinds(t *testing.T) {
 		{"ATT.controller", Warned, "FastTrack", func(f *Facts) { f.Lines[0].Findings = []string{"FastTrack takes it"} }},
 		{"steering.rule", Failed, "mark-routing", func(f *Facts) { f.Steering.Rule = "it is mark-routing" }},
 		{"steering.alternate", Failed, "nothing answers over ATT", func(f *Facts) { f.Steering.Answered = 0 }},
-		{"steering.ipv6", Hint, "60 %", func(f *Facts) { f.Steering.Sixth = 0.6 }},
+		{"steering.ipv6", Hint, "60 %", func(f *Facts) { f.Steering.ShareIPv6 = 0.6 }},
 	} {
 		f := well()
 		if k.spoil == nil {
@@ -257,7 +257,7 @@ func TestUnknownIsSaid(t *testing.T) {
 		"ATT.controller":     func(f *Facts) { f.Lines[0].Running = false },
 		"steering.alternate": func(f *Facts) { f.Steering.Sent = 0 },
 		"steering.rule":      func(f *Facts) { f.Steering.HasRule = false },
-		"steering.ipv6":      func(f *Facts) { f.Steering.Sixth = -1 },
+		"steering.ipv6":      func(f *Facts) { f.Steering.ShareIPv6 = -1 },
 	} {
 		f := well()
 		forget(f)

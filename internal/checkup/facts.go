@@ -148,8 +148,8 @@ type Steering struct {
 	Least          unit.Millis
 	// Holder is as a line's.
 	Holder string
-	// Sixth is the share of the new connections of steered classes that use IPv6; negative is not known.
-	Sixth float64
+	// ShareIPv6 is the share of the new connections of steered classes that use IPv6; negative is not known.
+	ShareIPv6 float64
 	// Host is set where this host is the router; Light says that it keeps what moves much from moving.
 	Host  *SteeringHost
 	Light bool

@@ -2,8 +2,8 @@ package checkup
 
 import "fmt"
 
-// muchSixth is the share of connections over IPv6 from which steering misses what it is for.
-const muchSixth = 0.3
+// muchIPv6 is the share of connections over IPv6 from which steering misses what it is for.
+const muchIPv6 = 0.3
 
 func (s *Steering) checks(f *Facts) []check {
 	if s.Host != nil {
@@ -47,15 +47,15 @@ func (s *Steering) common() []check {
 		}},
 		{"steering.ipv6", nil, func() verdict {
 			switch {
-			case s.Sixth < 0:
+			case s.ShareIPv6 < 0:
 				return unknown("how many of the connections use IPv6 is not known")
-			case s.Sixth >= muchSixth:
+			case s.ShareIPv6 >= muchIPv6:
 				return verdict{
-					Hint, fmt.Sprintf("%.0f %% of the new latency-sensitive connections use IPv6, and are not steered", 100*s.Sixth),
+					Hint, fmt.Sprintf("%.0f %% of the new latency-sensitive connections use IPv6, and are not steered", 100*s.ShareIPv6),
 					"a host's IPv6 address belongs to one provider", ways,
 				}
 			}
-			return pass("%.0f %% of the new latency-sensitive connections use IPv6", 100*s.Sixth)
+			return pass("%.0f %% of the new latency-sensitive connections use IPv6", 100*s.ShareIPv6)
 		}},
 	}
 }

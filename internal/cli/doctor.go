@@ -427,10 +427,10 @@ func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line
 
 // steering gathers what there is of the dual-WAN set-up.
 func (c doctorCmd) steering(ctx context.Context, app *App, s *config.Steering, v *routerView) *checkup.Steering {
-	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, Sixth: -1}
+	out := &checkup.Steering{Primary: s.Steer.Primary, Alternate: s.Alternates[0].Name, ShareIPv6: -1}
 	if v != nil {
 		out.Rule, out.HasRule = v.rulesOf(s), true
-		out.Sixth = v.sixth(ctx)
+		out.ShareIPv6 = v.shareIPv6(ctx)
 		if hand, err := daemon.DialSwitch(s, daemon.HostClock{}); err == nil {
 			out.Holder = daemon.OtherOwner(ctx, hand, app.dirs(""), s.Timeouts.Router, daemon.RuleThings(s)...)
 			_ = hand.Close()

@@ -66,10 +66,7 @@ func (a *App) linuxSteering(ctx context.Context, s *config.Steering, out *checku
 	for _, c := range o.Policy.Classes {
 		out.Light = out.Light || c.Light
 	}
-	var k Policies = o
-	if a.OpenPolicies != nil {
-		k = a.OpenPolicies(s)
-	}
+	k := a.policiesOf(s)
 	p, err := k.Plan()
 	if err != nil {
 		p.Problems = append(p.Problems, err.Error())
@@ -81,7 +78,7 @@ func (a *App) linuxSteering(ctx context.Context, s *config.Steering, out *checku
 	host := o.ReadHost()
 	h.Accounting, h.Tracked, h.TrackedMax = host.Accounting, host.Tracked.Count, host.Tracked.Max
 	if n, err := k.Counts(); err == nil && !s.Linux.Six {
-		out.Sixth = n.Sixth()
+		out.ShareIPv6 = n.ShareIPv6()
 	}
 	h.Gateways = gateways(ctx, o)
 }

@@ -51,9 +51,9 @@ func (v *routerView) ruleOf(s *config.Steering, a config.Alternate) string {
 // fewestCounted is how many new connections say something about how many use IPv6.
 const fewestCounted = 20
 
-// sixth is the share of new connections of the classes that use IPv6, since the router counts: by the rules that mark them
+// shareIPv6 is the share of new connections of the classes that use IPv6, since the router counts: by the rules that mark them
 // over IPv4, and those that do nothing but count over IPv6. Negative is not known.
-func (v *routerView) sixth(ctx context.Context) float64 {
+func (v *routerView) shareIPv6(ctx context.Context) float64 {
 	count := map[bool]map[string]int64{false: {}, true: {}}
 	for _, menu := range []string{blueprint.Mangle, blueprint.Mangle6} {
 		rows, err := v.admin.List(ctx, menu, []string{"comment", "disabled", "packets"})

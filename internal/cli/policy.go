@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"wanctl/internal/config"
 	"wanctl/internal/daemon"
@@ -97,6 +98,7 @@ type Policies interface {
 	Text() string
 	Steered() (string, error)
 	Counts() (policy.Counts, error)
+	Pair(client, peer netip.Addr) (policy.Pair, error)
 }
 
 // policies reads the file.
@@ -109,10 +111,14 @@ func (a *App) policies(file string) (Policies, *config.Steering, error) {
 	if f.Steering == nil || f.Steering.Linux == nil {
 		return nil, nil, fmt.Errorf("%s: is not the configuration of a host that steers by itself (router.transport: linux)", file)
 	}
+	return a.policiesOf(f.Steering), f.Steering, nil
+}
+
+func (a *App) policiesOf(s *config.Steering) Policies {
 	if a.OpenPolicies != nil {
-		return a.OpenPolicies(f.Steering), f.Steering, nil
+		return a.OpenPolicies(s)
 	}
-	return daemon.PolicyOptionsOf(f.Steering), f.Steering, nil
+	return daemon.PolicyOptionsOf(s)
 }
 
 // Run prints the plan.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ type fakePolicies struct {
 	Err, SteeredErr  error
 	To               string
 	Did              []string
+	Paired           policy.Pair
 }
 
 func (f *fakePolicies) Plan() (policy.Plan, error) { return f.Planned, f.Err }
@@ -39,6 +41,8 @@ func (f *fakePolicies) Text() string { return "table inet wanctl_steering_linux 
 func (f *fakePolicies) Steered() (string, error) { return f.To, f.SteeredErr }
 
 func (f *fakePolicies) Counts() (policy.Counts, error) { return policy.Counts{New: 5, New6: 2}, f.Err }
+
+func (f *fakePolicies) Pair(_, _ netip.Addr) (policy.Pair, error) { return f.Paired, f.Err }
 
 func runPolicy(t *testing.T, k *fakePolicies, args ...string) (code int, out, errs string) {
 	t.Helper()

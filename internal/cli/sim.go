@@ -150,6 +150,9 @@ func (a *App) simSites(paths []string, policy string) (*sites, error) {
 			return nil, err
 		}
 		if f.Steering != nil {
+			if n := len(f.Steering.Alternates); n > 1 {
+				return nil, fmt.Errorf("%s: steers to %d other lines, and the simulated house has one: leave alternates out", p, n)
+			}
 			given.steering = f.Steering
 		} else {
 			wans = append(wans, f.WAN)

@@ -58,8 +58,9 @@ func TestSimRunsEveryScenario(t *testing.T) {
 func TestSimFaults(t *testing.T) {
 	for want, c := range map[string]simPlayCmd{
 		`no scenario "dorp"`: {Scenario: "dorp"},
-		"open the trace":     {Scenario: "drop", Trace: "/nowhere/x.down"},
-		"cannot be opened":   {Scenario: "drop", Configs: []string{"/nowhere/wan.yaml"}},
+		"the simulated house has one: leave alternates out": {Scenario: "drop", Configs: []string{filepath.Join(repository, "configs", "steering_three_lines.yaml")}},
+		"open the trace":   {Scenario: "drop", Trace: "/nowhere/x.down"},
+		"cannot be opened": {Scenario: "drop", Configs: []string{"/nowhere/wan.yaml"}},
 	} {
 		c.Control = "wanctl"
 		if err := c.Run(quietApp()); err == nil || !strings.Contains(err.Error(), want) {

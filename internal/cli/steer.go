@@ -32,9 +32,14 @@ func (c *steerRunCmd) Validate() error {
 
 // Help says what the command does to a router.
 func (steerCmd) Help() string {
-	return `Enables and disables one firewall mangle rule per other line, found by its exact comment, and nothing else; never more than
-one of them is enabled. A rule must mark new connections (action=mark-connection connection-state=new), so that established ones
-keep their WAN.
+	return `Only new connections of the classes in the configuration move, and a connection keeps its line for life.
+
+On RouterOS it enables and disables one firewall mangle rule per other line, found by its exact comment, and nothing else;
+never more than one of them is enabled. A rule must mark new connections (action=mark-connection connection-state=new), so that
+established ones keep their WAN. With "mangle_rule.switch: list" it keeps an address list that expires instead of the rule.
+
+With "transport: linux" this host steers: it makes an nftables table, rules and routes of its own, mends them while it runs, and
+steers for a minute at a time, so that nothing stays steered when it dies. "wanctl policy" shows them, and takes them away.
 
 Example:
 

@@ -6,12 +6,14 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"time"
 
 	"wanctl/internal/blueprint"
 	"wanctl/internal/config"
 	"wanctl/internal/daemon"
 	"wanctl/internal/document"
 	"wanctl/internal/flow"
+	"wanctl/internal/policy"
 	"wanctl/internal/unit"
 )
 
@@ -28,8 +30,9 @@ type steerExplainCmd struct {
 // Help says what is known and what is not.
 func (steerExplainCmd) Help() string {
 	return `Says by which line a new connection would leave now, and why: its class, the override that counts, and where it would go
-otherwise. It asks the running process what is steered, and the router nothing: of connections that other hosts have, and of the
-router's own address lists, it does not know.
+otherwise. It asks the running process what is steered. Where this host steers it asks the kernel, too, whether the two
+hosts have a call now, and have moved much; of routes to networks of your own (a VPN's) it does not know. A router is asked nothing:
+there it does not know of the connections that hosts have, nor of the router's own address lists.
 
 Example:
 
@@ -90,7 +93,7 @@ func (c steerExplainCmd) Run(app *App) error {
 	}
 	all := make([]explained, 0, len(packets))
 	for _, k := range packets {
-		all = append(all, explain(f.Steering, k, target, c.Bulk))
+		all = append(all, explain(f.Steering, k, target, app.knownOf(f.Steering, k, c.Bulk)))
 	}
 	if c.JSON {
 		return app.printJSON("explain", struct {
@@ -148,7 +151,33 @@ func (c steerExplainCmd) target(app *App, s *config.Steering) (line, by string, 
 	if err != nil {
 		return "", "", fmt.Errorf("%w (or say --target LINE, or --target none)", err)
 	}
+	if s.Linux != nil {
+		if line, err := app.policiesOf(s).Steered(); err == nil {
+			return line, "says the kernel: no process of that name runs here", nil
+		}
+	}
 	return "", "no process of that name runs here; --target says otherwise", nil
+}
+
+// known is what is known of two hosts.
+type known struct {
+	policy.Pair
+	// asked says that somebody was asked; no is why that told nothing.
+	asked bool
+	no    error
+}
+
+// knownOf asks the kernel, where this host steers. Where nothing was made yet, nobody has a call.
+func (a *App) knownOf(s *config.Steering, k flow.Packet, bulk bool) (is known) {
+	if is.asked = s.Linux != nil; is.asked {
+		if is.Pair, is.no = a.policiesOf(s).Pair(k.From.Addr(), k.To.Addr()); policy.IsMissing(is.no) {
+			is.no = nil
+		}
+	}
+	if bulk {
+		is.Heavy = max(is.Heavy, flow.HeavyFor)
+	}
+	return is
 }
 
 // parseFlow reads one flow.
@@ -182,16 +211,22 @@ func parseFlow(protocol, from, to string) (k flow.Packet, err error) {
 }
 
 // explain asks the meaning of the rules.
-func explain(s *config.Steering, k flow.Packet, target string, bulk bool) explained {
+func explain(s *config.Steering, k flow.Packet, target string, is known) explained {
 	p := s.Policy
+	if s.Linux != nil {
+		p = daemon.PolicyOptionsOf(s).Policy
+	}
 	p.Elsewhere = blueprint.Private()
 	now := unit.Time(1)
 	place := func(target string) flow.Placement {
 		h := flow.NewHouse(p)
-		if bulk {
+		if is.Heavy > 0 {
 			first := h.Place(now, k)
 			h.Seen(now, k, first, flow.HeavyBytes+1)
 			now = now.Add(p.Idle) // the call is over, and its hosts are heavy still
+		}
+		if is.Line != "" {
+			h.Join(now, k, is.Line)
 		}
 		h.Steer(target)
 		return h.Place(now, k)
@@ -210,12 +245,18 @@ func explain(s *config.Steering, k flow.Packet, target string, bulk bool) explai
 		e.Override = at.Override.String()
 	}
 	e.Why = why(at, p, target)
+	if at.Cause == flow.Together {
+		e.Why = fmt.Sprintf("%s and %s have a call by it, and for %v more without a packet", k.From.Addr(), k.To.Addr(), is.Left.Round(time.Second))
+	}
 	for _, o := range p.Overrides {
 		if _, known := p.Lists[o.Hosts.List]; o.Hosts.List != "" && !known {
 			e.Notes = append(e.Notes, fmt.Sprintf("whether %s is on the router's own list %s is not known here, and %q counts for those that are", k.From.Addr(), o.Hosts.List, o))
 		}
 	}
-	if p.Idle > 0 && at.Line != "" && at.Cause != flow.Always && at.Cause != flow.Probe && !at.Heavy {
+	if is.no != nil {
+		e.Notes = append(e.Notes, fmt.Sprintf("whether these two have a call now is not known: %v", is.no))
+	}
+	if (!is.asked || is.no != nil) && p.Idle > 0 && at.Line != "" && at.Cause != flow.Always && at.Cause != flow.Probe && !at.Heavy {
 		e.Notes = append(e.Notes, fmt.Sprintf("a call that goes on with %s holds it on that call's line", k.To.Addr()))
 	}
 	if e.Light && !at.Heavy {

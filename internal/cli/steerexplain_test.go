@@ -3,12 +3,17 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"wanctl/internal/config"
+	"wanctl/internal/policy"
 )
 
 const explainText = `wan_name: steering
@@ -134,5 +139,60 @@ func TestSteerExplainAsksTheProcess(t *testing.T) {
 			t.Errorf("%s: %s%s", status, out, errs)
 		}
 		_ = l.Close()
+	}
+}
+
+// Where this host steers, the kernel is asked who talks with whom, and where new connections go when no process runs.
+func TestSteerExplainAsksTheKernel(t *testing.T) {
+	file := filepath.Join(repository, "configs", "steering_linux.yaml")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	six := filepath.Join(t.TempDir(), "six.yaml")
+	text := strings.NewReplacer("wan1}", "wan1, nat6: true}", "wan2}", "wan2, nat6: true}").Replace(string(b)) + "\npolicy: {ipv6: true}\n"
+	if err := os.WriteFile(six, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := &policy.Error{Kind: policy.Missing, Err: errors.New("x")}
+	for name, c := range map[string]struct {
+		kernel   fakePolicies
+		args     string
+		has, not string
+	}{
+		"steered by nobody": {
+			fakePolicies{To: "DSL"},
+			"udp 192.168.1.10 203.0.113.7:5060",
+			"steered to DSL now (says the kernel: no process of that name runs here)\nudp 192.168.1.10 → 203.0.113.7:5060\n  line:      DSL", "a call",
+		},
+		"a call": {
+			fakePolicies{To: "DSL", Paired: policy.Pair{Line: "Cable", Left: 290 * time.Second}},
+			"udp 192.168.1.10 203.0.113.7:5060",
+			"line:      Cable: 192.168.1.10 and 203.0.113.7 have a call by it, and for 4m50s more without a packet", "note",
+		},
+		"heavy": {
+			fakePolicies{To: "DSL", Paired: policy.Pair{Heavy: time.Minute}}, "udp 192.168.1.10 203.0.113.7:5060", "line:      DSL: it is of the class voip", "",
+		},
+		"nothing made": {fakePolicies{SteeredErr: missing, Err: missing}, "udp 192.168.1.10 203.0.113.7:5060", "nothing is steered now", "note"},
+		"no right": {
+			fakePolicies{SteeredErr: errors.New("no right"), Err: errors.New("no right")},
+			"udp 192.168.1.10 203.0.113.7:5060",
+			"whether these two have a call now is not known: no right\n  note:      a call that goes on with 203.0.113.7", "",
+		},
+		"IPv6 that is translated": {fakePolicies{To: "DSL"}, "six udp [2001:db8::1]:5060 [2001:db8::2]:5060", "line:      DSL: it is of the class voip", "IPv6 is not steered"},
+	} {
+		words, path := strings.Fields(c.args), file
+		if words[0] == "six" {
+			words, path = words[1:], six
+		}
+		var o, e bytes.Buffer
+		app := &App{
+			Stdout: &o, Stderr: &e, ReadFile: os.ReadFile, Getenv: func(string) string { return "" }, LookupEnv: os.LookupEnv,
+			OpenPolicies: func(*config.Steering) Policies { return &c.kernel },
+		}
+		code := Main(append([]string{"steer", "explain", "--run-dir", t.TempDir(), path}, words...), app)
+		if out := o.String(); code != exitOK || !strings.Contains(out, c.has) || c.not != "" && strings.Contains(out, c.not) {
+			t.Errorf("%s: %d %s%s", name, code, out, &e)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -134,7 +135,7 @@ func (p *parser) overlaps(s string, m flow.Match, classes []flow.Class) {
 func parseMatch(s string) (m flow.Match, err error) {
 	words := strings.Fields(s)
 	if len(words) != 2 && (len(words) != 4 || words[2] != "to") {
-		return m, fmt.Errorf("%d words", len(words))
+		return m, notSoManyWords(len(words))
 	}
 	m.DSCP = -1
 	if m.Protocol, err = flow.ParseProtocol(words[0]); err != nil || m.Protocol != flow.TCP && m.Protocol != flow.UDP {
@@ -147,6 +148,13 @@ func parseMatch(s string) (m flow.Match, err error) {
 		m.To, err = parseNet(words[3])
 	}
 	return m, err
+}
+
+func notSoManyWords(n int) error {
+	if n == 1 {
+		return errors.New("one word is too little")
+	}
+	return fmt.Errorf("%d words in an order that says nothing", n)
 }
 
 // parseNet reads an IPv4 address or network.

@@ -158,7 +158,7 @@ func TestOwnTraffic(t *testing.T) {
 
 func TestBadOverrides(t *testing.T) {
 	for line, want := range map[string]string{
-		`always: [ATT]`: "1 words",
+		`always: [ATT]`: "one word is too little",
 		`always: ["192.168.1.50 at 9.9.9.9 ATT"]`:                               "4 words",
 		`always: ["here ATT"]`:                                                  `"here" is no address`,
 		`always: ["2001:db8::1 ATT"]`:                                           "only IPv4",
@@ -187,9 +187,25 @@ func TestBadOverrides(t *testing.T) {
 	}
 }
 
+// Who may take no line takes the primary, and is told so once.
+func TestEveryLineBarred(t *testing.T) {
+	for line, want := range map[string]int{
+		`never: ["192.168.1.50 ATT", "192.168.1.50 Spectrum"]`:                                    1,
+		`never: ["@kids Spectrum", "@kids ATT"]`:                                                  1,
+		`never: ["192.168.1.50 ATT", "192.168.1.51 Spectrum"]`:                                    0,
+		`never: ["192.168.1.50 to 9.9.9.9 ATT", "192.168.1.50 Spectrum"]`:                         0,
+		`never: ["192.168.1.50 ATT"], always: ["192.168.1.50 Spectrum", "192.168.1.51 Spectrum"]`: 0,
+	} {
+		_, ds := Parse("s.yaml", strings.NewReader(steeringText+"traffic_classes: {"+line+"}\n"), Options{})
+		if n := strings.Count(ds.String(), "bars every line, so that "); ds.Err() != nil || n != want {
+			t.Errorf("%s: %d, want %d: %v", line, n, want, ds)
+		}
+	}
+}
+
 func TestBadClasses(t *testing.T) {
 	for line, want := range map[string]string{
-		"custom: [udp]":                  "1 words",
+		"custom: [udp]":                  "one word is too little",
 		"custom: [\"udp 5 at 9.9.9.9\"]": "4 words",
 		"custom: [\"sctp 5\"]":           `the protocol is "sctp"`,
 		"custom: [\"udp x\"]":            `"x" is no port`,
@@ -203,6 +219,7 @@ func TestBadClasses(t *testing.T) {
 		"dns_resolvers: [one]":                                     "traffic_classes.dns_resolvers",
 		"voip: maybe":                                              "traffic_classes.voip",
 		"viop: true":                                               "did you mean",
+		"dns: true":                                                `did you mean "dns_resolvers"?`,
 	} {
 		_, ds := Parse("s.yaml", strings.NewReader(steeringText+"traffic_classes: {"+line+"}\n"), Options{})
 		if err := ds.Err(); err == nil || !strings.Contains(err.Error(), want) {

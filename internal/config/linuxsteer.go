@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -127,21 +128,13 @@ func (p *parser) linuxSteering(s *Steering, primary string) *LinuxSteering {
 		l.Lines = append(l.Lines, p.linuxLine(name, uint32(i), l.Six))
 	}
 	for _, at := range p.order {
-		if parts := strings.SplitN(at, ".", 3); parts[0] == linesKey && len(parts) == 3 && !hasFold(names, parts[1]) {
+		parts := strings.SplitN(at, ".", 3)
+		if parts[0] == linesKey && len(parts) == 3 && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, parts[1]) }) {
 			p.errorf(p.given[at], linesKey+"."+parts[1], "name the primary or an alternate: "+strings.Join(names, ", "), "is none of the lines")
 		}
 	}
 	p.linuxLinesDiffer(l)
 	return l
-}
-
-func hasFold(names []string, name string) bool {
-	for _, n := range names {
-		if strings.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // linuxLine reads one line's section, whose name may differ in case.

@@ -85,8 +85,27 @@ func (p *parser) policy(s *Steering, primary string) flow.Policy {
 			}
 		}
 	}
+	p.noLineLeft(&f)
 	p.ownWay(s, &f)
 	return f
+}
+
+// noLineLeft warns of hosts for whom every line is barred.
+func (p *parser) noLineLeft(f *flow.Policy) {
+	for i, o := range f.Overrides {
+		same := func(other flow.Override) bool { return other.Never && other.Hosts == o.Hosts && other.To == o.To }
+		if !o.Never || slices.IndexFunc(f.Overrides, same) < i {
+			continue // said of the first
+		}
+		left := slices.DeleteFunc(f.Lines(), func(l string) bool {
+			return slices.ContainsFunc(f.Overrides, func(other flow.Override) bool { return same(other) && other.Line == l })
+		})
+		if len(left) == 0 {
+			who := o
+			who.Line = "any line"
+			p.warnf(p.at(neverKey), neverKey, "leave it one", "%q bars every line, so that %s takes the primary all the same", who, o.Hosts)
+		}
+	}
 }
 
 // hostLists reads the lists.
@@ -119,7 +138,7 @@ func (p *parser) hostLists(lists map[string][]netip.Prefix) {
 func parseOverride(s string) (o flow.Override, err error) {
 	words := strings.Fields(s)
 	if len(words) != 2 && (len(words) != 4 || words[1] != "to") {
-		return o, fmt.Errorf("%d words", len(words))
+		return o, notSoManyWords(len(words))
 	}
 	o.Line = words[len(words)-1]
 	if list, is := strings.CutPrefix(words[0], "@"); is {

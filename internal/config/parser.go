@@ -132,7 +132,11 @@ func (p *parser) unknown(path, section string, e document.Entry) string {
 		return ""
 	}
 	siblings := children(p.schema, section)
-	if s, ok := document.Nearest(e.Key, siblings); ok {
+	s, ok := document.Nearest(e.Key, siblings)
+	if i := slices.IndexFunc(siblings, func(s string) bool { return strings.HasPrefix(s, e.Key+"_") }); !ok && i >= 0 {
+		s, ok = siblings[i], true
+	}
+	if ok {
 		p.errorf(e.At, path, "did you mean "+strconv.Quote(s)+"?", "unknown key")
 		return join(section, s)
 	}

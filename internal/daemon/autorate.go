@@ -250,8 +250,8 @@ func (a *Autorate) Run(ctx context.Context) error {
 	if a.owner != nil {
 		a.wan.Yield(a.Clock.Now(), true)
 	}
-	if a.cfg.Probe.Bound() && !provable(a.cfg, a.router) {
-		a.log.Warn(notProved)
+	if !provable(a.cfg, a.router) {
+		warnUnproved(a.log, a.cfg.Router.Transport, a.cfg.Probe.Bound())
 	}
 	defer a.way.stop()
 	a.pace()
@@ -526,9 +526,14 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 	return nil
 }
 
-// notProved is said where probes are bound and the router cannot be asked what becomes of them.
-const notProved = "that the router sends these probes out through their WAN is not proved: look for this host's " +
-	"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on"
+// warnUnproved says where probes are bound to a line and the router cannot be asked what becomes of them. Where this host is
+// the router, checkProbes has told.
+func warnUnproved(log *Log, transport string, bound bool) {
+	if bound && transport != config.TransportLinux {
+		log.Warn("that the router sends these probes out through their WAN is not proved: look for this host's " +
+			"connections in its /ip/firewall/connection, or pull the other line and see that the measuring goes on")
+	}
+}
 
 // checkTime bounds the look at how probes leave: names may have to be looked up.
 const checkTime = 5 * time.Second

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"wanctl/internal/cake"
 	"wanctl/internal/config"
@@ -39,6 +40,7 @@ type linuxSwitch struct {
 	queues queueReader // nil until the first reading
 	queue  string      // the interface of the primary's download
 	lines  []string    // the alternates
+	lasts  time.Duration
 	now    func() unit.Time
 	log    *Log // nil for a command
 
@@ -53,7 +55,7 @@ type linuxSwitch struct {
 // PolicyOptionsOf translates a configuration of a host that steers by itself.
 func PolicyOptionsOf(c *config.Steering) *policy.Options {
 	o := &policy.Options{
-		Name: SteeringID(c), Mask: c.Linux.Mask, Priority: c.Linux.Priority, LAN: c.Linux.LAN, Policy: flowPolicyOf(c),
+		Name: SteeringID(c), Mask: c.Linux.Mask, Priority: c.Linux.Priority, LAN: c.Linux.LAN, Policy: flowPolicyOf(c), Hold: holdTime(c),
 	}
 	for _, l := range c.Linux.Lines {
 		o.Lines = append(o.Lines, policy.Line{
@@ -82,7 +84,7 @@ func flowPolicyOf(c *config.Steering) flow.Policy {
 func newLinuxSwitch(c *config.Steering, clock Clock, log *Log) *linuxSwitch {
 	o := PolicyOptionsOf(c)
 	return &linuxSwitch{
-		kernel: o, queue: c.Queues.Download, lines: o.Policy.Alternates, now: clock.Now, log: log, noted: map[string]bool{},
+		kernel: o, queue: c.Queues.Download, lines: o.Policy.Alternates, lasts: o.Hold, now: clock.Now, log: log, noted: map[string]bool{},
 		open: func() (queueReader, error) {
 			conn, err := cake.Open(cake.Options{})
 			if err != nil {
@@ -215,7 +217,7 @@ func (s *linuxSwitch) Tend(ctx context.Context) {
 	}
 	if err == nil && is != s.steered && s.log != nil {
 		s.log.Warn(fmt.Sprintf("new connections must go to %s and do not: somebody ended that, or nobody tended it for %v; they go there again",
-			s.steered, policy.SteerFor))
+			s.steered, s.lasts))
 	}
 	at := s.now()
 	if _, err = s.kernel.Steer(s.steered); err == nil {

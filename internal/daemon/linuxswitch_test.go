@@ -49,13 +49,17 @@ func TestThisHostsSteeringIsTranslated(t *testing.T) {
 	}
 	addr := netip.MustParseAddr
 	want := policy.Options{
-		Name: "steering", Mask: policy.DefaultMask, Priority: policy.DefaultPriority, LAN: []string{"br-lan"},
+		Name: "steering", Mask: policy.DefaultMask, Priority: policy.DefaultPriority, LAN: []string{"br-lan"}, Hold: policy.SteerFor,
 		Lines: []policy.Line{
 			{Name: "Cable", Interface: "wan1", Table: policy.DefaultTable, NAT: true}, {Name: "DSL", Interface: "wan2", Table: policy.DefaultTable + 1},
 		},
 	}
 	if d := cmp.Diff(want, *o, cmpopts.EquateComparable(netip.Addr{}), cmpopts.IgnoreFields(policy.Options{}, "Policy")); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+	slow := linuxSteeringConfig(t)
+	if slow.Steer.Interval = 40 * time.Second; PolicyOptionsOf(slow).Hold != 2*time.Minute {
+		t.Errorf("with cycles of 40 s it lasts %v", PolicyOptionsOf(slow).Hold)
 	}
 	p := o.Policy
 	if p.Primary != "Cable" || len(p.Alternates) != 1 || p.Sources[addr("192.0.2.1")] != "Cable" || p.Sources[addr("192.0.2.2")] != "DSL" || p.Six ||

@@ -37,7 +37,7 @@ func newListSwitch(q rosQueue, c *config.Steering) *listSwitch {
 	return l
 }
 
-// holdTime is how long a list lasts: a minute, or longer where a cycle is.
+// holdTime is how long a list, or a host's own steering, lasts: a minute, or longer where a cycle is.
 func holdTime(c *config.Steering) time.Duration {
 	return max(holdFor, renewals*c.Steer.Interval).Truncate(time.Second)
 }

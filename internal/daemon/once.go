@@ -17,9 +17,7 @@ func (a *Autorate) Once(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
-	if a.cfg.Probe.Bound() {
-		a.log.Warn(notProved)
-	}
+	warnUnproved(a.log, a.cfg.Router.Transport, a.cfg.Probe.Bound())
 	replies, err := probeOnce(ctx, a.pinger, len(a.cfg.Reflectors()), a.cfg.PingCount, a.cfg.Timeouts.Ping)
 	if err != nil {
 		return err

@@ -165,9 +165,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 		}
 	}
 	bound := func(a config.Alternate) bool { return a.Source.IsValid() }
-	if s.cfg.Probe.Bound() || slices.ContainsFunc(s.cfg.Alternates, bound) {
-		s.log.Warn(notProved)
-	}
+	warnUnproved(s.log, s.cfg.Router.Transport, s.cfg.Probe.Bound() || slices.ContainsFunc(s.cfg.Alternates, bound))
 	return undo.run, nil
 }
 

@@ -26,6 +26,8 @@ import (
 // providers, and a server that tells everybody from which address it is talked to.
 type linuxHouse struct {
 	*house
+	// starts are the processes that steered, and called the strangers that were called.
+	starts, called int
 }
 
 var linuxLines = []string{"Cable", "DSL", "LTE"}
@@ -35,6 +37,9 @@ const (
 	sshPort               = "22"
 	linuxNominal          = 200.0
 )
+
+// firstStranger is where the addresses begin that nobody has a call with.
+const firstStranger = 30
 
 // peer is an address of the server's; every call has its own, because those of one pair stay together.
 func peer(n int) string { return fmt.Sprintf("198.51.100.%d", n) }
@@ -296,8 +301,14 @@ interfaces: {lan: [lan]}
 lines:
   Cable: {interface: wan0}
   DSL: {interface: wan1}
-traffic_classes: {custom: ["udp 53 to 198.51.100.0/24"]}
-cake_state_sources: {primary: {{.Dir}}/Cable_feed.json, DSL: {{.Dir}}/DSL_feed.json}
+{{- if .Three}}
+  LTE: {interface: wan2}
+alternates: {LTE: {ping_source_ip: 10.3.0.1}}
+{{- end}}
+traffic_classes:
+  custom: ["udp 53 to 198.51.100.0/24"]
+  always: ["10.0.0.2 to 198.51.100.7 DSL"{{if .Three}}, "10.0.0.2 to 198.51.100.8 LTE"{{end}}]
+cake_state_sources: {primary: {{.Dir}}/Cable_feed.json, DSL: {{.Dir}}/DSL_feed.json{{if .Three}}, LTE: {{.Dir}}/LTE_feed.json{{end}}}
 alternate: {ping_source_ip: 10.2.0.1}
 measurement: {interval_seconds: 0.5, ping_host: 198.51.100.1, ping_count: 3, ping_source_ip: 10.1.0.1}
 mode: {cake_aware: false}
@@ -316,7 +327,7 @@ func (h *linuxHouse) run() (file string) {
 			"Name": linuxLines[w], "Dev": fmt.Sprintf("wan%d", w), "Source": fmt.Sprintf("10.%d.0.1", w+1), "Dir": h.dir,
 		})))
 	}
-	file = h.write("steering.yaml", execute(h.t, linuxSteering, map[string]any{"Dir": h.dir}))
+	file = h.write("steering.yaml", execute(h.t, linuxSteering, map[string]any{"Dir": h.dir, "Three": len(h.isps) == 3}))
 	start(h.t, h.router, h.dir, "autorate", args...)
 	for w := range h.isps {
 		h.showLog(linuxLines[w] + ".log")

@@ -59,7 +59,7 @@ func (h *House) Steer(alternate string) { h.target = alternate }
 func (h *House) Place(now unit.Time, k Packet) Placement {
 	out := h.place(now, k)
 	if out.groups() {
-		h.join(now, k, out.Line)
+		h.Join(now, k, out.Line)
 	}
 	return out
 }
@@ -77,7 +77,8 @@ func (h *House) pair(k Packet) Pair {
 	return Pair{k.From.Addr(), k.To.Addr()}
 }
 
-func (h *House) join(now unit.Time, k Packet, line string) {
+// Join notes that the hosts of a packet have a call by a line, as of now.
+func (h *House) Join(now unit.Time, k Packet, line string) {
 	until := now.Add(h.policy.Idle)
 	if h.Hosts {
 		h.peers[call{line, k.To.Addr()}] = until
@@ -174,7 +175,7 @@ func (h *House) Seen(now unit.Time, k Packet, at Placement, moved int64) {
 	if !at.groups() {
 		return
 	}
-	h.join(now, k, at.Line)
+	h.Join(now, k, at.Line)
 	for i := range h.policy.Classes {
 		if c := &h.policy.Classes[i]; c.Name == at.Class && c.Light && moved > HeavyBytes {
 			h.heavy[h.pair(k)] = now.Add(HeavyFor)

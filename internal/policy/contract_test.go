@@ -143,12 +143,31 @@ func TestInboundConnectionsAreAnsweredByTheirLine(t *testing.T) {
 	}
 }
 
+func (h *house) pair(client, peer string) Pair {
+	h.t.Helper()
+	var p Pair
+	h.in(func() (err error) {
+		p, err = h.opt.Pair(netip.MustParseAddr(client), netip.MustParseAddr(peer))
+		return err
+	})
+	return p
+}
+
 // TestACallStaysTogetherWhileItTalks: its half of before goes on, and everything that comes later joins it, until both have
 // been silent.
 func TestACallStaysTogetherWhileItTalks(t *testing.T) {
 	h := build(t, 2, false)
 	h.opt.Policy.Idle = 3 * time.Second
+	h.in(func() error {
+		if _, err := h.opt.Pair(netip.MustParseAddr("192.168.1.10"), netip.MustParseAddr("198.51.100.7")); !IsMissing(err) {
+			return fmt.Errorf("where nothing was made: %w", err)
+		}
+		return nil
+	})
 	h.apply()
+	if p := h.pair("fd00:1::10", "2001:db8::7"); p != (Pair{}) { // which is not steered
+		t.Errorf("%+v", p)
+	}
 	signal, media := udp("192.168.1.10:5060", "198.51.100.7:5060"), udp("192.168.1.10:16384", "198.51.100.7:16384")
 	if n := h.send(signal, 0); n != 1 {
 		t.Fatalf("line %d", n)
@@ -156,6 +175,12 @@ func TestACallStaysTogetherWhileItTalks(t *testing.T) {
 	h.steer(dsl)
 	if n := h.send(media, 0); n != 1 {
 		t.Errorf("the media went by line %d", n)
+	}
+	if p := h.pair("192.168.1.10", "198.51.100.7"); p.Line != cable || p.Left <= 0 || p.Left > 3*time.Second || p.Heavy != 0 {
+		t.Errorf("%+v", p)
+	}
+	if p := h.pair("192.168.1.10", "198.51.100.8"); p != (Pair{}) {
+		t.Errorf("%+v", p)
 	}
 	for range 8 { // longer than it may idle; the peer talks, too
 		time.Sleep(500 * time.Millisecond)
@@ -202,6 +227,9 @@ func TestWhatMovesMuchIsNotLight(t *testing.T) {
 	}
 	if got := b.place(tcp("192.168.1.10:40001", "198.51.100.7:443")); !got.Heavy || got.Line != cable {
 		t.Errorf("after a download: %+v", got)
+	}
+	if p := h.pair("192.168.1.10", "198.51.100.7"); p.Line != dsl || p.Heavy <= 9*time.Minute || p.Heavy > flow.HeavyFor {
+		t.Errorf("%+v", p)
 	}
 	b.place(tcp("192.168.1.10:40002", "198.51.100.8:443"))
 	b.place(tcp("192.168.1.11:40002", "198.51.100.7:443"))
@@ -266,7 +294,7 @@ func TestIPv6(t *testing.T) {
 			b.place(udp("192.168.1.13:5060", "198.51.100.9:5060"))
 			var c Counts
 			h.in(func() (err error) { c, err = h.opt.Counts(); return err })
-			if c.New != 1 || c.New6 != 5 || c.Sixth() < 0.83 || c.Sixth() > 0.84 {
+			if c.New != 1 || c.New6 != 5 || c.ShareIPv6() < 0.83 || c.ShareIPv6() > 0.84 {
 				t.Errorf("counted %+v", c)
 			}
 		})

@@ -319,6 +319,24 @@ func TestASteeringThatIsNotToldAgainEnds(t *testing.T) {
 	})
 }
 
+// A controller with long cycles tells it less often.
+func TestASteeringLastsAsLongAsItIsHeld(t *testing.T) {
+	h := build(t, 2, false)
+	h.opt.Hold = 3 * time.Minute
+	h.apply()
+	h.steer(dsl)
+	h.in(func() error {
+		t, err := h.opt.own()
+		if err != nil {
+			return err
+		}
+		if left, err := h.opt.left(t, dsl); err != nil || left > h.opt.Hold || left < h.opt.Hold-5*time.Second {
+			return fmt.Errorf("left are %v, %w", left, err)
+		}
+		return nil
+	})
+}
+
 // TestWhatStandsInTheWayIsSaidFirst: nothing is changed.
 func TestWhatStandsInTheWayIsSaidFirst(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -391,8 +409,8 @@ func TestWhatIsWorthKnowing(t *testing.T) {
 	}
 }
 
-// TestNoConnectionChangesItsLine steers to and fro at random while calls come and go, and then compares what the kernel
-// says of every connection with what it said when that was young.
+// TestNoConnectionChangesItsLine steers to and fro at random while calls come and go, and compares in every cycle what the
+// kernel says of each connection with what it said when that was young.
 func TestNoConnectionChangesItsLine(t *testing.T) {
 	h := build(t, 3, false)
 	h.apply()
@@ -407,6 +425,7 @@ func TestNoConnectionChangesItsLine(t *testing.T) {
 	}
 	var calls []call
 	young := map[string]connection{}
+	moved, used := 0, map[uint32]int{}
 	targets := []string{"", dsl, lte}
 	for n := range cycles {
 		h.steer(targets[r.IntN(len(targets))])
@@ -431,17 +450,15 @@ func TestNoConnectionChangesItsLine(t *testing.T) {
 			}
 		}
 		for k, c := range h.connections() {
-			if _, ok := young[k]; !ok {
+			y, known := young[k]
+			switch {
+			case !known:
 				young[k] = c
+				used[c.mark>>16&0x3f]++
+			case y.mark != c.mark || y.outside != c.outside:
+				moved++
+				t.Errorf("cycle %d: %s: was %+v, is %+v", n, k, y, c)
 			}
-		}
-	}
-	moved, used := 0, map[uint32]int{}
-	for k, c := range h.connections() {
-		used[c.mark>>16&0x3f]++
-		if y := young[k]; y.mark != c.mark || y.outside != c.outside {
-			moved++
-			t.Errorf("%s: was %+v, is %+v", k, y, c)
 		}
 	}
 	t.Logf("%d cycles, %d connections, by line %v, %d moved", cycles, len(young), used, moved)

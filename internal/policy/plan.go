@@ -222,13 +222,6 @@ func (o *Options) gateway(f *found, l Line, fam family) (r route, why string) {
 	return r, ""
 }
 
-func (o *Options) families() []family {
-	if o.Policy.Six {
-		return []family{v4, v6}
-	}
-	return []family{v4}
-}
-
 func (o *Options) planRoutes(p *Plan, f *found) {
 	var want []route
 	for _, l := range o.Lines {

@@ -24,7 +24,7 @@ const (
 	// Protocol is the routing protocol number of our rules and routes: "w" in ASCII, which rt_protos gives nobody.
 	Protocol uint8 = 0x77
 
-	// SteerFor is how long new connections go to an alternate without being told so again.
+	// SteerFor is how long new connections go to an alternate without being told so again, where [Options.Hold] says nothing else.
 	SteerFor = time.Minute
 	// SteerEvery is how often a controller that lives tells it.
 	SteerEvery = 20 * time.Second
@@ -61,6 +61,8 @@ type Options struct {
 	Lines []Line
 	// Policy is what the rules mean.
 	Policy flow.Policy
+	// Hold is how long new connections go to an alternate without being told so again; 0 is [SteerFor].
+	Hold time.Duration
 }
 
 // Validate says what cannot be.

@@ -231,10 +231,10 @@ func TestSmallThings(t *testing.T) {
 	if (Tracked{Count: 89, Max: 100}).Full() || !(Tracked{Count: 90, Max: 100}).Full() || (Tracked{Count: 1}).Full() {
 		t.Error("a table of connections is full from 90 % on")
 	}
-	if s := (Counts{}).Sixth(); s >= 0 {
+	if s := (Counts{}).ShareIPv6(); s >= 0 {
 		t.Errorf("of nothing, %v use IPv6", s)
 	}
-	if s := (Counts{New: 3, New6: 1}).Sixth(); s != 0.25 {
+	if s := (Counts{New: 3, New6: 1}).ShareIPv6(); s != 0.25 {
 		t.Errorf("%v", s)
 	}
 	if readNothing := sameElements(nil, []element{{key: []byte{1}}}); readNothing {

@@ -111,15 +111,15 @@ func (o *Options) ruleset(numbers []int) *ruleset {
 }
 
 // families are those that are steered.
-func (b *builder) families() []family {
-	if b.Policy.Six {
+func (o *Options) families() []family {
+	if o.Policy.Six {
 		return []family{v4, v6}
 	}
 	return []family{v4}
 }
 
 // together says that hosts which talk are kept together at all: the kernel would keep what has no time for ever.
-func (b *builder) together() bool { return b.Policy.Idle >= time.Millisecond }
+func (o *Options) together() bool { return o.Policy.Idle >= time.Millisecond }
 
 func (b *builder) line(name string) int {
 	return slices.IndexFunc(b.Lines, func(l Line) bool { return l.Name == name })

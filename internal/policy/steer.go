@@ -72,7 +72,7 @@ func (o *Options) left(t *told, line string) (time.Duration, error) {
 	return 0, nil
 }
 
-// Steer lets new connections of the classes go to an alternate for [SteerFor] from now, and to no other; "" ends it. One
+// Steer lets new connections of the classes go to an alternate for [Options.Hold] from now, and to no other; "" ends it. One
 // transaction does it, and it is read back.
 func (o *Options) Steer(line string) (is string, err error) {
 	op := "steer to " + line
@@ -100,7 +100,7 @@ func (o *Options) Steer(line string) (is string, err error) {
 		}
 		var families []element
 		for _, f := range o.families() {
-			families = append(families, element{key: []byte{f.proto()}})
+			families = append(families, element{key: []byte{f.proto()}, left: o.Hold})
 		}
 		changes = append(changes, elementChanges(unix.NFT_MSG_NEWSETELEM, netlink.Create, t.name, steerSet(id), families)...)
 	}
@@ -122,8 +122,8 @@ type Counts struct {
 	To map[string]int64
 }
 
-// Sixth is the share of IPv6; negative where nothing was counted.
-func (c Counts) Sixth() float64 {
+// ShareIPv6 is the share of IPv6; negative where nothing was counted.
+func (c Counts) ShareIPv6() float64 {
 	if c.New+c.New6 == 0 {
 		return -1
 	}
