@@ -26,6 +26,8 @@ import (
 // providers, and a server that tells everybody from which address it is talked to.
 type linuxHouse struct {
 	*house
+	// shaped says that the lines have CAKE, which their controllers set.
+	shaped bool
 	// starts are the processes that steered, and called the strangers that were called.
 	starts, called int
 }
@@ -187,6 +189,21 @@ func (l *leg) ask() (int, time.Duration) {
 	return l.h.lineAt(string(b[:n])), time.Since(at)
 }
 
+// asked is the p95 of 150 round trips of a call's packets, in ms, all of which have to take the line.
+func asked(t *testing.T, l *leg, line int) float64 {
+	t.Helper()
+	var rtt []float64
+	for range 150 {
+		is, d := l.ask()
+		if is != line {
+			t.Errorf("a packet of the call by line %d, want %d", is, line)
+		}
+		rtt = append(rtt, d.Seconds()*1000)
+		time.Sleep(20 * time.Millisecond)
+	}
+	return quantile(rtt, 0.95)
+}
+
 // must asks until it is answered, and wants the line.
 func (l *leg) must(what string, line int) {
 	l.h.t.Helper()
@@ -278,13 +295,21 @@ func (h *linuxHouse) goes(what string, s *session) {
 var linuxWAN = template.Must(template.New("").Parse(`wan_name: {{.Name}}
 router: {transport: linux}
 interfaces: {download: ifb4{{.Dev}}, upload: {{.Dev}}}
-continuous_monitoring:
-  enabled: false
+{{if .Shaped}}qdisc: {access: ethernet}
+{{end}}continuous_monitoring:
+  enabled: {{.Shaped}}
   interval_ms: 100
   baseline_rtt_initial: 1
+{{- if .Shaped}}
+  cut_interval_ms: 100
+  download: {floor_mbps: 30, ceiling_mbps: 60}
+  upload: {floor_mbps: 10, ceiling_mbps: 20}
+  thresholds: {target_bloat_ms: 5, warn_bloat_ms: 15, alpha_load: 0.9}
+{{- else}}
   download: {floor_mbps: 10, ceiling_mbps: 200}
   upload: {floor_mbps: 10, ceiling_mbps: 200}
   thresholds: {target_bloat_ms: 15, warn_bloat_ms: 45}
+{{- end}}
   ping_hosts: [198.51.100.1, 198.51.100.2, 198.51.100.3]
   use_median_of_three: true
 ping_source_ip: {{.Source}}
@@ -311,23 +336,29 @@ traffic_classes:
 cake_state_sources: {primary: {{.Dir}}/Cable_feed.json, DSL: {{.Dir}}/DSL_feed.json{{if .Three}}, LTE: {{.Dir}}/LTE_feed.json{{end}}}
 alternate: {ping_source_ip: 10.2.0.1}
 measurement: {interval_seconds: 0.5, ping_host: 198.51.100.1, ping_count: 3, ping_source_ip: 10.1.0.1}
-mode: {cake_aware: false}
+{{if .Shaped}}cake_queues: {primary_download: ifb4wan0}
+thresholds: {green_samples_required: 6}
+{{else}}mode: {cake_aware: false}
 thresholds: {bad_threshold_ms: 25, recovery_threshold_ms: 12, bad_samples: 4, good_samples: 6}
+{{end -}}
 state: {file: {{.Dir}}/steering_state.json}
 logging: {main_log: {{.Dir}}/steering.log}
 lock_file: {{.Dir}}/steering.lock
 `))
 
-// run starts the lines' controllers, which measure, and returns steering's file.
+// run starts the lines' controllers, which measure, and shape where the lines are shaped; it returns steering's file.
 func (h *linuxHouse) run() (file string) {
 	h.t.Helper()
 	args := []string{"autorate", "--run-dir", h.dir, "--configs"}
 	for w := range h.isps {
-		args = append(args, h.write(linuxLines[w]+".yaml", execute(h.t, linuxWAN, map[string]any{
-			"Name": linuxLines[w], "Dev": fmt.Sprintf("wan%d", w), "Source": fmt.Sprintf("10.%d.0.1", w+1), "Dir": h.dir,
-		})))
+		wan := h.write(linuxLines[w]+".yaml", execute(h.t, linuxWAN, map[string]any{
+			"Name": linuxLines[w], "Dev": fmt.Sprintf("wan%d", w), "Source": fmt.Sprintf("10.%d.0.1", w+1), "Dir": h.dir, "Shaped": h.shaped,
+		}))
+		if args = append(args, wan); h.shaped {
+			h.wanctl("qdisc", "apply", wan)
+		}
 	}
-	file = h.write("steering.yaml", execute(h.t, linuxSteering, map[string]any{"Dir": h.dir, "Three": len(h.isps) == 3}))
+	file = h.write("steering.yaml", execute(h.t, linuxSteering, map[string]any{"Dir": h.dir, "Three": len(h.isps) == 3, "Shaped": h.shaped}))
 	start(h.t, h.router, h.dir, "autorate", args...)
 	for w := range h.isps {
 		h.showLog(linuxLines[w] + ".log")

@@ -414,13 +414,17 @@ func TestRealTimeCountsTheController(t *testing.T) {
 	}
 }
 
-// The packages that speak with CAKE are tested where there is one. Their tests are built with the tag lab.
+// The packages that speak with CAKE are tested where there is one. Their tests are built with the tag lab, and find the program
+// beside them.
 func TestCakeInTheMachine(t *testing.T) {
 	img := machine(t)
-	for _, pkg := range []string{"cake", "cli"} {
+	for _, pkg := range []string{"cake", "cli", "e2e"} {
 		t.Run(pkg, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
+			if err := os.Link(binary, filepath.Join(dir, "wanctl")); err != nil {
+				t.Fatal(err)
+			}
 			build := exec.Command("go", "test", "-tags", "lab", "-c", "-o", filepath.Join(dir, "lab.test"), "wanctl/internal/"+pkg)
 			build.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := build.CombinedOutput(); err != nil {
@@ -439,6 +443,11 @@ func TestCakeInTheMachine(t *testing.T) {
 			}
 			passed, skipped := bytes.Count(out, []byte("--- PASS")), bytes.Count(out, []byte("--- SKIP"))
 			t.Logf("%d passed, %d skipped", passed, skipped)
+			for line := range strings.Lines(string(out)) {
+				if strings.Contains(line, "_test.go:") {
+					t.Log(strings.TrimSpace(line))
+				}
+			}
 			if status != 0 || passed == 0 || skipped > 0 {
 				t.Errorf("status %d:\n%s", status, out)
 			}
