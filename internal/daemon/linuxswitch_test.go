@@ -294,9 +294,10 @@ func TestSteeringIsTendedOnceACycle(t *testing.T) {
 	s := &Steer{}
 	s.hand.Store(&switchHand{Switch: sw})
 	tend := s.startTending()
-	k.Asked = make(chan struct{})
+	asked := make(chan struct{})
+	k.Asked = asked
 	tend.again()
-	<-k.Asked
+	<-asked
 	tend.end()
 	(*tending)(nil).again()
 	got := connectionsOf(s.counted.Load())
