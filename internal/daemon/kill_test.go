@@ -81,6 +81,30 @@ func victim(dir string) error {
 	return a.Run(context.Background())
 }
 
+// child starts this test's other life, a controller in a directory, and waits until it is up.
+func child(t *testing.T, dir, what string) (*exec.Cmd, *shared) {
+	t.Helper()
+	stderr := new(shared)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Stderr = stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // nothing where the test did it
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%s did not come up: %q, %v\n%s", what, line, err, stderr)
+	}
+	return cmd, stderr
+}
+
 // SIGKILL at a random moment, a hundred times: the next start comes up, the state or its backup is whole, and the router
 // is never unlimited or above the ceiling.
 func TestKilledAtAnyMoment(t *testing.T) {
@@ -103,27 +127,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	for round := range rounds {
-		var stderr shared
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childDir+"="+w.dir)
-		cmd.Stderr = &stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, err := bufio.NewReader(out).ReadString('\n')
-		if line != "ready\n" {
-			_ = cmd.Wait()
-			t.Fatalf("round %d (seed %d) did not come up: %q, %v\n%s", round, seed, line, err, &stderr)
-		}
+		cmd, stderr := child(t, w.dir, fmt.Sprintf("round %d (seed %d)", round, seed))
 		// The random moment: some writes into the child's life, however slow this machine is, and then any time.
 		writes := len(w.router.LimitHistory()) + rnd.IntN(4)
 		for end := time.Now().Add(patience); len(w.router.LimitHistory()) < writes; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("round %d (seed %d): the child does not write\n%s", round, seed, &stderr)
+				t.Fatalf("round %d (seed %d): the child does not write\n%s", round, seed, stderr)
 			}
 		}
 		time.Sleep(time.Duration(rnd.IntN(75)) * time.Millisecond)
@@ -153,7 +162,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 		}
 		if strings.Contains(stderr.String(), "panic") || strings.Contains(stderr.String(), "DATA RACE") {
-			t.Fatalf("round %d (seed %d):\n%s", round, seed, &stderr)
+			t.Fatalf("round %d (seed %d):\n%s", round, seed, stderr)
 		}
 	}
 	w.sane()

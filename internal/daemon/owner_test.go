@@ -1,12 +1,10 @@
 package daemon
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -215,27 +213,12 @@ func TestHeartbeat(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	var stderr shared
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+w.dir)
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }()
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("it did not come up: %q %v\n%s", line, err, &stderr)
-	}
+	cmd, stderr := child(t, w.dir, "the controller")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	// While it lives the router leaves its rates alone, however much time passes.
 	if err := w.router.Await(ctx, func() bool { return len(w.router.LimitHistory()) > 4 && len(w.marks()) == 2 }); err != nil {
-		t.Fatalf("%v\n%s", err, &stderr)
+		t.Fatalf("%v\n%s", err, stderr)
 	}
 	if err := cmd.Process.Kill(); err != nil { // SIGKILL
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"text/template"
@@ -255,33 +254,7 @@ func (h *linuxHouse) session(n int) *session {
 		h.t.Fatal(err)
 	}
 	s := &session{conn: c, line: h.lineAt(first)}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	h.t.Cleanup(func() { close(stop); c.Close(); wg.Wait() })
-	wg.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-			}
-			if _, err := c.Write(make([]byte, 64)); err != nil {
-				return
-			}
-		}
-	})
-	wg.Go(func() {
-		b := make([]byte, 4096)
-		for {
-			n, err := r.Read(b)
-			s.echoed.Add(int64(n))
-			if err != nil {
-				return
-			}
-		}
-	})
+	chat(h.t, c, r, 64, 50*time.Millisecond, &s.echoed)
 	return s
 }
 

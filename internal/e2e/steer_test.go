@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"text/template"
@@ -87,33 +86,7 @@ func (h *house) place(name string) *call {
 	if c.Conn, err = dialTCP(h.client, "", net.JoinHostPort(reflectors[0], echoPort), nil); err != nil {
 		h.t.Fatal(err)
 	}
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	h.t.Cleanup(func() { close(stop); c.Close(); wg.Wait() })
-	wg.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-			}
-			if _, err := c.Write(make([]byte, 160)); err != nil {
-				return
-			}
-		}
-	})
-	wg.Go(func() {
-		b := make([]byte, 4096)
-		for {
-			n, err := c.Read(b)
-			if err != nil {
-				return
-			}
-			c.echoed.Add(int64(n))
-		}
-	})
+	chat(h.t, c.Conn, c.Conn, 160, 20*time.Millisecond, &c.echoed)
 	return c
 }
 

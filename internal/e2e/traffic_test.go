@@ -203,3 +203,34 @@ func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[min(len(s)-1, max(0, int(math.Ceil(q*float64(len(s))))-1))]
 }
+
+// chat writes n bytes to a connection every so often, and counts what comes back, until the test ends.
+func chat(t *testing.T, c net.Conn, back io.Reader, n int, every time.Duration, echoed *atomic.Int64) {
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	t.Cleanup(func() { close(stop); c.Close(); wg.Wait() })
+	wg.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if _, err := c.Write(make([]byte, n)); err != nil {
+				return
+			}
+		}
+	})
+	wg.Go(func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := back.Read(b)
+			echoed.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	})
+}

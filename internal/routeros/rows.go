@@ -339,17 +339,26 @@ func (p *sitting) uptime(rows []row) *Error {
 	return nil
 }
 
-func (p *sitting) queue(ctx context.Context) *Error {
+// one asks for the task's queue; nil where not exactly one has its name.
+func (p *sitting) one(ctx context.Context) (row, *Error) {
 	rows, failed := p.ask(ctx, firstAsk(p.task))
 	if failed != nil {
-		return failed
+		return nil, failed
 	}
 	rows = having(rows, "name", p.task.queue)
 	p.reply.found = []int64{int64(len(rows))}
 	if len(rows) != 1 {
-		return nil
+		return nil, nil
 	}
-	read, err := queueOf(rows[0])
+	return rows[0], nil
+}
+
+func (p *sitting) queue(ctx context.Context) *Error {
+	found, failed := p.one(ctx)
+	if found == nil {
+		return failed
+	}
+	read, err := queueOf(found)
 	if err != nil {
 		return p.unusable(fmt.Errorf("queue %q: %w", p.task.queue, err))
 	}

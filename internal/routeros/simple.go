@@ -256,16 +256,11 @@ func (p *sitting) setSimple(ctx context.Context, item row) *Error {
 
 // oneSimple reads one simple queue.
 func (p *sitting) oneSimple(ctx context.Context) *Error {
-	rows, failed := p.ask(ctx, firstAsk(p.task))
-	if failed != nil {
+	found, failed := p.one(ctx)
+	if found == nil {
 		return failed
 	}
-	rows = having(rows, "name", p.task.queue)
-	p.reply.found = []int64{int64(len(rows))}
-	if len(rows) != 1 {
-		return nil
-	}
-	both, _, err := simpleOf(rows[0])
+	both, _, err := simpleOf(found)
 	if err != nil {
 		return p.unusable(fmt.Errorf("simple queue %q: %w", p.task.queue, err))
 	}
