@@ -213,9 +213,6 @@ func parseFlow(protocol, from, to string) (k flow.Packet, err error) {
 // explain asks the meaning of the rules.
 func explain(s *config.Steering, k flow.Packet, target string, is known) explained {
 	p := s.Policy
-	if s.Linux != nil {
-		p = daemon.PolicyOptionsOf(s).Policy
-	}
 	p.Elsewhere = blueprint.Private()
 	now := unit.Time(1)
 	place := func(target string) flow.Placement {

@@ -52,17 +52,25 @@ func overrideKeys() []key {
 	}
 }
 
-// policy is what the section says, and what the rest of the file adds to it: the lines, and the addresses that measure them.
-func (p *parser) policy(s *Steering, primary string) flow.Policy {
-	f := flow.Policy{Primary: primary, Classes: p.classes(), Lists: map[string][]netip.Prefix{}, Sources: map[netip.Addr]string{}}
+// sources are the addresses that measure the lines.
+func (s *Steering) sources(primary string) map[netip.Addr]string {
+	all := map[netip.Addr]string{}
 	for _, a := range s.Alternates {
-		f.Alternates = append(f.Alternates, a.Name)
-		if a.Source.Is4() {
-			f.Sources[a.Source] = a.Name
+		if a.Source.IsValid() {
+			all[a.Source] = a.Name
 		}
 	}
-	if s.Probe.Source.Is4() {
-		f.Sources[s.Probe.Source] = primary
+	if s.Probe.Source.IsValid() {
+		all[s.Probe.Source] = primary
+	}
+	return all
+}
+
+// policy is what the section says, and what the rest of the file adds to it: the lines, and the addresses that measure them.
+func (p *parser) policy(s *Steering, primary string) flow.Policy {
+	f := flow.Policy{Primary: primary, Classes: p.classes(), Lists: map[string][]netip.Prefix{}, Sources: s.sources(primary)}
+	for _, a := range s.Alternates {
+		f.Alternates = append(f.Alternates, a.Name)
 	}
 	if s.Switch == SwitchList && slices.Contains(f.Alternates, "") {
 		p.errorf(p.at("mangle_rule.switch"), "mangle_rule.switch", "write topology.alternate_wan", "the list is called after the line, and the alternate has no name")

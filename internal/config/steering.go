@@ -69,6 +69,7 @@ func (s *Steering) Adopt(primary *WAN) {
 	if !s.Probe.Bound() {
 		s.Probe = primary.Probe
 	}
+	s.Policy.Sources = s.sources(s.Policy.Primary)
 }
 
 // steering judges a steering config whose values have passed their own checks.
@@ -100,6 +101,7 @@ func (p *parser) steering() *Steering {
 	s.Policy = p.policy(s, primary)
 	p.alternatesDiffer(s, primary)
 	s.Linux = p.linuxSteering(s, primary)
+	s.Policy.Six = s.Linux != nil && s.Linux.Six
 	p.queues(s, primary)
 	p.alternatesUnmeasured(s)
 	p.steeringOrder()

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -11,7 +10,6 @@ import (
 
 	"wanctl/internal/cake"
 	"wanctl/internal/config"
-	"wanctl/internal/flow"
 	"wanctl/internal/link"
 	"wanctl/internal/policy"
 	"wanctl/internal/unit"
@@ -55,7 +53,7 @@ type linuxSwitch struct {
 // PolicyOptionsOf translates a configuration of a host that steers by itself.
 func PolicyOptionsOf(c *config.Steering) *policy.Options {
 	o := &policy.Options{
-		Name: SteeringID(c), Mask: c.Linux.Mask, Priority: c.Linux.Priority, LAN: c.Linux.LAN, Policy: flowPolicyOf(c), Hold: holdTime(c),
+		Name: SteeringID(c), Mask: c.Linux.Mask, Priority: c.Linux.Priority, LAN: c.Linux.LAN, Policy: c.Policy, Hold: holdTime(c),
 	}
 	for _, l := range c.Linux.Lines {
 		o.Lines = append(o.Lines, policy.Line{
@@ -63,22 +61,6 @@ func PolicyOptionsOf(c *config.Steering) *policy.Options {
 		})
 	}
 	return o
-}
-
-// flowPolicyOf is what the rules of a configuration mean on this host.
-func flowPolicyOf(c *config.Steering) flow.Policy {
-	p := c.Policy
-	p.Six = c.Linux.Six
-	p.Sources = map[netip.Addr]string{}
-	for _, a := range c.Alternates {
-		if a.Source.IsValid() {
-			p.Sources[a.Source] = a.Name
-		}
-	}
-	if c.Probe.Source.IsValid() { // which may be adopted from the primary's own file
-		p.Sources[c.Probe.Source] = p.Primary
-	}
-	return p
 }
 
 func newLinuxSwitch(c *config.Steering, clock Clock, log *Log) *linuxSwitch {
