@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"wanctl/internal/config"
 	"wanctl/internal/state"
@@ -46,28 +45,10 @@ func Adopt(c *config.WAN, dirs Dirs, r io.Reader, force bool, clock Clock) (lear
 	if err := saveState(c.StateFile, func(w io.Writer) error { return state.WriteWAN(w, saved) }); err != nil {
 		return learnt, err
 	}
-	return learnt, handTo(c.StateFile, c.LockFile, filepath.Join(dirs.Run, c.Name+".lock"))
-}
-
-// handTo gives files to the owners of their directories, where root made them: the controller may run as a user of its own.
-func handTo(paths ...string) error {
-	if os.Geteuid() != 0 {
-		return nil
+	for _, lock := range []string{c.LockFile, filepath.Join(dirs.Run, c.Name+".lock")} { // which may be root's of before
+		err = errors.Join(err, leaveToTheDirectory(lock))
 	}
-	for _, p := range paths {
-		info, err := os.Stat(filepath.Dir(p))
-		if err != nil {
-			return err
-		}
-		owner, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || owner.Uid == 0 {
-			continue
-		}
-		if err := os.Lchown(p, int(owner.Uid), int(owner.Gid)); err != nil {
-			return fmt.Errorf("give %s to the controller's user: %w", p, err)
-		}
-	}
-	return nil
+	return learnt, err
 }
 
 // ReadableState says whether this version can go on from a state file: "" when it can or there is none, else why not.

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"wanctl/internal/config"
 	"wanctl/internal/state"
+	"wanctl/internal/steer"
 )
 
 func adopting(t *testing.T) (*config.File, Dirs) {
@@ -94,6 +96,34 @@ func TestAdoptForAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{f.WAN.StateFile, f.WAN.LockFile} {
+		info, err := os.Stat(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner, ok := info.Sys().(*syscall.Stat_t); !ok || owner.Uid != user {
+			t.Errorf("%s belongs to %d", p, owner.Uid)
+		}
+	}
+}
+
+// What `wanctl release` writes first, as root, the service has to open and to append to.
+func TestRootLeavesItsFilesToTheService(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root: no other user's directories can be made")
+	}
+	const user = 30123
+	d := Dirs{State: t.TempDir(), Run: t.TempDir()}
+	if err := os.Chown(d.State, user, user); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OwnerOf(d, "queue=x"); err != nil {
+		t.Fatal(err)
+	}
+	h := history{path: filepath.Join(d.State, "s_history.jsonl"), head: state.Event{Name: "s", Primary: "Cable"}}
+	if err := h.tell(time.Now(), steer.Account{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{filepath.Join(d.State, ownerFile), h.path} {
 		info, err := os.Stat(p)
 		if err != nil {
 			t.Fatal(err)

@@ -66,7 +66,7 @@ func replaceFile(path string, content []byte, durable bool) error {
 		if err := renameio.WriteFile(path, content, 0o644, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
-		leaveToTheDirectory(path)
+		_ = leaveToTheDirectory(path)
 		return nil
 	}
 	// One writer per file, guarded by its lock, so one name is enough and nothing is left behind in numbers.
@@ -82,7 +82,7 @@ func replaceFile(path string, content []byte, durable bool) error {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("write %s: %w", tmp, err)
 	}
-	leaveToTheDirectory(tmp)
+	_ = leaveToTheDirectory(tmp)
 	if err := os.Rename(tmp, path); err != nil {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("put %s in place: %w", path, err)
@@ -243,7 +243,7 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 		return nil, nil, &LockHeldError{Path: path, Name: name, Holder: holder}
 	}
 	if errors.Is(statErr, fs.ErrNotExist) {
-		leaveToTheDirectory(path)
+		_ = leaveToTheDirectory(path)
 	}
 	boot, _ := BootID() // a start says itself that there is none
 	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now, BootID: boot})
@@ -258,13 +258,21 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 }
 
 // leaveToTheDirectory gives a file that root made to whom its directory belongs: what root does by hand or for the service,
-// `wanctl handover` and `wanctl release`, must leave nothing that the service's own user cannot open.
-func leaveToTheDirectory(path string) {
+// `wanctl handover` and `wanctl release`, must leave nothing that the service's own user cannot open. Who passes the error over
+// leaves it to the service to say what is wrong with its file.
+func leaveToTheDirectory(path string) error {
 	if os.Geteuid() != 0 {
-		return
+		return nil
 	}
 	var dir syscall.Stat_t
-	if syscall.Stat(filepath.Dir(path), &dir) == nil && dir.Uid != 0 {
-		_ = os.Lchown(path, int(dir.Uid), int(dir.Gid)) // else the service says what is wrong with its file
+	if err := syscall.Stat(filepath.Dir(path), &dir); err != nil {
+		return &fs.PathError{Op: "stat", Path: filepath.Dir(path), Err: err}
 	}
+	if dir.Uid == 0 {
+		return nil
+	}
+	if err := os.Lchown(path, int(dir.Uid), int(dir.Gid)); err != nil {
+		return fmt.Errorf("give %s to the controller's user: %w", path, err)
+	}
+	return nil
 }

@@ -103,6 +103,7 @@ func makeOnce(path, content string, missing bool) error {
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
+	_ = leaveToTheDirectory(tmp.Name())
 	return os.Link(tmp.Name(), path)
 }
 

@@ -45,6 +45,7 @@ func (h *history) tell(at time.Time, a steer.Account) error {
 	if err != nil {
 		return fmt.Errorf("open the history: %w", err)
 	}
+	_ = leaveToTheDirectory(h.path)
 	_, err = f.Write(b.Bytes())
 	if cl := f.Close(); err == nil {
 		err = cl
