@@ -259,8 +259,11 @@ type tending struct {
 	done chan struct{}
 }
 
-// startTending begins to look after the hand, where it needs that and may be changed.
+// startTending begins to look after the hand; nil where it needs none, or must not be changed. A reload changes neither.
 func (s *Steer) startTending() *tending {
+	if _, needs := s.hand.Load().Switch.(tender); !needs || s.DryRun {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &tending{wake: make(chan struct{}, 1), stop: cancel, done: make(chan struct{})}
 	go func() {
@@ -305,6 +308,9 @@ func (t *tending) again() {
 }
 
 func (t *tending) end() {
+	if t == nil {
+		return
+	}
 	t.stop()
 	<-t.done
 }

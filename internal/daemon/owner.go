@@ -122,11 +122,15 @@ type ownership struct {
 	holder *link.Owner
 }
 
-// own begins a claim on a router's things; nil where the router knows no marks.
-func own(router any, timeout time.Duration, owner link.Owner) *ownership {
+// own begins a claim on a router's things for somebody; nil where the router knows no marks.
+func own(router any, timeout time.Duration, d Dirs, log *Log, who string, things ...string) *ownership {
 	m, ok := router.(marker)
 	if !ok {
 		return nil
+	}
+	owner, err := OwnerOf(d, things...)
+	if err != nil {
+		log.Warn(err.Error() + "; after a restart " + who + " will have to wait until its own mark is old")
 	}
 	ctx, end := context.WithCancel(context.Background())
 	return &ownership{
@@ -138,12 +142,8 @@ func own(router any, timeout time.Duration, owner link.Owner) *ownership {
 func (a *Autorate) claim(cfg *config.WAN) {
 	a.owner.stop(false)
 	a.owner = nil
-	if a.DryRun || !cfg.Enabled || onLinux(cfg) {
-		return
-	}
-	owner, err := OwnerOf(a.Dirs, QueueThings(cfg)...)
-	if a.owner = own(a.router, cfg.Timeouts.Router, owner); a.owner != nil && err != nil {
-		a.log.Warn(err.Error() + "; after a restart this controller will have to wait until its own mark is old")
+	if !a.DryRun && cfg.Enabled {
+		a.owner = own(a.router, cfg.Timeouts.Router, a.Dirs, a.log, "this controller", QueueThings(cfg)...)
 	}
 }
 
@@ -167,12 +167,8 @@ func RuleThings(cfg *config.Steering) (things []string) {
 func (s *Steer) claim(cfg *config.Steering) {
 	s.owner.stop(false)
 	s.owner = nil
-	if s.DryRun {
-		return
-	}
-	owner, err := OwnerOf(s.Dirs, RuleThings(cfg)...)
-	if s.owner = own(s.router, cfg.Timeouts.Router, owner); s.owner != nil && err != nil {
-		s.log.Warn(err.Error() + "; after a restart steering will have to wait until its own mark is old")
+	if !s.DryRun {
+		s.owner = own(s.router, cfg.Timeouts.Router, s.Dirs, s.log, "steering", RuleThings(cfg)...)
 	}
 }
 

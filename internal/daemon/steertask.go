@@ -427,11 +427,9 @@ func (s *Steer) Once(ctx context.Context) error {
 	o := s.machine.Tick(s.Clock.Now())
 	var intent *steer.Account
 	for n := 0; ; n++ {
-		if o.Line != "" {
-			intent = s.machine.Decision().Intent
-		}
 		logNotes(s.log, o.Notes)
 		if o.Line != "" {
+			intent = s.machine.Decision().Intent
 			s.log.Info(o.Line)
 		}
 		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {

@@ -139,17 +139,17 @@ func (o *Options) planTable(p *Plan, f *found, numbers []int) {
 	why := ""
 	var changes []change
 	undo := func() error { return commit([]change{dropTable(want.table)}) }
-	command := want.String()
+	before := ""
 	if f.own != nil {
 		if why = want.differs(f.own); why == "" {
 			return
 		}
 		changes = append(changes, dropTable(want.table))
-		command = "delete table inet " + want.table + "\n" + command
+		before = "delete table inet " + want.table + "\n"
 		undo = func() error { return nil } // the new one stands, and is the better one
 	}
 	p.Steps = append(p.Steps, Step{
-		Command: "nft -f - <<'EOF'\n" + command + "EOF", Why: why, Table: want.table, undo: undo,
+		Command: "nft -f - <<'EOF'\n" + before + want.String() + "EOF", Why: why, Table: want.table, undo: undo,
 		do: func() error {
 			carried, err := carry(f.own, want)
 			if err != nil {
