@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"wanctl/internal/deploy"
 	"wanctl/internal/install"
 	"wanctl/packaging"
 )
@@ -217,9 +218,9 @@ func showEvent(app *App, host string, e install.Event) {
 func showResult(app *App, host string, r install.Result) {
 	colour := "31"
 	switch r.Outcome {
-	case install.Installed, install.Unchanged, "planned":
+	case install.Installed, install.Unchanged, deploy.Planned:
 		colour = "32"
-	case install.Remains, install.RolledBack, "untouched":
+	case install.Remains, install.RolledBack, deploy.Untouched:
 		colour = "33"
 	case install.Refused, install.Broken:
 	}

@@ -62,6 +62,7 @@ type Summary struct {
 	OK    bool         `json:"ok"`
 	Run   string       `json:"run"`
 	Hosts []HostResult `json:"hosts"`
+	back  bool         // it was a way back
 }
 
 // Remains says that nothing failed, and that steps are left to somebody else.
@@ -76,16 +77,20 @@ func (s Summary) Remains() bool {
 
 func (s Summary) failed() bool {
 	for _, h := range s.Hosts {
-		if !good(h.Outcome) && h.Outcome != install.Remains {
+		if bad(h.Outcome, s.back) {
 			return true
 		}
 	}
 	return false
 }
 
-func good(o install.Outcome) bool {
-	return o == install.Installed || o == install.Unchanged || o == Planned
+// good says that a host runs what it should; back, that the version before is meant.
+func good(o install.Outcome, back bool) bool {
+	return o == install.Installed || o == install.Unchanged || o == Planned || back && o == install.RolledBack
 }
+
+// bad says that an outcome is a failure, and a reason not to go on to the next host.
+func bad(o install.Outcome, back bool) bool { return !good(o, back) && o != install.Remains }
 
 // deployment is one call of Deploy.
 type deployment struct {
@@ -126,22 +131,14 @@ func Deploy(ctx context.Context, o Options) Summary {
 			d.results[i].Result = d.plan(i)
 		default:
 			d.results[i].Result = d.one(ctx, i)
-			failed = !o.KeepGoing && d.bad(d.results[i].Outcome)
+			failed = !o.KeepGoing && bad(d.results[i].Outcome, o.Rollback)
 		}
 	}
-	s := Summary{Run: o.Run, Hosts: d.results, OK: true}
+	s := Summary{Run: o.Run, Hosts: d.results, OK: true, back: o.Rollback}
 	for _, r := range s.Hosts {
-		s.OK = s.OK && (good(r.Outcome) || o.Rollback && r.Outcome == install.RolledBack)
+		s.OK = s.OK && good(r.Outcome, o.Rollback)
 	}
 	return s
-}
-
-// bad says that an outcome is a reason not to go on to the next host.
-func (d *deployment) bad(o install.Outcome) bool {
-	if o == install.RolledBack {
-		return !d.opt.Rollback
-	}
-	return !good(o) && o != install.Remains
 }
 
 func failure(o install.Outcome, err error) install.Result {

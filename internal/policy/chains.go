@@ -43,13 +43,8 @@ func (b *builder) prerouting() {
 func (b *builder) choose() {
 	c := b.chain(choose)
 	c.add(setMark(packetMark, b.mask, 0))
-	sources := make([]netip.Addr, 0, len(b.Policy.Sources))
-	for a := range b.Policy.Sources {
-		sources = append(sources, a)
-	}
-	slices.SortFunc(sources, netip.Addr.Compare)
-	for _, a := range sources {
-		if i := b.line(b.Policy.Sources[a]); i >= 0 && slices.Contains(b.families(), familyOf(a)) {
+	for _, a := range b.sources() {
+		if i := b.indexOf(b.Policy.Sources[a]); i >= 0 && slices.Contains(b.families(), familyOf(a)) {
 			c.add(familyOf(a).addr(true, netip.PrefixFrom(a, a.BitLen())), leave(b.to(i)))
 		}
 	}
@@ -61,7 +56,7 @@ func (b *builder) choose() {
 		c.add(v6.is(), setMark(packetMark, b.mask, 0), accept())
 	}
 	for _, o := range b.Policy.Overrides {
-		i := b.line(o.Line)
+		i := b.indexOf(o.Line)
 		if o.Never || i < 0 {
 			continue
 		}

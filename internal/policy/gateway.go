@@ -36,7 +36,7 @@ func (o *Options) Gateways() (out []Gateway, err error) {
 		if dev == nil {
 			continue
 		}
-		r, _ := o.gateway(f, l, v4)
+		r, _, _ := o.gateway(f, l, dev, v4)
 		g := Gateway{Line: l.Name, Interface: l.Interface, Addr: r.via}
 		for _, n := range near {
 			if n.dev == dev.index && n.addr == r.via {

@@ -22,25 +22,17 @@ func (o *Options) Pair(client, peer netip.Addr) (p Pair, err error) {
 	if err != nil {
 		return p, fail(op, err)
 	}
-	f := v4
-	if client.Is6() {
-		f = v6
-	}
+	f := familyOf(client)
 	if !slices.Contains(o.families(), f) {
 		return p, nil
 	}
 	key := slices.Concat(client.AsSlice(), peer.AsSlice())
 	left := func(set string) time.Duration {
-		elements, rerr := readElements(t.name, set)
+		d, rerr := leftOf(t.name, set, key)
 		if rerr != nil {
 			err = fail(op, rerr)
 		}
-		for _, e := range elements {
-			if slices.Equal(e.key, key) {
-				return e.left
-			}
-		}
-		return 0
+		return d
 	}
 	p.Heavy = left(heavySet(f))
 	for _, l := range o.Lines {

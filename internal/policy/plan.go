@@ -110,28 +110,24 @@ func (t *told) numbers() map[string]int {
 func (o *Options) Text() string { return o.ruleset(numbered(o.Lines, nil)).String() }
 
 // Plan returns the steps from what there is to what is wanted; none when it is so already. Nothing is changed.
-func (o *Options) Plan() (Plan, error) {
-	p, _, err := o.plan()
-	return p, err
-}
-
-func (o *Options) plan() (p Plan, f *found, err error) {
+func (o *Options) Plan() (p Plan, err error) {
 	if err := o.Validate(); err != nil {
-		return p, nil, err
+		return p, err
 	}
-	if f, err = o.look(); err != nil {
-		return p, nil, fail("look at the kernel's state", err)
+	f, err := o.look()
+	if err != nil {
+		return p, fail("look at the kernel's state", err)
 	}
 	o.judge(&p, f)
 	numbers := numbered(o.Lines, f.own.numbers())
 	if slices.Max(numbers) > o.maxLines() {
 		p.problem("the mask 0x%08x has no number left for a new line: `wanctl policy remove` and apply again, which unpins what runs", o.Mask)
-		return p, f, nil
+		return p, nil
 	}
 	o.planTable(&p, f, numbers)
 	o.planRoutes(&p, f)
 	o.planRules(&p, f, numbers)
-	return p, f, nil
+	return p, nil
 }
 
 func (o *Options) planTable(p *Plan, f *found, numbers []int) {
@@ -183,18 +179,17 @@ func carry(own *told, want *ruleset) (map[string][]element, error) {
 	return out, nil
 }
 
-// gateway is a line's next hop.
-func (o *Options) gateway(f *found, l Line, fam family) (r route, why string) {
-	dev := linkNamed(f.links, l.Interface)
+// gateway is a line's next hop; kept, that it is the last that was known, and else why there is none.
+func (o *Options) gateway(f *found, l Line, dev *link, fam family) (r route, kept bool, why string) {
 	r = route{family: fam, table: l.Table, dev: dev.index, protocol: Protocol, metric: metricOfOur}
 	r.via = l.Gateway
 	if fam == v6 {
 		r.via = l.Gateway6
 	}
 	if r.via.IsValid() {
-		return r, ""
+		return r, false, ""
 	}
-	var best, kept *route
+	var best, last *route
 	for i := range f.routes {
 		h := &f.routes[i]
 		if h.family != fam || h.dev != dev.index || h.to.IsValid() && h.to.Bits() > 0 {
@@ -204,22 +199,22 @@ func (o *Options) gateway(f *found, l Line, fam family) (r route, why string) {
 		case h.table == mainTable && (best == nil || h.metric < best.metric):
 			best = h
 		case h.table == l.Table && h.ours():
-			kept = h
+			last = h
 		}
 	}
 	switch {
 	case best != nil:
 		r.via, r.onlink = best.via, best.onlink
-	case kept != nil:
-		r.via, r.onlink = kept.via, kept.onlink
-		return r, "kept"
+	case last != nil:
+		r.via, r.onlink = last.via, last.onlink
+		return r, true, ""
 	case dev.point:
 	default:
 		key := map[family]string{v4: "gateway", v6: "gateway6"}[fam]
-		return r, fmt.Sprintf("the main table has no default route by %s, so that its gateway is not known: write lines.%s.%s, or let the "+
+		return r, false, fmt.Sprintf("the main table has no default route by %s, so that its gateway is not known: write lines.%s.%s, or let the "+
 			"network's own set-up make that route (a larger metric is enough)", l.Interface, l.Name, key)
 	}
-	return r, ""
+	return r, false, ""
 }
 
 func (o *Options) planRoutes(p *Plan, f *found) {
@@ -230,11 +225,11 @@ func (o *Options) planRoutes(p *Plan, f *found) {
 			continue // which is a problem already
 		}
 		for _, fam := range o.families() {
-			r, why := o.gateway(f, l, fam)
+			r, kept, why := o.gateway(f, l, dev, fam)
 			switch {
-			case why == "kept" && !dev.up:
+			case kept && !dev.up:
 				continue
-			case why == "kept":
+			case kept:
 				p.note("the main table has no default route by %s any more: its last gateway stays in use", l.Interface)
 			case why != "":
 				p.problem("%s: %s", l.Name, why)
@@ -285,13 +280,7 @@ func (o *Options) wantedRules(numbers []int) (out []ipRule) {
 		rule := func(step uint32, table uint32) ipRule {
 			return ipRule{family: fam, priority: o.Priority + step, table: table, protocol: Protocol}
 		}
-		var sources []netip.Addr
-		for a := range o.Policy.Sources {
-			if familyOf(a) == fam {
-				sources = append(sources, a)
-			}
-		}
-		slices.SortFunc(sources, netip.Addr.Compare)
+		sources := slices.DeleteFunc(o.sources(), func(a netip.Addr) bool { return familyOf(a) != fam })
 		// First what the main table knows better than by a default route, and only for what is ours to route.
 		for _, a := range sources {
 			r := rule(0, mainTable)
@@ -310,7 +299,7 @@ func (o *Options) wantedRules(numbers []int) (out []ipRule) {
 			out = append(out, r)
 		}
 		for _, a := range sources {
-			if i := slices.IndexFunc(o.Lines, func(l Line) bool { return l.Name == o.Policy.Sources[a] }); i >= 0 {
+			if i := o.indexOf(o.Policy.Sources[a]); i >= 0 {
 				r := rule(2, o.Lines[i].Table)
 				r.from = a
 				out = append(out, r)
@@ -359,7 +348,7 @@ const applyTries = 3
 func (o *Options) Apply() (Plan, error) {
 	var did Plan
 	for range applyTries {
-		p, _, err := o.plan()
+		p, err := o.Plan()
 		if err != nil {
 			return did, err
 		}
@@ -375,7 +364,7 @@ func (o *Options) Apply() (Plan, error) {
 		}
 		did.Steps = append(did.Steps, p.Steps...)
 	}
-	p, _, err := o.plan()
+	p, err := o.Plan()
 	if err == nil && len(p.Steps) > 0 {
 		err = fail("apply", fmt.Errorf("%w: still to do is %s", errReadBack, p.Steps[0].Command))
 	}

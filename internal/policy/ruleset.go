@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -121,8 +122,14 @@ func (o *Options) families() []family {
 // together says that hosts which talk are kept together at all: the kernel would keep what has no time for ever.
 func (o *Options) together() bool { return o.Policy.Idle >= time.Millisecond }
 
-func (b *builder) line(name string) int {
-	return slices.IndexFunc(b.Lines, func(l Line) bool { return l.Name == name })
+// indexOf is a line's place by its name, -1 for none.
+func (o *Options) indexOf(name string) int {
+	return slices.IndexFunc(o.Lines, func(l Line) bool { return l.Name == name })
+}
+
+// sources are the addresses that measure lines, in order.
+func (o *Options) sources() []netip.Addr {
+	return slices.SortedFunc(maps.Keys(o.Policy.Sources), netip.Addr.Compare)
 }
 
 // chain adds a chain; the pointer holds until the next is added.

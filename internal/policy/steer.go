@@ -60,12 +60,17 @@ func (o *Options) left(t *told, line string) (time.Duration, error) {
 	if id == "" {
 		return 0, fmt.Errorf("%w: it has no line %s", errMissing, line)
 	}
-	elements, err := readElements(t.name, steerSet(id))
+	return leftOf(t.name, steerSet(id), []byte{v4.proto()})
+}
+
+// leftOf is how long a key stays in a set; 0 where it is not there.
+func leftOf(table, set string, key []byte) (time.Duration, error) {
+	elements, err := readElements(table, set)
 	if err != nil {
 		return 0, err
 	}
 	for _, e := range elements {
-		if slices.Equal(e.key, []byte{v4.proto()}) {
+		if slices.Equal(e.key, key) {
 			return e.left, nil
 		}
 	}
@@ -83,7 +88,7 @@ func (o *Options) Steer(line string) (is string, err error) {
 	if err != nil {
 		return "", fail(op, err)
 	}
-	if line != "" && !slices.ContainsFunc(o.Lines[1:], func(l Line) bool { return l.Name == line }) {
+	if line != "" && o.indexOf(line) < 1 {
 		return "", fail(op, fmt.Errorf("it is none of the alternates"))
 	}
 	var changes []change
