@@ -150,6 +150,8 @@ type Problem struct {
 	What, Way string
 	// Shapes says that it is something which shapes the lines' traffic a second time.
 	Shapes bool `json:"-"`
+	// Heartbeat says that it keeps a heartbeat from being made.
+	Heartbeat bool `json:"-"`
 }
 
 // Plan is what to do.
@@ -194,14 +196,11 @@ type Steering struct {
 	Policy flow.Policy
 	// Comments are those of the rules that are switched, one for each of the policy's alternates.
 	Comments []string
-	// ByList says that the rules are always enabled, and take what is on the list [SteerList] of their line.
+	// ByList says that the rules are always enabled, and take what is on the list [link.SteerList] of their line.
 	ByList bool
 	// Heartbeat lets the router disable the rules when the controller's mark has gone. What is on lists goes by itself.
 	Heartbeat bool
 }
-
-// SteerList is the address list whose entries switch the steering to a line, where lists do that.
-func SteerList(line string) string { return Prefix + "steer-" + line }
 
 // Account is the router's user that wanctl logs in as.
 type Account struct {

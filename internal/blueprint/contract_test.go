@@ -125,10 +125,10 @@ func (s *site) Steer(alternate string) error {
 		on := l == alternate
 		switch {
 		case s.byList:
-			s.run(":foreach i in=[/ip/firewall/address-list/find list=" + SteerList(l) + "] do={/ip/firewall/address-list/remove $i}")
+			s.run(":foreach i in=[/ip/firewall/address-list/find list=" + link.SteerList(l) + "] do={/ip/firewall/address-list/remove $i}")
 			for _, half := range []string{"0.0.0.0/1", "128.0.0.0/1"} {
 				if on {
-					s.run("/ip/firewall/address-list/add list=" + SteerList(l) + " timeout=1d address=" + half)
+					s.run("/ip/firewall/address-list/add list=" + link.SteerList(l) + " timeout=1d address=" + half)
 				}
 			}
 		case on:

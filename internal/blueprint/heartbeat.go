@@ -22,7 +22,7 @@ func (p *planner) heartbeats() {
 	for i := range p.want.Lines {
 		l := &p.want.Lines[i]
 		if l.Heartbeat && (l.Limits.Down <= 0 || l.Limits.Up <= 0) {
-			p.block("the heartbeat of "+l.Name+" does not know what to restore", "give base_mbps for both directions")
+			p.noHeartbeat("the heartbeat of "+l.Name+" does not know what to restore", "give base_mbps for both directions")
 			return
 		}
 		things, mend := l.mend()
@@ -58,6 +58,10 @@ func (l *Line) mend() (things, mend []string) {
 	return things, mend
 }
 
+func (p *planner) noHeartbeat(what, way string) {
+	p.plan.Problems = append(p.plan.Problems, Problem{Severity: Blocker, Heartbeat: true, What: what, Way: way})
+}
+
 // heartbeat asks for one scheduler, or that there is none.
 func (p *planner) heartbeat(wanted bool, of string, things, mend []string) {
 	it := item{
@@ -76,7 +80,7 @@ func (p *planner) heartbeat(wanted bool, of string, things, mend []string) {
 	switch {
 	case i >= 0 && !Owned(Scheduler, p.inv[Scheduler][i]):
 		if wanted {
-			p.block(fmt.Sprintf("the scheduler %q is not wanctl's, and has the name of its heartbeat", heartbeatName+of), "rename it, or remove it")
+			p.noHeartbeat(fmt.Sprintf("the scheduler %q is not wanctl's, and has the name of its heartbeat", heartbeatName+of), "rename it, or remove it")
 		}
 	case wanted:
 		p.need(it)
@@ -115,9 +119,9 @@ func (p Plan) Heartbeats() (changes []Change, foreign []Problem) {
 		}
 	}
 	for _, q := range p.Problems {
-		if q.Severity == Blocker && strings.Contains(q.What, "heartbeat") {
+		if q.Heartbeat {
 			foreign = append(foreign, q)
 		}
 	}
-	return slices.Clip(changes), foreign
+	return changes, foreign
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wanctl/internal/flow"
+	"wanctl/internal/link"
 )
 
 // The packet marks of a new connection's first packet, from when its class is known to when its line is decided; the last
@@ -150,7 +151,7 @@ func marked(mark string, match ...Arg) []Arg {
 
 func packetMark(mark string) Arg { return Arg{"packet-mark", mark} }
 
-// note adds the destination to a list.
+// noted adds the destination to a list.
 func noted(list string, d time.Duration, match ...Arg) []Arg {
 	return append(match, Arg{"action", "add-dst-to-address-list"}, Arg{"address-list", list}, Arg{"address-list-timeout", strconv.Itoa(int(d/time.Second)) + "s"})
 }
@@ -235,13 +236,13 @@ func classNote(c flow.Class, i int) string {
 
 // classes marks the first packet by the first class it is of.
 func (m *marking) classes(ways []string) {
-	mixed := false // a class of the other kind was admitted before
 	for k, c := range m.s.Policy.Classes {
 		mark, other := latency, light
 		if c.Light {
 			mark, other = light, latency
 		}
-		mixed = slices.ContainsFunc(m.s.Policy.Classes[:k], func(o flow.Class) bool { return o.Light != c.Light })
+		// A class of the other kind was admitted before.
+		mixed := slices.ContainsFunc(m.s.Policy.Classes[:k], func(o flow.Class) bool { return o.Light != c.Light })
 		for i, match := range c.Matches {
 			if n := within(match.To, ways); n != "" {
 				m.p.hint(fmt.Sprintf("class %s: what goes to %s never moves, because the main table knows the way to %s", c.Name, flow.Hosts{Net: match.To}, n),
@@ -357,7 +358,7 @@ func (m *marking) toggle(i int, chain string) item {
 	name, note := m.s.Policy.Alternates[i], m.s.Comments[i]
 	args := append([]Arg{{"chain", chain}, {"connection-state", "new"}, free, packetMark(latency)}, pinned(name)...)
 	there := slices.IndexFunc(m.p.inv[Mangle], func(r Row) bool { return commented(note)(r) && !Truth(r["dynamic"]) })
-	switch list := (Arg{"src-address-list", SteerList(name)}); {
+	switch list := (Arg{"src-address-list", link.SteerList(name)}); {
 	case m.s.ByList:
 		args = append(args, list, Arg{"disabled", "no"})
 	case there >= 0 && m.p.inv[Mangle][there][list.Key] == list.Value:

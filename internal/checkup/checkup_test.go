@@ -184,7 +184,7 @@ func TestEveryCheckFinds(t *testing.T) {
 			f.Router.Plan.Changes = []blueprint.Change{{Verb: blueprint.Remove, Menu: blueprint.Scheduler, Item: "heartbeat of ATT"}}
 		}},
 		{"router.heartbeat", Failed, "not wanctl's", func(f *Facts) {
-			f.Router.Plan.Problems = []blueprint.Problem{{Severity: blueprint.Blocker, What: "the scheduler \"x\" is not wanctl's, and has the name of its heartbeat", Way: "rename it"}}
+			f.Router.Plan.Problems = []blueprint.Problem{{Severity: blueprint.Blocker, Heartbeat: true, What: "the scheduler \"x\" is not wanctl's, and has the name of its heartbeat", Way: "rename it"}}
 		}},
 		{"router.plan", Warned, "2 settings", func(f *Facts) {
 			f.Router.Plan.Changes = []blueprint.Change{{Menu: blueprint.NAT}, {Menu: blueprint.NAT}, {Menu: blueprint.User, Privileged: true}}

@@ -85,7 +85,7 @@ func (l *Line) menu() string {
 	return blueprint.QueueTree
 }
 
-// queue is the same with a word before it.
+// queue is what [Line.called] says, with a word before it.
 func (l *Line) queue(d link.Direction) string {
 	if l.Simple {
 		return l.called(d)

@@ -8,6 +8,7 @@ import (
 
 	"wanctl/internal/blueprint"
 	"wanctl/internal/config"
+	"wanctl/internal/link"
 	"wanctl/internal/routeros"
 )
 
@@ -38,7 +39,7 @@ func (v *routerView) ruleOf(s *config.Steering, a config.Alternate) string {
 	}
 	var err error
 	if s.Switch == config.SwitchList {
-		err = rule.SteerableBy(routeros.SteerList(a.Name))
+		err = rule.SteerableBy(link.SteerList(a.Name))
 	} else if !s.AllowLegacyRule {
 		err = rule.Steerable()
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"wanctl/internal/config"
+	"wanctl/internal/link"
 	"wanctl/internal/routeros"
 	"wanctl/internal/unit"
 )
@@ -31,7 +32,7 @@ type listSwitch struct {
 func newListSwitch(q rosQueue, c *config.Steering) *listSwitch {
 	l := &listSwitch{rosQueue: q, comments: ruleComments(c), lasts: holdTime(c)}
 	for _, a := range c.Alternates {
-		l.lists = append(l.lists, routeros.SteerList(a.Name))
+		l.lists = append(l.lists, link.SteerList(a.Name))
 	}
 	l.standing = make([]bool, len(l.lists))
 	return l

@@ -10,7 +10,7 @@ import (
 
 	"wanctl/internal/flow"
 	"wanctl/internal/lab/rosim"
-	"wanctl/internal/routeros"
+	"wanctl/internal/link"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
 )
@@ -29,7 +29,7 @@ func newSwitchBench(t *testing.T, way string) *switchBench {
 	o.Now = func() unit.Time { return unit.Time(s.clock.Load()) }
 	if way == "list" {
 		o.Rules[0].Disabled = false
-		o.Rules[0].Matchers["src-address-list"] = routeros.SteerList("ATT")
+		o.Rules[0].Matchers["src-address-list"] = link.SteerList("ATT")
 	}
 	s.steerBench = newSteerBenchWith(t, o, false, func(text string) string {
 		return strings.Replace(text, `mangle_rule: {comment:`, "mangle_rule: {switch: "+way+", comment:", 1)

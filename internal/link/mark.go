@@ -3,6 +3,7 @@ package link
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,11 +16,16 @@ import (
 const (
 	// MarkList is the address list of the marks. No rule may use it.
 	MarkList = "wanctl-owner"
+	// SteerLists begins the names of the lists that switch the steering to a line.
+	SteerLists = "wanctl-steer-"
 	// MarkLife is how long a mark stays on the router after it was set or refreshed.
 	MarkLife = 10 * time.Minute
 	// OwnerIDLength is the length of an owner's id in hexadecimal digits.
 	OwnerIDLength = 16
 )
+
+// SteerList is the address list whose entries switch the steering to a line, where lists do that.
+func SteerList(line string) string { return SteerLists + line }
 
 // Owner is who left a mark.
 type Owner struct {
@@ -84,13 +90,11 @@ func (o Owner) Overlaps(things []string) bool {
 // section 4): no host has such an address, so that no packet ever matches, and there is room for a hash, which the
 // documentation networks with their 256 addresses have not.
 func MarkAddress(things ...string) string {
-	const offset, prime = 2166136261, 16777619 // FNV-1a
-	h := uint32(offset)
+	sum := fnv.New32a()
 	for _, t := range slices.Sorted(slices.Values(things)) {
-		for _, c := range []byte(t + "\n") {
-			h = (h ^ uint32(c)) * prime
-		}
+		_, _ = sum.Write([]byte(t + "\n")) // it never fails
 	}
+	h := sum.Sum32()
 	return fmt.Sprintf("%d.%d.%d.%d", 240|h>>24&7, h>>16&0xff, h>>8&0xff, h&0xff)
 }
 

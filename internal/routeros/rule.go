@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"wanctl/internal/link"
 )
 
 // Rule is one rule of /ip/firewall/mangle as the router reports it.
@@ -58,7 +60,7 @@ func (r Rule) Steerable() error {
 	case r.Chain == "input" || r.Chain == "output" || r.Chain == "forward" || r.Chain == "postrouting":
 		return bad(fmt.Sprintf("it is in the chain %q, where a forwarded connection's route is already chosen or never looked up", r.Chain),
 			set+"chain=prerouting")
-	case strings.HasPrefix(r.SrcAddressList, listPrefix):
+	case strings.HasPrefix(r.SrcAddressList, link.SteerLists):
 		return bad(fmt.Sprintf("it takes what is on the list %s, which switches it", r.SrcAddressList),
 			set+`!src-address-list disabled=yes (wanctl router plan does that), or write mangle_rule.switch: list`)
 	case r.Invalid:

@@ -6,13 +6,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"wanctl/internal/link"
 )
 
 // A rule can be switched by an address list that it matches: entries that last a while send new connections by it, and
 // without anybody who renews them they go by themselves. Such entries live in the router's memory, not in its flash.
-
-// listPrefix begins the name of every such list.
-const listPrefix = "wanctl-steer-"
 
 // halves are the entries that hold a list: all addresses of IPv4. One entry of all would do by the console's syntax
 // (0.0.0.0/0), but what holds lists in Linux takes no prefix of length 0.
@@ -23,9 +22,6 @@ const (
 	leastHold = 10 * time.Second
 	mostHold  = 999 * time.Second
 )
-
-// SteerList is the list that switches the steering to a line.
-func SteerList(line string) string { return listPrefix + line }
 
 // RuleByList reads the one rule with this comment, and whether a list has entries.
 func (c *Client) RuleByList(ctx context.Context, comment, list string) (rule Rule, held bool, err error) {
@@ -68,9 +64,9 @@ func (c *Client) byList(ctx context.Context, t task) (rule Rule, held bool, err 
 
 // checkList refuses what is no list of ours.
 func checkList(list string) error {
-	name, ours := strings.CutPrefix(list, listPrefix)
+	name, ours := strings.CutPrefix(list, link.SteerLists)
 	if !ours || name == "" || len(name) > 64 || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
-		return fmt.Errorf("%q is no list that switches a rule: want %sLINE", clip(list), listPrefix)
+		return fmt.Errorf("%q is no list that switches a rule: want %sLINE", clip(list), link.SteerLists)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wanctl/internal/lab/rosim"
+	"wanctl/internal/link"
 	"wanctl/internal/routeros"
 	"wanctl/internal/unit"
 )
@@ -22,7 +23,7 @@ func TestLists(t *testing.T) {
 				o.Dialect = dialect
 				var now atomic.Int64
 				o.Now = func() unit.Time { return unit.Time(now.Load()) }
-				list := routeros.SteerList("ATT")
+				list := link.SteerList("ATT")
 				o.Rules[0].Disabled = false
 				o.Rules[0].Matchers["src-address-list"] = list
 				b := w.router(t, o)

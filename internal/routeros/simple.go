@@ -140,18 +140,21 @@ func parseSimple(f []string) (link.Pair[link.Queue], error) {
 	return both, nil
 }
 
-// simpleOf reads a simple queue from its row.
-func simpleOf(r row) (pair link.Pair[link.Queue], target []string, err error) {
-	f := make([]string, 0, 6)
+// takeSimple enters a simple queue's row into the reply.
+func (p *sitting) takeSimple(r row) *Error {
+	f := make([]string, 0, len(simpleList)-2)
 	for _, name := range simpleList[2:8] {
 		v, ok := r[name]
 		if !ok {
-			return pair, nil, fmt.Errorf("the answer has no %s", name)
+			return p.unusable(fmt.Errorf("simple queue %q: the answer has no %s", r["name"], name))
 		}
 		f = append(f, v)
 	}
-	pair, err = parseSimple(f)
-	return pair, targets(r["target"]), err
+	if err := p.reply.simple(append(f, r["target"], r["dst"])); err != nil {
+		return p.unusable(fmt.Errorf("simple queue %q: %w", r["name"], err))
+	}
+	p.reply.way = r["dst"]
+	return nil
 }
 
 // reversed says that the queue's target is the line itself. Its "upload" is then what comes from the line, the house's
@@ -220,13 +223,7 @@ func (p *sitting) simple(ctx context.Context) *Error {
 		if found != 1 {
 			return nil
 		}
-		both, target, err := simpleOf(mine[0])
-		if err != nil {
-			return p.unusable(fmt.Errorf("simple queue %q: %w", name, err))
-		}
-		p.reply.queues, p.reply.target = link.Pair[*link.Queue]{Down: &both.Down, Up: &both.Up}, target
-		p.reply.way = mine[0]["dst"]
-		return nil
+		return p.takeSimple(mine[0])
 	})
 }
 
@@ -260,10 +257,5 @@ func (p *sitting) oneSimple(ctx context.Context) *Error {
 	if found == nil {
 		return failed
 	}
-	both, _, err := simpleOf(found)
-	if err != nil {
-		return p.unusable(fmt.Errorf("simple queue %q: %w", p.task.queue, err))
-	}
-	p.reply.queues = link.Pair[*link.Queue]{Down: &both.Down, Up: &both.Up}
-	return nil
+	return p.takeSimple(found)
 }

@@ -314,10 +314,11 @@ func FuzzSimple(f *testing.F) {
 		r := row{
 			"max-limit": limit, "bytes": bytes, "packets": packets, "dropped": packets, "queued-bytes": bytes, "queued-packets": packets, "target": target,
 		}
-		both, _, err := simpleOf(r)
-		if err != nil {
+		p := sitting{}
+		if p.takeSimple(r) != nil {
 			return
 		}
+		both := link.Pair[link.Queue]{Down: *p.reply.queues.Down, Up: *p.reply.queues.Up}
 		for _, q := range []link.Queue{both.Down, both.Up} {
 			if q.MaxLimit < 0 || q.Bytes < 0 || q.Packets < 0 || q.Parent != "" || q.Dropped != q.Packets || q.QueuedBytes != q.Bytes {
 				t.Fatalf("%+v from %q", q, r)

@@ -112,8 +112,8 @@ func (r *Router) publishSimple(it *item) {
 	set("packet-rate", func(t *traffic) int64 { return int64(t.rate) / 8 / packetSize })
 }
 
-// crossing is traffic that wants to cross a line in one direction: tree is the queue of the tree it would pass next, own the
-// simple queue whose options offer it.
+// crossing is traffic that wants to cross a line in one direction: tree is the queue of the tree it would pass next, nil for
+// what a simple queue's options offer.
 type crossing struct {
 	iface string
 	down  bool
