@@ -88,6 +88,18 @@ func (a *App) parseAll(paths []string, run string) (files []*config.File, whole 
 	return files, whole
 }
 
+// steeringOf reads one steering file, and prints its errors.
+func (a *App) steeringOf(path, run string) (*config.Steering, error) {
+	files, whole := a.parseAll([]string{path}, run)
+	switch {
+	case !whole:
+		return nil, exitCode(exitFailed)
+	case files[0].Steering == nil:
+		return nil, fmt.Errorf("%s: is not a steering configuration", path)
+	}
+	return files[0].Steering, nil
+}
+
 // parse reads one file, and for steering its primary's; a file that cannot be opened is a finding like any other.
 // run is --run-dir, for paths that the file leaves open; empty is the usual one.
 func (a *App) parse(path, run string) (*config.File, config.Diagnostics) {

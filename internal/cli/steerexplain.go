@@ -70,13 +70,9 @@ type explained struct {
 
 // Run explains.
 func (c steerExplainCmd) Run(app *App) error {
-	f, ds := app.parse(c.File, c.RunDir)
-	if f == nil {
-		fmt.Fprint(app.Stderr, ds.Errors())
-		return exitCode(exitFailed)
-	}
-	if f.Steering == nil {
-		return fmt.Errorf("%s: is not a steering configuration", c.File)
+	s, err := app.steeringOf(c.File, c.RunDir)
+	if err != nil {
+		return err
 	}
 	var packets []flow.Packet
 	for i := 0; i < len(c.Flow); i += 3 {
@@ -87,13 +83,13 @@ func (c steerExplainCmd) Run(app *App) error {
 		k.DSCP = c.DSCP
 		packets = append(packets, k)
 	}
-	target, by, err := c.target(app, f.Steering)
+	target, by, err := c.target(app, s)
 	if err != nil {
 		return err
 	}
 	all := make([]explained, 0, len(packets))
 	for _, k := range packets {
-		all = append(all, explain(f.Steering, k, target, app.knownOf(f.Steering, k, c.Bulk)))
+		all = append(all, explain(s, k, target, app.knownOf(s, k, c.Bulk)))
 	}
 	if c.JSON {
 		return app.printJSON("explain", struct {
@@ -135,15 +131,15 @@ func (c steerExplainCmd) target(app *App, s *config.Steering) (line, by string, 
 		if st.Name != daemon.SteeringID(s) || st.Steer == nil {
 			continue
 		}
-		if st.Steer.Rule == "not read yet" {
+		if st.Steer.Rule == daemon.RuleUnread {
 			return "", "", errors.New("the running process has not read the rule yet: ask again, or say --target")
 		}
 		for _, a := range st.Steer.Alternates {
-			if a.Rule == "enabled" {
+			if a.Rule == daemon.RuleEnabled {
 				return a.Name, "says process " + fmt.Sprint(st.PID), nil
 			}
 		}
-		if len(st.Steer.Alternates) == 0 && st.Steer.Rule == "enabled" {
+		if len(st.Steer.Alternates) == 0 && st.Steer.Rule == daemon.RuleEnabled {
 			return s.Policy.Alternates[0], "says process " + fmt.Sprint(st.PID), nil
 		}
 		return "", "says process " + fmt.Sprint(st.PID), nil

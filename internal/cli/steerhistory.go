@@ -88,14 +88,11 @@ func (c steerHistoryCmd) files(app *App) ([]string, error) {
 		}
 		return found, err
 	}
-	files, whole := app.parseAll([]string{c.File}, c.RunDir)
-	if !whole {
-		return nil, exitCode(exitFailed)
+	s, err := app.steeringOf(c.File, c.RunDir)
+	if err != nil {
+		return nil, err
 	}
-	if files[0].Steering == nil {
-		return nil, fmt.Errorf("%s: is not a steering configuration", c.File)
-	}
-	return []string{daemon.HistoryFile(files[0].Steering.StateFile)}, nil
+	return []string{daemon.HistoryFile(s.StateFile)}, nil
 }
 
 // paragraph is how wide a change is told.

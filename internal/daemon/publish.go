@@ -198,7 +198,7 @@ func (s *Steer) publish(now unit.Time) {
 	st := &SteeringStatus{
 		State: d.Name, Congestion: d.Congestion.String(), Measured: d.Measured, Averaged: d.Averaged, Delta: d.Delta, EWMA: d.EWMA,
 		AgeS: ageSeconds(now, m.answered), Queue: m.queue.QueuedPackets, QueueAgeS: ageSeconds(now, m.queue.At),
-		Rule: "not read yet", Switch: s.cfg.Switch, RuleAgeS: unknownAge, Router: fmt.Sprint(s.router), DryRun: s.DryRun,
+		Rule: RuleUnread, Switch: s.cfg.Switch, RuleAgeS: unknownAge, Router: fmt.Sprint(s.router), DryRun: s.DryRun,
 		Brakes: d.Reason.Brakes, Connections: connectionsOf(s.counted.Load()),
 	}
 	s.publishRules(now, st)
@@ -261,7 +261,7 @@ func (s *Steer) publishRules(now unit.Time, st *SteeringStatus) {
 	read := true
 	for i := range m.rules {
 		r := &m.rules[i]
-		a := AlternateStatus{Rule: "not read yet", RuleAgeS: ageSeconds(now, r.at)}
+		a := AlternateStatus{Rule: RuleUnread, RuleAgeS: ageSeconds(now, r.at)}
 		if i < len(m.last.Reason.Alternates) {
 			a.View = m.last.Reason.Alternates[i]
 		}
@@ -289,7 +289,7 @@ func (s *Steer) publishRules(now unit.Time, st *SteeringStatus) {
 	case read:
 		st.Rule = "all disabled"
 	default:
-		st.Rule = "not read yet"
+		st.Rule = RuleUnread
 	}
 }
 

@@ -116,7 +116,13 @@ func (r *switched) pretended(is, dry bool) bool {
 	return is
 }
 
-var onOff = map[bool]string{true: "enabled", false: "disabled"}
+// What a status says of a rule, beside "disabled".
+const (
+	RuleUnread  = "not read yet"
+	RuleEnabled = "enabled"
+)
+
+var onOff = map[bool]string{true: RuleEnabled, false: "disabled"}
 
 // word is what was last read.
 func (r *switched) word() string {

@@ -157,8 +157,10 @@ func (d *deployment) say(i int, step string, state install.State, format string,
 // check connects to a host and looks whether it can be deployed to.
 func (d *deployment) check(ctx context.Context, i int) error {
 	h := d.opt.Hosts[i]
+	var files []install.Config
 	if !d.opt.Rollback {
-		if _, err := configs(h); err != nil {
+		var err error
+		if files, err = configs(h); err != nil {
 			return err
 		}
 	}
@@ -166,7 +168,7 @@ func (d *deployment) check(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	t := &target{host: h, conn: conn}
+	t := &target{host: h, configs: files, conn: conn}
 	programs := d.opt.Programs
 	if d.opt.Rollback {
 		programs = nil // what is there already is what goes back
@@ -260,11 +262,8 @@ func configs(h Host) ([]install.Config, error) {
 }
 
 // bundle is what one host gets.
-func (d *deployment) bundle(h Host, p Program, version string) ([]byte, error) {
-	all, err := configs(h)
-	if err != nil {
-		return nil, err
-	}
+func (d *deployment) bundle(t *target, p Program, version string) ([]byte, error) {
+	h, all := t.host, t.configs
 	b := install.Bundle{
 		Format: install.Format, Run: d.opt.Run, Host: h.Name, By: d.opt.By, Root: h.Root, Version: version, Binary: p.Sum,
 		WANs: all[:len(h.WANs)], HealthyS: d.opt.Healthy.Seconds(),
@@ -297,7 +296,7 @@ func (d *deployment) one(ctx context.Context, i int) install.Result {
 	if err != nil {
 		return failure(install.Refused, err)
 	}
-	err = t.upload(ctx, p, func(version string) ([]byte, error) { return d.bundle(h, p, version) })
+	err = t.upload(ctx, p, func(version string) ([]byte, error) { return d.bundle(t, p, version) })
 	if err != nil {
 		d.say(i, "send", install.Failed, "%v", err)
 		t.clear(ctx)

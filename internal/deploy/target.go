@@ -154,9 +154,11 @@ func parseFacts(out string) (Facts, error) {
 
 // target is a host that is connected.
 type target struct {
-	host  Host
-	conn  *remote.Host
-	facts Facts
+	host Host
+	// configs are the host's files as they were checked; none on the way back.
+	configs []install.Config
+	conn    *remote.Host
+	facts   Facts
 	// room is the directory of what was uploaded.
 	room string
 }

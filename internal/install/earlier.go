@@ -76,14 +76,14 @@ func FindEarlier(root, proc string) *Earlier {
 				text, err := os.ReadFile(path)
 				service := strings.TrimSuffix(name, filepath.Ext(name)) + ".service"
 				switch {
-				case err != nil || seen[path]:
+				case err != nil:
 					continue
 				case strings.HasSuffix(name, ".timer") && !seen[service]:
 					continue // ours, or a timer of something else
 				case strings.HasSuffix(name, ".service") && !e.unit(p, string(text)):
 					continue
 				}
-				seen[path], seen[name] = true, true
+				seen[name] = true
 				e.Units = append(e.Units, path)
 				if !slices.Contains(e.Names, name) {
 					e.Names = append(e.Names, name)
@@ -170,9 +170,9 @@ func (e *Earlier) config(p place, path string) {
 	}
 }
 
-// starts says whether a line of a table or of a process starts the earlier system.
+// starts says whether a line of a cron table starts the earlier system.
 func starts(line string) bool {
-	return slices.ContainsFunc(earlierScripts, func(s string) bool { return strings.Contains(line, s) })
+	return !strings.HasPrefix(strings.TrimSpace(line), "#") && slices.ContainsFunc(earlierScripts, func(s string) bool { return strings.Contains(line, s) })
 }
 
 func (e *Earlier) cron(p place) {
@@ -187,7 +187,7 @@ func (e *Earlier) cron(p place) {
 			continue
 		}
 		for line := range strings.Lines(string(text)) {
-			if !strings.HasPrefix(strings.TrimSpace(line), "#") && starts(line) {
+			if starts(line) {
 				e.Cron = append(e.Cron, t)
 				break
 			}
@@ -199,7 +199,7 @@ func (e *Earlier) cron(p place) {
 func withoutCron(table []byte, date string) []byte {
 	var b bytes.Buffer
 	for line := range strings.Lines(string(table)) {
-		if !strings.HasPrefix(strings.TrimSpace(line), "#") && starts(line) {
+		if starts(line) {
 			b.WriteString("# disabled by wanctl deploy on " + date + ": ")
 		}
 		b.WriteString(line)

@@ -14,7 +14,7 @@ import (
 // follow gives a packet the mark of its connection's line.
 func (b *builder) follow(c *chain) {
 	for _, v := range b.values {
-		c.add(markIs(connectionMark, b.layout.line, v), setMark(packetMark, b.mask, v), accept())
+		c.add(markIs(connectionMark, b.line, v), setMark(packetMark, b.mask, v), accept())
 	}
 }
 
@@ -24,7 +24,7 @@ func (b *builder) prerouting() {
 		b.follow(c)
 	} else {
 		for _, v := range b.values {
-			c.add(v4.is(), markIs(connectionMark, b.layout.line, v), setMark(packetMark, b.mask, v), accept())
+			c.add(v4.is(), markIs(connectionMark, b.line, v), setMark(packetMark, b.mask, v), accept())
 		}
 	}
 	for i, l := range b.Lines {
@@ -218,7 +218,7 @@ func (b *builder) lineChains(i int) {
 	}
 	c.add(leave(b.to(i)))
 	c = b.chain(b.to(i))
-	c.add(setMark(packetMark, b.layout.line, b.values[i]), counted(toCounter(b.ids[i])), accept())
+	c.add(setMark(packetMark, b.line, b.values[i]), counted(toCounter(b.ids[i])), accept())
 }
 
 // output lets the host's own answers follow their connection. A packet that somebody has marked for another way is left
@@ -239,11 +239,11 @@ func (b *builder) postrouting() {
 		c.add(v6.is(), accept())
 	}
 	for i, l := range b.Lines {
-		c.add(outBy(l.Interface), markIs(connectionMark, b.layout.line, 0), original(), jump("pin_"+b.ids[i]))
+		c.add(outBy(l.Interface), markIs(connectionMark, b.line, 0), original(), jump("pin_"+b.ids[i]))
 	}
 	for i, v := range b.values {
 		if b.together() {
-			c.add(markIs(connectionMark, b.layout.line|b.class, v|b.class), jump("seen_"+b.ids[i]))
+			c.add(markIs(connectionMark, b.line|b.class, v|b.class), jump("seen_"+b.ids[i]))
 		}
 	}
 	c.add(markIs(connectionMark, b.flags(), b.flags()), moved(flow.HeavyBytes), jump("heavy"))
