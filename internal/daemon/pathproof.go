@@ -129,8 +129,8 @@ func pathOf(f health.PathFacts, p routeros.Path) health.PathFacts {
 	return f
 }
 
-// ProvePath asks a router once by which line probes leave that were sent just now.
-func ProvePath(ctx context.Context, router Shaper, facts health.PathFacts) (health.PathVerdict, string) {
+// ProvePath asks a router once by which line probes leave that were sent just now; one that cannot tell proves nothing.
+func ProvePath(ctx context.Context, router any, facts health.PathFacts) (health.PathVerdict, string) {
 	reader, ok := router.(pathReader)
 	switch {
 	case !facts.Source.Is4():
