@@ -122,6 +122,7 @@ func unlessEnded[T any](ctx context.Context, read func() (T, error)) (T, error) 
 
 // grammar is the whole command line.
 type grammar struct {
+	Init     initCmd     `cmd:"" help:"Set wanctl up: find the router and the lines, measure, and write the files."`
 	Check    checkCmd    `cmd:"" help:"Check configuration files and say everything that is wrong with them."`
 	Autorate autorateCmd `cmd:"" help:"Control the rates of one or more WANs."`
 	Steer    steerCmd    `cmd:"" help:"Move new latency-sensitive connections to the healthier WAN."`

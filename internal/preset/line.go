@@ -156,11 +156,7 @@ func (l *Line) control(p *page) {
 		p.put(1, "one_way", "true", "ask for one-way delays, which tell upload and download apart (CAP_NET_RAW)")
 		p.put(1, "interval_ms", "500", "of the states, the log and the feed; the rates follow every reply")
 	}
-	if l.Idle.RTT > 0 {
-		p.put(1, "baseline_rtt_initial", decimal(l.Idle.RTT), "ms, idle: "+l.Idle.How)
-	} else if l.Idle.How != "" {
-		p.note(1, "The idle line's round trip is measured at start: "+l.Idle.How)
-	}
+	l.idle(p)
 	for _, d := range []link.Direction{link.Down, link.Up} {
 		l.rates(p, d)
 	}
@@ -186,6 +182,24 @@ func (l *Line) control(p *page) {
 	p.put(1, "ping_hosts", list(hosts), reason)
 	if l.Policy == Steps {
 		p.put(1, "use_median_of_three", strconv.FormatBool(len(hosts) >= stepsReflectors), "the median of the reflectors is believed")
+	}
+}
+
+// leastInitial is the least first guess of a baseline that a configuration takes, in ms, and the usual lower bound of what is
+// learnt.
+const leastInitial = 1
+
+// idle writes what the idle line was measured at.
+func (l *Line) idle(p *page) {
+	switch rtt := l.Idle.RTT; {
+	case rtt <= 0 && l.Idle.How != "":
+		p.note(1, "The idle line's round trip is measured at start: "+l.Idle.How+".")
+	case rtt >= leastInitial:
+		p.put(1, "baseline_rtt_initial", decimal(rtt), "ms, idle: "+l.Idle.How)
+	}
+	if rtt := l.Idle.RTT; rtt > 0 && rtt < 2*leastInitial {
+		p.put(1, "baseline_rtt_bounds", "{min: "+strconv.FormatFloat(rtt/4, 'g', 2, 64)+"}",
+			fmt.Sprintf("ms; the idle line has %s (%s), which is near or under the usual bound", decimal(rtt), l.Idle.How))
 	}
 }
 

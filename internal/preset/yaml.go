@@ -32,12 +32,12 @@ func (p *page) put(depth int, key, value, reason string) {
 	p.WriteString(line + "\n")
 }
 
-// note writes a comment on lines of its own, of at most 110 characters.
+// note writes a comment on lines of its own, of at most 118 characters.
 func (p *page) note(depth int, text string) {
 	margin := strings.Repeat("  ", depth) + "#"
 	line := margin
 	for _, word := range strings.Fields(oneLine(text)) {
-		if len(line)+1+len(word) > 110 && line != margin {
+		if len(line)+1+len(word) > 118 && line != margin {
 			p.WriteString(line + "\n")
 			line = margin
 		}
@@ -58,8 +58,8 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// bare is text that needs no quotes, whatever reads it: it begins with a letter and a slash or a letter.
-var bare = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./-]*$`)
+// bare is text that needs no quotes, whatever reads it: words, paths, references to secrets, fingerprints and IPv4 addresses.
+var bare = regexp.MustCompile(`^([A-Za-z/][A-Za-z0-9_./-]*|file:/[A-Za-z0-9_./-]*|sha256:[0-9a-f]+|[0-9]+(\.[0-9]+){3})$`)
 
 // text writes a scalar that is a text.
 func text(s string) string {
