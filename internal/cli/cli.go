@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"wanctl/internal/config"
@@ -84,20 +85,28 @@ func System() *App {
 	}
 	if in := int(os.Stdin.Fd()); term.IsTerminal(in) {
 		app.AskSecret = func(ctx context.Context, question string) (string, error) {
-			fmt.Fprint(os.Stderr, question)
-			was, err := term.GetState(in)
-			if err != nil {
-				return "", err
-			}
-			defer fmt.Fprintln(os.Stderr)
-			typed, err := unlessEnded(ctx, func() ([]byte, error) { return term.ReadPassword(in) })
-			if ctx.Err() != nil { // it reads on, until the process ends, and the echo has to be back by then
-				err = errors.Join(err, term.Restore(in, was))
-			}
-			return string(typed), err
+			return app.typedUnseen(ctx, in, question)
 		}
 	}
 	return app
+}
+
+// typedUnseen reads a line from a terminal that does not show it. ([term.ReadPassword] goes on reading at the end of the input.)
+func (a *App) typedUnseen(ctx context.Context, terminal int, question string) (string, error) {
+	was, err := unix.IoctlGetTermios(terminal, unix.TCGETS)
+	if err != nil {
+		return "", fmt.Errorf("ask for a password: %w", err)
+	}
+	quiet := *was
+	quiet.Lflag = quiet.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	quiet.Iflag |= unix.ICRNL
+	fmt.Fprint(a.Stderr, question)
+	if err := unix.IoctlSetTermios(terminal, unix.TCSETS, &quiet); err != nil {
+		return "", fmt.Errorf("ask for a password: %w", err)
+	}
+	defer fmt.Fprintln(a.Stderr)
+	typed, err := a.readTyped(ctx)
+	return typed, errors.Join(err, unix.IoctlSetTermios(terminal, unix.TCSETS, was))
 }
 
 // unlessEnded waits for what cannot be interrupted, a reading of the terminal, or until ctx ends.

@@ -72,12 +72,13 @@ type wizard struct {
 	// adminPassword is that of --admin, and password that of wanctl's own user where it is to be written.
 	adminPassword, password string
 	known                   bool // the router's key is recorded already, or pinned
+	ruled                   bool // the router has rules that send each line's probes by it
 	answers                 []lineAnswers
 	done                    progress
 }
 
 // progress says which answers are there already, for telling what was missing when they end.
-type progress struct{ place, trust, login, lines, files bool }
+type progress struct{ place, trust, login, lines bool }
 
 // Run asks, writes, and does what it is told to do with what was written.
 func (c initCmd) Run(app *App) error {

@@ -17,6 +17,9 @@ func (w *wizard) after(files []string) error {
 		return err
 	}
 	applied, err := w.setUp(files)
+	if applied {
+		err = w.again()
+	}
 	if err == nil {
 		var examine bool
 		if examine, err = w.wants(w.Doctor, "Have the doctor look at it", "--doctor or --no-doctor"); err == nil && examine {

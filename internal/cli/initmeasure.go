@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,12 +22,6 @@ const idleEchoes = 6
 
 // measure takes each line's round trip while, it is hoped, nobody uses it.
 func (w *wizard) measure() error {
-	hosts := w.PingHosts
-	if len(hosts) == 0 {
-		for _, c := range reflector.DefaultReflectors()[:reflector.DefaultUse] {
-			hosts = append(hosts, c.String())
-		}
-	}
 	for i := range w.house.Lines {
 		l := &w.house.Lines[i]
 		switch {
@@ -36,12 +31,7 @@ func (w *wizard) measure() error {
 			l.Idle.How = "--no-measure was given"
 			continue
 		}
-		fmt.Fprintf(w.app.Stdout, "Measuring %s, which should be idle … ", l.Name)
-		if l.Idle = w.idle(l, hosts); l.Idle.RTT > 0 {
-			fmt.Fprintf(w.app.Stdout, "%v ms (%s)\n", l.Idle.RTT, l.Idle.How)
-		} else {
-			fmt.Fprintf(w.app.Stdout, "not now: %s\n", l.Idle.How)
-		}
+		w.tell(l)
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
@@ -49,8 +39,24 @@ func (w *wizard) measure() error {
 	return nil
 }
 
+// tell measures a line and says what came of it.
+func (w *wizard) tell(l *preset.Line) {
+	fmt.Fprintf(w.app.Stdout, "Measuring %s, which should be idle … ", l.Name)
+	if l.Idle = w.idle(l); l.Idle.RTT > 0 {
+		fmt.Fprintf(w.app.Stdout, "%v ms (%s)\n", l.Idle.RTT, l.Idle.How)
+	} else {
+		fmt.Fprintf(w.app.Stdout, "not now: %s\n", l.Idle.How)
+	}
+}
+
 // idle measures a line, if it can be told that the probes take it.
-func (w *wizard) idle(l *preset.Line, hosts []string) preset.Idle {
+func (w *wizard) idle(l *preset.Line) preset.Idle {
+	hosts := w.PingHosts
+	if len(hosts) == 0 {
+		for _, c := range reflector.DefaultReflectors()[:reflector.DefaultUse] {
+			hosts = append(hosts, c.String())
+		}
+	}
 	o := probe.Options{Targets: hosts, Source: l.Source, Interval: 100 * time.Millisecond, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now}
 	if w.Linux {
 		o.Interface, o.Source = l.Interface, netip.Addr{}
@@ -62,13 +68,39 @@ func (w *wizard) idle(l *preset.Line, hosts []string) preset.Idle {
 	return idleOf(found)
 }
 
+// again measures the lines that could not be measured before the router sent their probes through them, and writes their files
+// anew. A line that is still not measured is so by its controller.
+func (w *wizard) again() error {
+	for i := range w.house.Lines {
+		l := &w.house.Lines[i]
+		if w.Linux || w.NoMeasure || l.Idle.RTT > 0 || !l.Source.IsValid() || w.house.Steering == nil {
+			continue // only with steering there are rules that send a line's probes by it
+		}
+		w.ruled = true
+		w.tell(l)
+		if l.Idle.RTT == 0 {
+			continue
+		}
+		f := w.house.Files()[i]
+		out := []outFile{{path: filepath.Join(w.Dir, f.Name), content: []byte(f.Text), mode: configMode}}
+		if err := w.check(out); err != nil {
+			return err
+		}
+		if err := w.put(out); err != nil {
+			return err
+		}
+		fmt.Fprintf(w.app.Stdout, "wrote %s\n", out[0].path)
+	}
+	return nil
+}
+
 // idleOf is the median of the reflectors' least round trips.
 func idleOf(found []checkup.Reflector) preset.Idle {
 	var least []float64
 	var with []string
 	for _, r := range found {
 		if r.Answered > 0 {
-			ms := float64(r.Least) / float64(time.Millisecond)
+			ms := float64(r.Least)
 			least = append(least, ms)
 			with = append(with, fmt.Sprintf("%s %.3g", r.Host, ms))
 		}
@@ -102,6 +134,9 @@ func (w *wizard) elsewhere(l *preset.Line, found []checkup.Reflector) string {
 			return ""
 		case "wrong":
 			return "the router sends probes from " + l.Source.String() + " by another line until it is set up"
+		}
+		if w.ruled {
+			return ""
 		}
 	}
 	if nearest := w.nearest(); nearest != l.Interface {

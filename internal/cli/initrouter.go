@@ -20,8 +20,8 @@ import (
 
 // place finds out where the router is.
 func (w *wizard) place() error {
-	defer func() { w.done.place = true }()
 	if w.Linux {
+		w.done.place = true
 		return nil
 	}
 	if w.Router == "" {
@@ -41,6 +41,7 @@ func (w *wizard) place() error {
 	} else if err := judgeHost(w.Router); err != nil {
 		return fmt.Errorf("--router %s: %w", w.Router, err)
 	}
+	w.done.place = true
 	if strings.EqualFold(w.Router, "linux") {
 		w.Linux, w.Router = true, ""
 		return nil
@@ -165,7 +166,7 @@ func (w *wizard) enter() error {
 	}
 	if w.Admin != "" {
 		var err error
-		if w.adminPassword, err = w.login(w.Admin, adminVariable, ""); err != nil {
+		if w.adminPassword, err = w.login(w.Admin, "", adminVariable, ""); err != nil {
 			return err
 		}
 		if err := w.look(); err != nil {
@@ -178,16 +179,15 @@ func (w *wizard) enter() error {
 	}
 	if w.SSHKey != "" {
 		r.KeyFile = w.SSHKey
-		w.door.KeyFile, w.door.Password = w.SSHKey, nil
 	}
-	password, err := w.login(w.User, routerVariable, w.passwordFile())
+	password, err := w.login(w.User, w.SSHKey, routerVariable, w.passwordFile())
 	if err != nil {
 		return err
 	}
 	if w.SSHKey == "" {
 		w.keep(password)
 	}
-	if w.view == nil {
+	if w.view.inventory == nil {
 		err = w.look()
 	}
 	if err == nil {
@@ -229,10 +229,10 @@ func (w *wizard) passwordFile() string {
 }
 
 // login proves a user's password, or key, by logging in. The password is in a variable, in a file, or asked for.
-func (w *wizard) login(user, variable, file string) (string, error) {
+func (w *wizard) login(user, key, variable, file string) (string, error) {
 	password, given := w.app.LookupEnv(variable)
 	from := variable
-	if given = given && password != ""; !given && file != "" && w.SSHKey == "" {
+	if given = given && password != ""; !given && file != "" && key == "" {
 		if b, err := w.app.ReadFile(file); err == nil {
 			password, given, from = strings.TrimRight(string(b), "\r\n"), len(b) > 0, file
 		} else if !errors.Is(err, os.ErrNotExist) {
@@ -240,33 +240,33 @@ func (w *wizard) login(user, variable, file string) (string, error) {
 		}
 	}
 	for try := 1; ; try++ {
-		if !given && w.door.KeyFile == "" {
+		if !given && key == "" {
 			var err error
 			if password, err = w.secret(fmt.Sprintf("Password of %s on %s", user, w.house.Router.Host), variable); err != nil {
 				return "", err
 			}
 		}
-		err := w.knock(user, password)
+		err := w.knock(user, key, password)
 		var e *routeros.Error
 		switch {
 		case err == nil:
 			return password, nil
 		case w.ctx.Err() != nil || !errors.As(err, &e) || e.Kind != routeros.Auth:
 			return "", err
-		case given:
+		case given && key == "":
 			return "", fmt.Errorf("the password in %s: %w", from, err)
-		case w.door.KeyFile != "" || try == loginTries:
+		case key != "" || try == loginTries:
 			return "", err
 		}
 		fmt.Fprintf(w.app.Stdout, "  The router refuses that password for %s. Please type it again (%d of %d).\n", user, try+1, loginTries)
 	}
 }
 
-// knock logs in. A connection that succeeds stays for the reading, of the first who did.
-func (w *wizard) knock(user, password string) error {
+// knock logs in, with a key or a password. The first who succeeds is whom the router is read as.
+func (w *wizard) knock(user, key, password string) error {
 	o := w.door
-	o.User, o.Timeout = user, 30*time.Second
-	if o.KeyFile == "" {
+	o.User, o.KeyFile, o.Password, o.Timeout = user, key, nil, 30*time.Second
+	if key == "" {
 		o.Password = func() (string, error) { return password, nil }
 	}
 	admin, err := routeros.NewAdmin(o)

@@ -54,7 +54,9 @@ func (w *wizard) commit() ([]string, error) {
 	if err := w.put(out); err != nil {
 		return nil, err
 	}
-	w.done.files = true
+	if !w.Linux { // and from now on the recorded key counts
+		w.known, w.door.KnownHosts = true, w.house.Router.KnownHosts
+	}
 	for _, f := range out {
 		fmt.Fprintf(w.app.Stdout, "wrote %s\n", f.path)
 	}

@@ -231,12 +231,17 @@ const longestAnswer = 4096
 // readLine reads one line that somebody types, without the blanks around it; what comes after it stays for the next call. At
 // the end of the input it is an error, unless something stands there.
 func (a *App) readLine(ctx context.Context) (string, error) {
+	line, err := a.readTyped(ctx)
+	return strings.TrimSpace(line), err
+}
+
+func (a *App) readTyped(ctx context.Context) (string, error) {
 	if a.Stdin == nil {
 		return "", io.EOF
 	}
-	line, err := unlessEnded(ctx, func() (string, error) {
+	return unlessEnded(ctx, func() (string, error) {
 		var line []byte
-		for b := []byte{0}; len(line) < longestAnswer; { // one by one: a secret that follows is read from the terminal itself
+		for b := []byte{0}; len(line) < longestAnswer; { // one by one: what follows is the next answer
 			n, err := a.Stdin.Read(b)
 			if n == 1 && b[0] == '\n' {
 				return string(line), nil
@@ -251,7 +256,6 @@ func (a *App) readLine(ctx context.Context) (string, error) {
 		}
 		return "", fmt.Errorf("more than %d bytes in one line", longestAnswer)
 	})
-	return strings.TrimSpace(line), err
 }
 
 type routerShowCmd struct {

@@ -198,7 +198,7 @@ func (l *Line) idle(p *page) {
 		p.put(1, "baseline_rtt_initial", decimal(rtt), "ms, idle: "+l.Idle.How)
 	}
 	if rtt := l.Idle.RTT; rtt > 0 && rtt < 2*leastInitial {
-		p.put(1, "baseline_rtt_bounds", "{min: "+strconv.FormatFloat(rtt/4, 'g', 2, 64)+"}",
+		p.put(1, "baseline_rtt_bounds", "{min: "+strconv.FormatFloat(rtt/10, 'g', 1, 64)+"}",
 			fmt.Sprintf("ms; the idle line has %s (%s), which is near or under the usual bound", decimal(rtt), l.Idle.How))
 	}
 }
