@@ -45,6 +45,7 @@ var (
 		"internal/config":   append(slices.Clone(paper), "internal/document"),
 		"internal/state":    paper,
 		"internal/journal":  paper,
+		"internal/preset":   append(slices.Clone(words), "internal/reflector"),
 
 		"internal/probe":    hands,
 		"internal/routeros": hands,

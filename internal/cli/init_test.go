@@ -430,3 +430,76 @@ func TestInitGivenUp(t *testing.T) {
 		})
 	}
 }
+
+// A script sets a router up through each door that proves itself by a certificate, as a user of its own.
+func TestInitByScript(t *testing.T) {
+	for transport, user := range map[string]string{"api": "newcomer", "rest": "wanctl"} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			b := newRouterBench(t, "7.24.2", transport)
+			etc, before := filepath.Join(b.dir, "etc"), b.config()
+			b.put("own.password", "sesame\n")
+			args := []string{
+				"init", "--yes", "--dir", etc, "--router", "127.0.0.1", "--transport", transport, "--port", fmt.Sprint(b.port), "--user", user, "--admin", "admin",
+				"--line", "wan=ether1,name=Cable,access=fibre-pppoe,rates=900/400,simple=WAN-Cable", "--no-measure", "--apply",
+				"--ping-host", "127.0.0.1", "--ping-host", "127.64.0.1", "--ping-host", "127.128.0.1",
+			}
+			if user == "wanctl" { // who is there already
+				args = append(args, "--password-file", filepath.Join(b.dir, "own.password"))
+			}
+			out := b.must(exitFailed, args...)
+			m := regexp.MustCompile(`shows (sha256:[0-9a-f]{64})\n`).FindStringSubmatch(out)
+			if m == nil || !strings.Contains(out, "missing: --fingerprint TEXT") || exists(etc) {
+				t.Fatalf("without a fingerprint: %s", out)
+			}
+			if out := b.must(exitFailed, append(args, "--fingerprint", strings.Replace(m[1], "sha256:", "sha256:00", 1))...); !strings.Contains(out, "somebody may be in between") || exists(etc) {
+				t.Errorf("another fingerprint: %s", out)
+			}
+			if b.config() != before {
+				t.Error("the router was changed")
+			}
+			out = b.must(exitOK, append(args, "--fingerprint", m[1])...)
+			for _, want := range []string{"and verified", "wrote " + etc + "/Cable.yaml", "Next:"} {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is not said: %s", want, out)
+				}
+			}
+			file := filepath.Join(etc, "Cable.yaml")
+			b.must(exitOK, "check", file)
+			if out := b.must(exitOK, "router", "plan", file); !strings.Contains(out, "nothing to do") {
+				t.Errorf("a plan as the user %s says %s", user, out)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{"tls_pin: " + m[1], "simple: WAN-Cable", "overhead: 50", "user: " + user, "max_mbps: 855", "max_mbps: 380"} {
+				if !strings.Contains(string(text), want) {
+					t.Errorf("%q is not in\n%s", want, text)
+				}
+			}
+			if code, out, _ := b.run("doctor", "--watch", "10ms", file); strings.Contains(out, "router.rights") && user == "newcomer" || strings.Contains(out, "router.plan") || strings.Contains(out, "Cable.queues") {
+				t.Errorf("the doctor: %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+// This host's default routes, the best first, as the kernel writes them.
+func TestDefaultRoutes(t *testing.T) {
+	const file = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n" +
+		"lte0\t00000000\t00000000\t0001\t0\t0\t700\t00000000\t0\t0\t0\n" +
+		"eth0\t00000000\t0158A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n" +
+		"eth0\t0058A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n" +
+		"eth1\t00000000\t0159A8C0\t0201\t0\t0\t0\t00000000\t0\t0\t0\n" +
+		"eth2\t00000000\t015AA8C0\t0002\t0\t0\t0\t00000000\t0\t0\t0\n" +
+		"half\t00000000\n"
+	var got []string
+	for _, r := range defaultRoutes([]byte(file)) {
+		got = append(got, fmt.Sprintf("%s by %v, %d", r.iface, r.gateway, r.metric))
+	}
+	want := []string{"eth0 by 192.168.88.1, 100", "lte0 by invalid IP, 700"} // an unreachable route and one that is down are none
+	if !slices.Equal(got, want) { // on a machine of the usual order of bytes
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -45,6 +45,9 @@ func parseLine(s string) (a lineAnswers, err error) {
 		{a.access, "access", judgeAccess},
 		{a.rates, "rates", func(s string) error { _, err := soldRates(s); return err }},
 		{a.name, "name", judgeName},
+		{a.download, "download", judgeQueue},
+		{a.upload, "upload", judgeQueue},
+		{a.simple, "simple", judgeQueue},
 		{a.source, "source", judgeSource},
 		{a.baseline, "baseline", func(s string) error { _, err := baseline(s); return err }},
 	}
@@ -132,22 +135,36 @@ func baseline(s string) (float64, error) {
 	return f, nil
 }
 
-var lineName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+var (
+	// lineName is narrower than what a configuration takes: a name is a key of steering's file, and part of a command line and of
+	// the queues' names, too.
+	lineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$`)
+	// queueName is what a configuration takes.
+	queueName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+)
 
 // judgeName takes what can be a line's name, and with it a file's.
 func judgeName(s string) error {
 	switch {
-	case !lineName.MatchString(s) || strings.Trim(s, ".") == "":
-		return fmt.Errorf("%q cannot be a name: letters, digits, _ . and -, at most 64", s)
+	case !lineName.MatchString(s):
+		return fmt.Errorf("%q cannot be a name: a letter or digit, then these, _ and -, at most 40", s)
 	case strings.EqualFold(s+".yaml", preset.SteeringFile) || strings.EqualFold(s, "primary"):
 		return fmt.Errorf("%q has another meaning: choose another name", s)
 	}
 	return nil
 }
 
+// judgeQueue takes what a configuration takes for a queue's name.
+func judgeQueue(s string) error {
+	if !queueName.MatchString(s) {
+		return fmt.Errorf("%q: a queue is named by letters, digits, _ . and -, at most 64: rename it on the router first", s)
+	}
+	return nil
+}
+
 // nameFor makes a name of an interface's.
 func nameFor(iface string) string {
-	name := strings.Trim(strings.Map(plainName, iface), ".")
+	name := strings.Trim(strings.ReplaceAll(strings.Map(plainName, iface), ".", "_"), "_-")
 	if judgeName(name) != nil {
 		return ""
 	}

@@ -89,7 +89,6 @@ func (w *wizard) again() error {
 		if err := w.put(out); err != nil {
 			return err
 		}
-		fmt.Fprintf(w.app.Stdout, "wrote %s\n", out[0].path)
 	}
 	return nil
 }
@@ -139,7 +138,10 @@ func (w *wizard) elsewhere(l *preset.Line, found []checkup.Reflector) string {
 			return ""
 		}
 	}
-	if nearest := w.nearest(); nearest != l.Interface {
+	switch nearest := w.nearest(); {
+	case nearest == "":
+		return "the router has no default route"
+	case nearest != l.Interface:
 		return "it is not proved that probes take it, and the router's default route leaves by " + nearest
 	}
 	return ""

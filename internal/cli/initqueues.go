@@ -60,11 +60,12 @@ func (w *wizard) has(menu, name string) bool {
 const mostFound = 9
 
 // foundQueues are queues of the router that may be a line's: simple ones towards its interface, and pairs of the tree of which
-// one hangs under it, and the other under no line. Those that are another line's already are left out.
+// one hangs under it, and the other under no line. Those that are another line's already are left out, and those whose names no
+// configuration takes.
 func (w *wizard) foundQueues(wan string) (found []preset.Queues) {
 	inv := w.view.inventory
 	free := func(name string) bool {
-		return !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool {
+		return queueName.MatchString(name) && !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool {
 			return name == l.Queues.Download || name == l.Queues.Upload || name == l.Queues.Simple
 		})
 	}

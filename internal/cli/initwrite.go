@@ -26,6 +26,9 @@ type outFile struct {
 	was []byte
 }
 
+// stays says that it is there already.
+func (f *outFile) stays() bool { return f.was != nil && bytes.Equal(f.was, f.content) }
+
 // Modes. A configuration holds no secret, and the services, whose user exists only while they run, have to read it
 // (docs/install.md).
 const (
@@ -56,9 +59,6 @@ func (w *wizard) commit() ([]string, error) {
 	}
 	if !w.Linux { // and from now on the recorded key counts
 		w.known, w.door.KnownHosts = true, w.house.Router.KnownHosts
-	}
-	for _, f := range out {
-		fmt.Fprintf(w.app.Stdout, "wrote %s\n", f.path)
 	}
 	return configs, nil
 }
@@ -99,7 +99,7 @@ func (w *wizard) mayOverwrite(out []outFile) error {
 		case err != nil:
 			return fmt.Errorf("look at what is there: %w", err)
 		}
-		if out[i].was = b; !bytes.Equal(b, out[i].content) {
+		if out[i].was = append([]byte{}, b...); !out[i].stays() {
 			there = append(there, out[i].path)
 		}
 	}
@@ -117,8 +117,10 @@ func (w *wizard) mayOverwrite(out []outFile) error {
 	return err
 }
 
-// put writes all files, or takes back what it wrote. Until the last is on the disk nothing has its name.
+// put writes all files that are not there already, or takes back what it wrote. Until the last is on the disk nothing has its
+// name.
 func (w *wizard) put(out []outFile) (err error) {
+	out = slices.DeleteFunc(out, func(f outFile) bool { return f.stays() })
 	var made []string
 	pending := make([]*renameio.PendingFile, 0, len(out))
 	defer func() {
@@ -170,6 +172,9 @@ func (w *wizard) put(out []outFile) (err error) {
 			}
 			return fmt.Errorf("write %s: %w", out[i].path, err)
 		}
+	}
+	for _, f := range out {
+		fmt.Fprintf(w.app.Stdout, "wrote %s\n", f.path)
 	}
 	return nil
 }

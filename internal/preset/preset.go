@@ -44,23 +44,23 @@ const (
 )
 
 // Technologies are those there are, in the order in which a person is shown them. Floors, ceilings and thresholds of cable and
-// vdsl are the shares and figures of the two lines in configs/, which ran for a year with them; those of fibre are
-// SPEC's for a fast line; a radio's thresholds lie above the queue that the profile throughput keeps (docs/control.md) and
-// above the jitter of the recordings that docs/scenarios.md fits its twins to. Framings are tc-cake(8)'s.
+// vdsl are the shares and figures of the two lines in configs/, which are an earlier system's in production; those of fibre lie
+// between them. A radio's thresholds lie above the queue that the profile throughput keeps (20 to 30 ms, answered at 40 ms:
+// docs/control.md). Framings are tc-cake(8)'s. None of the others' was measured.
 func Technologies() []Technology {
 	cable := Technology{
 		Word: "cable", Title: "cable (DOCSIS)", Framing: "docsis", FramingWhy: "DOCSIS shapes by whole Ethernet frames: 18 bytes more, at least 64",
 		Ceiling: percent(100, 100), CeilingWhy: fullWhy,
-		Floor: percent(20, 20), FloorWhy: "a fifth: less than that a segment full of neighbours did not leave in a year",
+		Floor: percent(20, 20), FloorWhy: "a fifth: below that a mistake is likelier than a crowded segment",
 		Profile: "balanced", ProfileWhy: balancedWhy,
-		Target: 15, Warn: 45, Critical: 80, ThresholdsWhy: "an upstream's grants alone jitter by about 10 ms",
+		Target: 15, Warn: 45, Critical: 80, ThresholdsWhy: "waiting for a slot of the upstream alone takes some ms, and varies",
 	}
 	vdsl := Technology{
 		Word: "vdsl", Title: "VDSL2, without PPPoE", Framing: "vdsl-ptm", FramingWhy: "PTM sends 64 bytes in 65, and 22 more per packet",
 		Ceiling: percent(95, 90), CeilingWhy: "a little under what it is sold as: the modem's sync is often lower",
 		Floor: percent(25, 33), FloorWhy: dslFloor,
 		Profile: "balanced", ProfileWhy: balancedWhy,
-		Target: 3, Warn: 10, Critical: 30, ThresholdsWhy: "an idle VDSL line jitters by less than 1 ms",
+		Target: 3, Warn: 10, Critical: 30, ThresholdsWhy: "an idle copper pair hardly jitters",
 	}
 	vdslPPPoE := vdsl
 	vdslPPPoE.Word, vdslPPPoE.Title, vdslPPPoE.Framing = "vdsl-pppoe", "VDSL2 with PPPoE", "pppoe-vdsl"
@@ -73,9 +73,9 @@ func Technologies() []Technology {
 	fibre := Technology{
 		Word: "fibre", Title: "fibre, without PPPoE", Framing: "fibre", FramingWhy: "44 bytes: Ethernet's 38, a VLAN tag and the ONT's own",
 		Ceiling: percent(95, 95), CeilingWhy: "what is left of it under the headers: a gigabit port carries 941 Mbit/s of TCP",
-		Floor: percent(25, 25), FloorWhy: "a quarter: the share of a busy tree of 32 houses is still above it",
+		Floor: percent(25, 25), FloorWhy: "a quarter: a fibre seldom carries less, and this bounds what a mistake can do",
 		Profile: "balanced", ProfileWhy: balancedWhy,
-		Target: 5, Warn: 15, Critical: 30, ThresholdsWhy: "an idle fibre jitters by less than 2 ms",
+		Target: 5, Warn: 15, Critical: 30, ThresholdsWhy: "an idle fibre hardly jitters, and its queue is short",
 	}
 	fibrePPPoE := fibre
 	fibrePPPoE.Word, fibrePPPoE.Title, fibrePPPoE.Framing, fibrePPPoE.Overhead = "fibre-pppoe", "fibre with PPPoE", "ethernet-vlan", 50
@@ -142,6 +142,7 @@ type Idle struct {
 
 // Line is what is known of a line.
 type Line struct {
+	// Name begins with a letter or a digit and goes on with these, _ and -: it is a key of steering's file and part of other names.
 	Name       string
 	Technology Technology
 	// Policy is Tracking or Steps.
