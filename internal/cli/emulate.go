@@ -177,7 +177,7 @@ func (c emulateCmd) Run(app *App) error {
 		return errors.Join(err, ln.Close())
 	}
 	if c.PrintReady {
-		fmt.Fprintf(app.Stdout, "listening on %s\n\n%s", ln.Addr(), snippet)
+		fmt.Fprintf(app.Stdout, "listening on %s\nhost key %s\n\n%s", ln.Addr(), r.HostKeyFingerprint(), snippet)
 		fmt.Fprint(app.Stdout, doorsText(doors, c.User, password, filepath.Join(dir, "certificate.pem"), r.CertificateFingerprint()))
 	}
 	if c.Journal != "" {
@@ -229,6 +229,7 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 	if len(c.Import) > 0 {
 		o = rosim.BareOptions()
 	}
+	o.Date = time.Now().UTC()
 	d, ok := rosim.Dialects()[c.Dialect]
 	if !ok {
 		return o, fmt.Errorf("no dialect %q; there are %s", c.Dialect, dialectNames())
@@ -291,7 +292,7 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 	}
 	users := o.Users[:0]
 	for _, u := range o.Users {
-		if u.Name != c.User {
+		if u.Name != c.User && u.Name != rosim.DefaultUser { // nobody could log in to that one
 			users = append(users, u)
 		}
 	}

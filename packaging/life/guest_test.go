@@ -11,8 +11,11 @@ import (
 	"testing"
 )
 
-// storySteps is the fewest steps that the story of both boots has: one that ends early must not pass.
-const storySteps = 45
+// The fewest steps that the story of both boots, and that from nothing, have: one that ends early must not pass.
+const (
+	storySteps = 45
+	freshSteps = 17
+)
 
 var (
 	stepLine = regexp.MustCompile(`STEP (\S+) (ok.*|FAILED.*)`)
@@ -45,15 +48,15 @@ timeouts: {ssh_command: 30, ping: 5, ping_total: 10}
 `
 )
 
-// stage is a root in which the story of testdata/story.sh happens at each boot.
-func stage(t *testing.T) string {
+// stage is a root in which a story of testdata happens at each boot.
+func stage(t *testing.T, story string) string {
 	t.Helper()
 	dir := unpacked(t)
 	build(t, "1.0.0", "amd64")
 	packages := build(t, "1.1.0", "amd64")
 	for name, from := range map[string]string{
 		"story/one.deb": filepath.Join(packages, "wanctl_1.0.0_amd64.deb"), "story/two.deb": filepath.Join(packages, "wanctl_1.1.0_amd64.deb"),
-		"story/story.sh": "testdata/story.sh", "etc/systemd/system/story.service": "testdata/story.service",
+		"story/story.sh": filepath.Join("testdata", story), "story/steps.sh": "testdata/steps.sh", "story/factory.rsc": "testdata/factory.rsc", "etc/systemd/system/story.service": "testdata/story.service",
 	} {
 		put(t, dir, name, slurp(t, "", from))
 	}
@@ -97,7 +100,7 @@ func told(t *testing.T, boot int, said string) (passed int) {
 func TestServicesUnderSystemd(t *testing.T) {
 	root(t)
 	need(t, "unshare", "util-linux")
-	dir := stage(t)
+	dir := stage(t, "story.sh")
 	passed := 0
 	for boot, id := range []string{"11111111-aaaa-4000-8000-000000000001", "22222222-bbbb-4000-8000-000000000002"} {
 		put(t, dir, "story/console", "")
@@ -109,6 +112,24 @@ func TestServicesUnderSystemd(t *testing.T) {
 	}
 }
 
+// From nothing to a house with two lines that is steered, examined, upgraded under load, taken back, and away again.
+func TestFromNothingAndBack(t *testing.T) {
+	root(t)
+	need(t, "unshare", "util-linux")
+	dir := stage(t, "fresh.sh")
+	put(t, dir, "story/console", "")
+	output(t, nil, "testdata/boot.sh", dir, "33333333-cccc-4000-8000-000000000003")
+	said := slurp(t, dir, "story/console")
+	for line := range strings.Lines(said) {
+		if figure, ok := strings.CutPrefix(line, "FIGURE "); ok {
+			t.Log(strings.TrimSpace(figure))
+		}
+	}
+	if passed := told(t, 1, said); passed < freshSteps {
+		t.Errorf("%d steps of at least %d", passed, freshSteps)
+	}
+}
+
 // The same in a machine with a kernel of its own, an emulated one: minutes, so only where WANCTL_LONG is set.
 func TestServicesInAMachine(t *testing.T) {
 	if os.Getenv("WANCTL_LONG") == "" {
@@ -117,7 +138,7 @@ func TestServicesInAMachine(t *testing.T) {
 	_, kernel := debian(t)
 	qemu := need(t, "qemu-system-x86_64", "qemu-system-x86")
 	mke2fs := need(t, "mke2fs", "e2fsprogs")
-	dir := stage(t)
+	dir := stage(t, "story.sh")
 	disk := filepath.Join(t.TempDir(), "disk")
 	output(t, nil, mke2fs, "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", dir, disk, "1G")
 	passed := 0

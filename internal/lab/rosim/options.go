@@ -287,6 +287,8 @@ type Options struct {
 	// Seed makes the jitter repeatable.
 	Seed uint64
 
+	// Date is what the router's calendar shows when its clock is at zero; zero is a day in March 2026.
+	Date time.Time
 	// Now is the router's clock; nil is the host's monotonic clock.
 	Now func() unit.Time
 	// Sleep waits for d or until ctx ends and then returns its error; nil sleeps in real time.
@@ -366,6 +368,9 @@ func (o *Options) fill() (version, error) {
 	}
 	if o.SectorsPerWrite == 0 {
 		o.SectorsPerWrite = 4
+	}
+	if o.Date.IsZero() {
+		o.Date = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 	}
 	if o.Now == nil {
 		start := time.Now()

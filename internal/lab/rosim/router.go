@@ -352,6 +352,14 @@ func (r *Router) KnownHosts(addr string) string {
 	return b.String()
 }
 
+// HostKeyFingerprint returns what the SSH server's key is known by, as "ssh-ed25519 SHA256:…".
+func (r *Router) HostKeyFingerprint() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.hostKeys[0].PublicKey()
+	return k.Type() + " " + ssh.FingerprintSHA256(k)
+}
+
 // AuthorizeKey lets a key log in as user, who is created when missing.
 func (r *Router) AuthorizeKey(user string, key ssh.PublicKey) {
 	r.mu.Lock()
