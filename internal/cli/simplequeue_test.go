@@ -73,7 +73,10 @@ func TestSimpleQueueFromItsBox(t *testing.T) {
 				}
 			}
 			bad := []string{"router.plan", "router.fasttrack", "router.shapers", "Cable.queues", "Cable.cake", "Cable.carries", "router.read"}
-			_, out, _ := b.run("doctor", "--watch", "100ms", "--flash", file)
+			_, out, _ := b.run("doctor", "--watch", "100ms", "--probe-router", file)
+			if !strings.Contains(out, "checks passed") {
+				t.Errorf("the doctor did not get to its end:\n%s", out)
+			}
 			for _, check := range bad {
 				if strings.Contains(out, check) {
 					t.Errorf("after apply the doctor says\n%s", out)

@@ -5,7 +5,7 @@ unit=wanctl@cable.service
 files="/etc/wanctl/cable.yaml /etc/wanctl/vdsl.yaml /etc/wanctl/steering.yaml"
 # green holds when the doctor says nothing but which share of the connections uses IPv6: of this router's none ever was counted.
 green() {
-	wanctl doctor --flash --watch 3s --json $files >/tmp/doctor
+	wanctl doctor --probe-router --watch 3s --json $files >/tmp/doctor
 	local rc=$?
 	cat /tmp/doctor
 	[ "$rc" = 0 ] && ! grep -E '"(warning|error|unknown)"' /tmp/doctor | grep -v ipv6
