@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // room is how many items the menu may hold.
@@ -54,6 +56,16 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 			it.user.Password, it.user.Open = v.str, v.str == ""
 			delete(vals, "password")
 		}
+	case keysPath:
+		key, info, _, _, err := ssh.ParseAuthorizedKey([]byte(vals["key"].str))
+		if err != nil {
+			return &problem{text: wrongKey}
+		}
+		if _, ok := vals["user"]; !ok {
+			return problemf("input does not match any value of user")
+		}
+		it.keep(key, info)
+		delete(vals, "key")
 	case groupPath:
 		if v, ok := vals["policy"]; ok {
 			vals["policy"] = policySet(0).with(it.vals["policy"]).with(v).words()
@@ -138,6 +150,9 @@ func (r *Router) removable(it *item) error {
 func (r *Router) removed(it *item) {
 	if g := r.gateOf(it); g != nil {
 		_ = g.Close()
+	}
+	if it.menu.path == userPath {
+		r.dropKeys(it.text("name"))
 	}
 	r.tell(it, true)
 }
