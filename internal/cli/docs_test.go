@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -58,9 +59,17 @@ type fence struct {
 
 func fences(t *testing.T, name string) []fence {
 	t.Helper()
+	text := page(t, name)
+	if strings.Count("\n"+text, "\n```")%2 != 0 {
+		t.Errorf("%s: a fence is not closed", name)
+	}
+	return fencesOf(name, text)
+}
+
+func fencesOf(name, text string) []fence {
 	var all []fence
 	open := false
-	for i, line := range strings.Split(page(t, name), "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		info, isFence := strings.CutPrefix(line, "```")
 		switch {
 		case isFence && !open:
@@ -72,9 +81,6 @@ func fences(t *testing.T, name string) []fence {
 			f := &all[len(all)-1]
 			f.lines = append(f.lines, line)
 		}
-	}
-	if open {
-		t.Errorf("%s: a fence is not closed", name)
 	}
 	return all
 }
@@ -94,7 +100,12 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				}
 			case "console":
 				ran++
-				runSession(t, f)
+				if err := session(f, func(line string) string {
+					out, _ := process(t, line).CombinedOutput() // an example may show a failure: its text is what counts
+					return string(out)
+				}); err != nil {
+					t.Error(err)
+				}
 			case "sh norun":
 				for _, line := range f.lines {
 					understood(t, f.where, line)
@@ -109,6 +120,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				if _, ds := config.Parse(f.where, strings.NewReader(strings.Join(f.lines, "\n")), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
 					t.Errorf("%s: %v", f.where, ds.Err())
 				}
+			case "sh host", "console host", "routeros host": // TestPagesOnAHost
 			case "text", "routeros norun", "json lock", "json feed", "json handover":
 			default:
 				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario), yaml config or text", f.where, f.info)
@@ -153,26 +165,26 @@ func process(t *testing.T, line string) *exec.Cmd {
 	return c
 }
 
-// runSession runs the lines after "$ " and compares what they print; a line "…" stands for any number of lines.
-func runSession(t *testing.T, f fence) {
-	t.Helper()
+// session types the lines after "$ " and compares what they print; a line "…" stands for any number of lines.
+func session(f fence, typed func(line string) string) error {
+	var problems []error
 	for i := 0; i < len(f.lines); {
 		line, ok := strings.CutPrefix(f.lines[i], "$ ")
 		if !ok {
-			t.Fatalf("%s: %q: a console block begins with \"$ \"", f.where, f.lines[i])
+			return fmt.Errorf("%s: %q: a console block begins with \"$ \"", f.where, f.lines[i])
 		}
 		i++
 		var want []string
 		for ; i < len(f.lines) && !strings.HasPrefix(f.lines[i], "$ "); i++ {
 			want = append(want, f.lines[i])
 		}
-		out, _ := process(t, line).CombinedOutput() // an example may show a failure: its text is what counts
-		expr := regexp.QuoteMeta(strings.Join(want, "\n"))
-		expr = strings.ReplaceAll(expr, "…", `(?s:.*)`)
-		if !regexp.MustCompile(`\A` + expr + `\s*\z`).Match(out) {
-			t.Errorf("%s: %s prints\n%s\nwant\n%s", f.where, line, out, strings.Join(want, "\n"))
+		out := typed(line)
+		expr := strings.ReplaceAll(regexp.QuoteMeta(strings.Join(want, "\n")), "…", `(?s:.*)`)
+		if !regexp.MustCompile(`\A` + expr + `\s*\z`).MatchString(out) {
+			problems = append(problems, fmt.Errorf("%s: %s prints\n%s\nwant\n%s", f.where, line, out, strings.Join(want, "\n")))
 		}
 	}
+	return errors.Join(problems...)
 }
 
 var wanctlCall = regexp.MustCompile(`(?:^|&& |sudo |Examples?: )wanctl (.*)`)

@@ -169,11 +169,11 @@ func (r *Router) gateOf(it *item) *gate {
 	return nil
 }
 
-// birth is what the router's calendar shows when its clock is at zero.
+// birth is the usual Options.Calendar.
 var birth = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 
 // date is the router's calendar.
-func (r *Router) date() time.Time { return birth.Add(time.Duration(r.now())) }
+func (r *Router) date() time.Time { return r.opt.Calendar.Add(time.Duration(r.now())) }
 
 // addInterface adds a network interface, and its row of /queue/interface. The caller holds the lock, or nobody else knows
 // the router yet.
