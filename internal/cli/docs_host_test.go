@@ -57,7 +57,7 @@ func TestPagesOnAHost(t *testing.T) {
 			}
 		})
 	}
-	if ran < 3 {
+	if ran < 2 {
 		t.Errorf("%d pages are typed on a host", ran)
 	}
 }
@@ -95,6 +95,11 @@ func runPageHost(args []string) error {
 	defer cancel()
 	if err := h.build(scratch); err != nil {
 		return err
+	}
+	if name != "README.md" { // which begins with nothing
+		if err := h.typedBefore(); err != nil {
+			return err
+		}
 	}
 	served, err := h.plugIn(ctx)
 	if err != nil {
@@ -165,6 +170,16 @@ ip route add default via ` + routerAddress + `
 	var err error
 	h.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notifySocket, Net: "unixgram"})
 	return err
+}
+
+// typedBefore writes the configuration that README.md ends with.
+func (h *pageHost) typedBefore() error {
+	c := exec.Command("sh", "-c", "cp configs/minimal.yaml /etc/wanctl/cable.yaml && editor /etc/wanctl/cable.yaml")
+	c.Dir = h.repo
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("write a configuration: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // plugIn starts the router, and gives admin's key to the person who types.
