@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/internal/config"
+	"wanctl/internal/deploy"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/lab/scenario"
 	"wanctl/internal/state"
@@ -289,6 +290,103 @@ func TestCommandPageIsCurrent(t *testing.T) {
 	if diff := cmp.Diff(page(t, "docs/cli.md"), got); diff != "" {
 		t.Errorf("docs/cli.md is not what wanctl says (go test ./internal/cli -run CommandPage -update writes it anew):\n%s", diff)
 	}
+}
+
+// docs/config.md is what the program's own tables say of its files.
+func TestConfigPageIsCurrent(t *testing.T) {
+	got := configPage()
+	if *update {
+		if err := os.WriteFile(filepath.Join(repository, "docs", "config.md"), []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(page(t, "docs/config.md"), got); diff != "" {
+		t.Errorf("docs/config.md is not what wanctl says (go test ./internal/cli -run ConfigPage -update writes it anew):\n%s", diff)
+	}
+}
+
+func configPage() string {
+	wan, steering := config.Keys()
+	var b strings.Builder
+	b.WriteString(`# Configuration files
+
+Written from the tables that drive the parser, by ` + "`go test ./internal/cli -run ConfigPage -update`" + `.
+
+Three kinds of file, all YAML: one per line (WAN), one for steering, and the inventory of ` + "`wanctl deploy`" + `. What a file is for is known by its
+keys. Keys of a section are written with a dot here; a ` + "`*`" + ` stands for a name that is yours, mostly a line's. Rates are in Mbit/s: 1 Mbit is
+1 000 000 bit. ` + "`wanctl check FILE`" + ` reports all errors of a file at once, each with line, column and a way out; a key that nobody knows is
+one. Complete files with every key are [reference.yaml](reference.yaml) and [inventory.yaml](inventory.yaml), short ones are in
+[configs](../configs/).
+
+A secret is named, not written: ` + "`${NAME}`" + ` is a variable of the environment, ` + "`file:/path`" + ` the first line of a file.
+`)
+	for _, kind := range []struct {
+		title, about string
+		keys         []config.KeyDoc
+	}{
+		{"A line", "`wanctl autorate FILE`. [minimal.yaml](../configs/minimal.yaml) is the least.", wan},
+		{"Steering", "`wanctl steer FILE`. What it does: [steering.md](steering.md).", steering},
+		{"Inventory", "`wanctl deploy FILE`: a list `hosts` with these keys for each, and a section `defaults` for all. What it does: [DEPLOYMENT.md](DEPLOYMENT.md).", deploy.Keys()},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", kind.title, kind.about)
+		sections := []config.KeyDoc{{Section: true}}
+		var unused []config.KeyDoc
+		for _, k := range kind.keys {
+			switch {
+			case k.Section:
+				sections = append(sections, k)
+			case k.Ignored != "":
+				unused = append(unused, k)
+			}
+		}
+		for _, s := range sections {
+			var rows []string
+			for _, k := range kind.keys {
+				if at, _ := splitKey(k.Path); at == s.Path && !k.Section && k.Ignored == "" {
+					rows = append(rows, configRow(k))
+				}
+			}
+			if s.Path != "" {
+				fmt.Fprintf(&b, "\n### %s\n\n%s\n", s.Path, s.Doc)
+			}
+			if rows != nil {
+				fmt.Fprintf(&b, "\n| key | value | without it | meaning |\n|---|---|---|---|\n%s", strings.Join(rows, ""))
+			}
+		}
+		if unused == nil {
+			continue
+		}
+		fmt.Fprintf(&b, "\n### %s: keys that are not used\n\nAccepted for files of the earlier Python system, with a warning.\n\n| key | why |\n|---|---|\n", kind.title)
+		for _, k := range unused {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", k.Path, cell(k.Ignored))
+		}
+	}
+	return b.String()
+}
+
+// splitKey cuts the last part off a dotted path.
+func splitKey(path string) (section, key string) {
+	i := strings.LastIndexByte(path, '.')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+func configRow(k config.KeyDoc) string {
+	_, name := splitKey(k.Path)
+	without := k.Default
+	if k.Required != "" {
+		without = strings.TrimSuffix(k.Required, " always")
+		if k.Default != "" {
+			without += "; " + k.Default
+		}
+	}
+	doc := k.Doc
+	if k.Alias != "" {
+		doc += " Another name of `" + k.Alias + "`."
+	}
+	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, cell(k.Value), cell(without), cell(doc))
 }
 
 func commandPage(root *kong.Node) string {
