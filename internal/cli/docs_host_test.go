@@ -85,6 +85,8 @@ type pageHost struct {
 	running *exec.Cmd
 	said    *bytes.Buffer
 	notify  *net.UnixConn
+	// server is an emulated router in a third window.
+	server *exec.Cmd
 }
 
 // runPageHost plays a page. It is the first process of its namespaces.
@@ -96,10 +98,8 @@ func runPageHost(args []string) error {
 	if err := h.build(scratch); err != nil {
 		return err
 	}
-	if name != "README.md" { // which begins with nothing
-		if err := h.typedBefore(); err != nil {
-			return err
-		}
+	if err := h.typedBefore(name); err != nil {
+		return err
 	}
 	served, err := h.plugIn(ctx)
 	if err != nil {
@@ -146,7 +146,7 @@ ip netns add router
 ip link add lan type veth peer name bridge netns router
 for l in lo lan; do ip link set $l up; done
 for l in lo bridge; do ip -n router link set $l up; done
-ip addr add 192.168.88.5/24 dev lan
+for a in 5 6; do ip addr add 192.168.88.$a/24 dev lan; done
 for a in ` + routerAddress + `/24 10.10.110.2/32 10.10.111.2/32 1.1.1.1/32 8.8.8.8/32 9.9.9.9/32; do ip -n router addr add $a dev bridge; done
 ip route add default via ` + routerAddress + `
 `
@@ -172,12 +172,44 @@ ip route add default via ` + routerAddress + `
 	return err
 }
 
-// typedBefore writes the configuration that README.md ends with.
-func (h *pageHost) typedBefore() error {
-	c := exec.Command("sh", "-c", "cp configs/minimal.yaml /etc/wanctl/cable.yaml && editor /etc/wanctl/cable.yaml")
-	c.Dir = h.repo
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("write a configuration: %w\n%s", err, out)
+// bare are the pages that begin before there is a user on the router.
+var bare = []string{"README.md", "docs/SSH_SECURITY_SETUP.md"}
+
+// typedBefore writes the configurations of a house with two lines, into /etc/wanctl and where the person is. Unless the page is
+// a bare one, their user logs in with a password.
+func (h *pageHost) typedBefore(name string) error {
+	minimal, err := os.ReadFile(filepath.Join(h.repo, "configs/minimal.yaml"))
+	if err != nil {
+		return err
+	}
+	steering, err := os.ReadFile(filepath.Join(h.repo, "configs/steering_config_v2.yaml"))
+	if err != nil {
+		return err
+	}
+	secret := "password: file:/etc/wanctl/secrets/router.password #"
+	if slices.Contains(bare, name) {
+		secret = "ssh_key:"
+	}
+	cable := strings.NewReplacer("ssh_key:", secret, "continuous_monitoring:", "ping_source_ip: 192.168.88.5\ncontinuous_monitoring:\n  baseline_rtt_bounds: {min: 0.001, max: 500}").Replace(string(minimal))
+	dsl := strings.NewReplacer("cable", "dsl", "WAN-Download", "WAN-Download-DSL", "WAN-Upload", "WAN-Upload-DSL", "ether1", "ether2", "docsis", "vdsl-ptm",
+		"192.168.88.5", "192.168.88.6", ": 100\n", ": 25\n", ": 450\n", ": 95\n", ": 38\n", ": 18\n").Replace(cable)
+	steer := strings.NewReplacer("ssh_key:", secret, "10.10.99.1", routerAddress, "spectrum_config", "cable", "Spectrum's", "cable's", "WAN-Download-Spectrum", "WAN-Download",
+		"WAN-Upload-Spectrum", "WAN-Upload", "Spectrum", "cable", "spectrum_feed", "cable_feed", "10.10.110.248", "192.168.88.6", "alternate_wan: ATT", "alternate_wan: dsl",
+		"thresholds:", "thresholds:\n  baseline_rtt_bounds: {min: 0.001, max: 500}").Replace(string(steering))
+	files := map[string]string{"secrets/router.password": "SOMETHING-LONG-AND-RANDOM\n"}
+	if name != "README.md" {
+		files["cable.yaml"], files["dsl.yaml"], files["steering.yaml"] = cable, dsl, steer
+	}
+	for name, text := range files {
+		path := filepath.Join("/etc/wanctl", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			return err
+		}
+		if strings.HasSuffix(name, ".yaml") {
+			if err := os.Symlink(path, filepath.Join(h.repo, name)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -305,6 +337,7 @@ func (h *pageHost) typed(ctx context.Context, line string) (string, error) {
 	case server.MatchString(line):
 		return h.serve(ctx, strings.TrimSuffix(line, "&"))
 	}
+	line = strings.ReplaceAll(line, "--for 10m", "--for 2s")
 	for end := time.Now().Add(storyBound); ; {
 		out, err := h.command(ctx, line).CombinedOutput()
 		if err == nil || !patient.MatchString(line) || time.Now().After(end) {
@@ -362,8 +395,13 @@ func (h *pageHost) stop() error {
 	return nil
 }
 
-// serve starts an emulated router and waits until it listens; it runs until the page ends.
+// serve starts an emulated router and waits until it listens; it runs until there is another, or the page ends.
 func (h *pageHost) serve(ctx context.Context, line string) (string, error) {
+	if c := h.server; c != nil {
+		if err := errors.Join(c.Process.Signal(syscall.SIGINT), c.Wait()); err != nil {
+			return "", err
+		}
+	}
 	c := h.command(ctx, "exec "+line)
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -372,6 +410,7 @@ func (h *pageHost) serve(ctx context.Context, line string) (string, error) {
 	if err := c.Start(); err != nil {
 		return "", err
 	}
+	h.server = c
 	var said strings.Builder
 	for b := make([]byte, 4096); !strings.Contains(said.String(), "listening on "); {
 		n, err := out.Read(b)
