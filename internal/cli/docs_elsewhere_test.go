@@ -38,6 +38,14 @@ var typedElsewhere = []elsewhere{
 		"packaging/life/testdata/story.sh", []string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
 	},
 	{
+		"docs/TROUBLESHOOTING.md", "journalctl -u 'wanctl@*' -u wanctl-steer --since -1h", "it takes a systemd",
+		"packaging/life/testdata/story.sh", []string{"journalctl --no-pager", "systemctl status"},
+	},
+	{
+		"docs/TROUBLESHOOTING.md", "systemctl reset-failed wanctl@cable.service", "it takes a systemd",
+		"packaging/life/testdata/story.sh", []string{"systemctl reset-failed", "systemctl start"},
+	},
+	{
 		"docs/container.md", "docker load -i wanctl_1.0.0_docker_amd64.tar", "it takes a Docker daemon; the image runs in namespaces as these options ask for",
 		"packaging/life/image_test.go", []string{"func TestImageRuns(", "container.sh"},
 	},

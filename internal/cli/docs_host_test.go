@@ -105,6 +105,11 @@ func runPageHost(args []string) error {
 	if err != nil {
 		return err
 	}
+	if slices.Contains(settled, name) {
+		if err := h.settle(ctx); err != nil {
+			return err
+		}
+	}
 	text, err := os.ReadFile(filepath.Join(repo, name))
 	if err != nil {
 		return err
@@ -209,6 +214,21 @@ func (h *pageHost) typedBefore(name string) error {
 			if err := os.Symlink(path, filepath.Join(h.repo, name)); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// settled are the pages that begin where everything is set up and runs.
+var settled = []string{"docs/TROUBLESHOOTING.md", "docs/UPGRADING.md"}
+
+// settle sets the router up and starts both lines and steering.
+func (h *pageHost) settle(ctx context.Context) error {
+	for _, line := range []string{
+		"wanctl router trust cable.yaml", "wanctl router apply cable.yaml dsl.yaml steering.yaml --user admin", "wanctl run /etc/wanctl/cable.yaml /etc/wanctl/dsl.yaml /etc/wanctl/steering.yaml",
+	} {
+		if out, err := h.typed(ctx, line); err != nil {
+			return fmt.Errorf("%s: %w\n%s", line, err, out)
 		}
 	}
 	return nil
