@@ -46,6 +46,10 @@ var typedElsewhere = []elsewhere{
 		"packaging/life/testdata/story.sh", []string{"systemctl reset-failed", "systemctl start"},
 	},
 	{
+		"docs/UPGRADING.md", "wanctl state import /var/lib/wanctl/cable_state.json.corrupt --config /etc/wanctl/cable.yaml", "it takes a state of another program",
+		"testdata/script/state.txtar", []string{"wanctl state import"},
+	},
+	{
 		"docs/container.md", "docker load -i wanctl_1.0.0_docker_amd64.tar", "it takes a Docker daemon; the image runs in namespaces as these options ask for",
 		"packaging/life/image_test.go", []string{"func TestImageRuns(", "container.sh"},
 	},
