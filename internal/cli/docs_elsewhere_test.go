@@ -34,6 +34,10 @@ var typedElsewhere = []elsewhere{
 		"internal/lab/kernel/kernel_test.go", []string{`"lab", "run", "drop"`},
 	},
 	{
+		"docs/lab-figures.md", "wanctl lab run dsl -c wanctl -c wanctl-2s --real-time -o real", "the machine takes minutes to build, once",
+		"internal/lab/kernel/kernel_test.go", []string{"func TestRealTimeCountsTheController(", "RealTime = "},
+	},
+	{
 		"docs/install.md", "dpkg -i wanctl_1.0.0_amd64.deb", "it takes a package and a systemd",
 		"packaging/life/testdata/story.sh", []string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
 	},

@@ -36,10 +36,19 @@ func documents(t *testing.T) []string {
 	if err != nil || len(docs) == 0 {
 		t.Fatalf("no documents: %v", err)
 	}
-	for i := range docs {
-		docs[i] = filepath.Join("docs", filepath.Base(docs[i]))
+	reasons, err := filepath.Glob(filepath.Join(repository, "docs", "decisions", "*.md"))
+	if err != nil || len(reasons) == 0 {
+		t.Fatalf("no decisions: %v", err)
 	}
-	return append(docs, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+	all := []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/lab/README.md"}
+	for _, path := range append(docs, reasons...) {
+		name, err := filepath.Rel(repository, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, name)
+	}
+	return all
 }
 
 func page(t *testing.T, name string) string {
@@ -122,7 +131,13 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 					t.Errorf("%s: %v", f.where, ds.Err())
 				}
 			case "sh host", "console host", "routeros host": // TestPagesOnAHost
-			case "text", "routeros norun", "json lock", "json feed", "json handover":
+			case "text":
+				for _, line := range f.lines {
+					if shown.MatchString(line) {
+						t.Errorf("%s: %q is a command, and nothing runs it: make the block sh, sh host or sh norun", f.where, line)
+					}
+				}
+			case "routeros norun", "json lock", "json feed", "json handover":
 			default:
 				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario), yaml config or text", f.where, f.info)
 			}
@@ -132,6 +147,9 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 		t.Error("no example ran")
 	}
 }
+
+// shown is a line that a reader takes for a command to type.
+var shown = regexp.MustCompile(`^(?:\$ |sudo |wanctl |make |systemctl |ssh )`)
 
 // makes are the targets of the Makefile that a document may name, and what runs of each here; nothing for what would
 // run this test in itself.
