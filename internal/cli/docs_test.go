@@ -225,9 +225,6 @@ func understood(t *testing.T, where, line string) {
 	}
 }
 
-// notEmulated are the menus of a real router that the emulator does not have.
-var notEmulated = []string{"/user/ssh-keys/"}
-
 // household is the router that a document's commands are given to.
 func household(t *testing.T) *rosim.Router {
 	t.Helper()
@@ -248,9 +245,6 @@ func household(t *testing.T) *rosim.Router {
 func paste(t *testing.T, r *rosim.Router, f fence) {
 	t.Helper()
 	for _, line := range f.lines {
-		if slices.ContainsFunc(notEmulated, func(menu string) bool { return strings.HasPrefix(line, menu) }) {
-			continue
-		}
 		if reply, failed := r.Exec(t.Context(), "admin", line); failed || reply != "" {
 			t.Errorf("%s: %s: the router says %q", f.where, line, reply)
 		}
