@@ -23,43 +23,53 @@ type elsewhere struct {
 var typedElsewhere = []elsewhere{
 	{
 		"docs/DEPLOYMENT.md", "", "it takes two hosts with SSH servers and service managers",
-		"internal/deploy/command_test.go", []string{"func TestDeploymentPage(", `"DEPLOYMENT.md"`, "sh norun"},
+		"internal/deploy/command_test.go",
+		[]string{"func TestDeploymentPage(", `"DEPLOYMENT.md"`, "sh norun"},
 	},
 	{
 		"README.md", "sudo install -m 600 configs/linux.yaml /etc/wanctl/linux.yaml", "it takes a kernel with CAKE, which the lab's machine has",
-		"internal/cli/lab_test.go", []string{`"qdisc", "plan"`, `"qdisc", "apply"`, `"autorate", "--configs"`},
+		"internal/cli/lab_test.go",
+		[]string{`"qdisc", "plan"`, `"qdisc", "apply"`, `"autorate", "--configs"`},
 	},
 	{
 		"README.md", "wanctl lab image", "the machine takes minutes to build, once",
-		"internal/lab/kernel/kernel_test.go", []string{`"lab", "run", "drop"`},
+		"internal/lab/kernel/kernel_test.go",
+		[]string{`"lab", "run", "drop"`},
 	},
 	{
 		"docs/lab-figures.md", "wanctl lab run dsl -c wanctl -c wanctl-2s --real-time -o real", "the machine takes minutes to build, once",
-		"internal/lab/kernel/kernel_test.go", []string{"func TestRealTimeCountsTheController(", "RealTime = "},
+		"internal/lab/kernel/kernel_test.go",
+		[]string{"func TestRealTimeCountsTheController(", "RealTime = "},
 	},
 	{
 		"docs/install.md", "dpkg -i wanctl_1.0.0_amd64.deb", "it takes a package and a systemd",
-		"packaging/life/testdata/story.sh", []string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
+		"packaging/life/testdata/story.sh",
+		[]string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
 	},
 	{
 		"docs/TROUBLESHOOTING.md", "journalctl -u 'wanctl@*' -u wanctl-steer --since -1h", "it takes a systemd",
-		"packaging/life/testdata/story.sh", []string{"journalctl --no-pager", "systemctl status"},
+		"packaging/life/testdata/story.sh",
+		[]string{"journalctl --no-pager", "systemctl status"},
 	},
 	{
 		"docs/TROUBLESHOOTING.md", "systemctl reset-failed wanctl@cable.service", "it takes a systemd",
-		"packaging/life/testdata/story.sh", []string{"systemctl reset-failed", "systemctl start"},
+		"packaging/life/testdata/story.sh",
+		[]string{"systemctl reset-failed", "systemctl start"},
 	},
 	{
 		"docs/UPGRADING.md", "wanctl state import /var/lib/wanctl/cable_state.json.corrupt --config /etc/wanctl/cable.yaml", "it takes a state of another program",
-		"testdata/script/state.txtar", []string{"wanctl state import"},
+		"testdata/script/state.txtar",
+		[]string{"wanctl state import"},
 	},
 	{
 		"docs/container.md", "docker load -i wanctl_1.0.0_docker_amd64.tar", "it takes a Docker daemon; the image runs in namespaces as these options ask for",
-		"packaging/life/image_test.go", []string{"func TestImageRuns(", "container.sh"},
+		"packaging/life/image_test.go",
+		[]string{"func TestImageRuns(", "container.sh"},
 	},
 	{
 		"docs/container.md", "scp wanctl_1.0.0_routeros_arm64.tar admin@192.168.88.1:/usb1/wanctl.tar", "the emulated router keeps no files; the archive is read back",
-		"packaging/life/image_test.go", []string{"func TestImages(", "routeros"},
+		"packaging/life/image_test.go",
+		[]string{"func TestImages(", "routeros"},
 	},
 }
 
