@@ -41,7 +41,15 @@ func Keys() (wan, steering []KeyDoc) {
 // takes is the type of a key's value with its unit.
 func (k key) takes() string {
 	what := strings.TrimPrefix(k.typ.want(), "a ")
+	shape := map[form]string{
+		formName: "name", formHost: "host name or address", formServer: "host name or address, with a port or without", formAddr: "IP address",
+		formPath: "path", formIface: "interface name",
+	}[k.form]
 	switch {
+	case k.typ == typeText && shape != "":
+		return shape
+	case k.typ == typeList && shape != "":
+		return "list of " + strings.Replace(shape, "name ", "names ", 1) + map[bool]string{true: "es", false: "s"}[strings.HasSuffix(shape, "address")]
 	case k.typ == typeWord:
 		return "one of " + strings.Join(k.words, ", ")
 	case strings.HasPrefix(k.unit, "per "):
