@@ -33,7 +33,8 @@ import (
 //
 // A line that starts a controller leaves it running beside the lines that follow, as in a second window, until another
 // one of the kind is started or the page ends; then it gets a Ctrl-C, and has to end well. Every other line of a `sh host`
-// block has to succeed, and one that only looks is typed again only after one that does something; a `console host` block is compared with what it prints, "…" standing for anything.
+// block has to succeed, and one that only looks is typed again only after one that does something; a `console host` block is
+// compared with what it prints, "…" standing for anything.
 func TestPagesOnAHost(t *testing.T) {
 	t.Parallel()
 	ran := 0

@@ -65,7 +65,7 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 			return problemf("input does not match any value of user")
 		}
 		it.keep(key, info)
-		delete(vals, "key")
+		vals["key"] = it.vals["key"]
 	case groupPath:
 		if v, ok := vals["policy"]; ok {
 			vals["policy"] = policySet(0).with(it.vals["policy"]).with(v).words()

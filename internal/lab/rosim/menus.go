@@ -258,7 +258,7 @@ func systemMenus() []*menu {
 			path: keysPath, style: styleTable, legend: legendNone, guard: policyPolicy, brief: []string{"user", "bits", "key-type", "info"},
 			props: []prop{
 				{name: "user", refs: []string{userPath}},
-				{name: "key", kind: propSecret},
+				{name: "key", quoted: true},
 				{name: "bits", kind: propNumber},
 				{name: "key-type"},
 				{name: "fingerprint"},

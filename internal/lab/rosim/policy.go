@@ -122,6 +122,7 @@ func (r *Router) dropKeys(user string) {
 // keep makes a key the item's own, with the text behind it.
 func (it *item) keep(key ssh.PublicKey, info string) {
 	it.key = key
+	it.vals["key"] = str(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
 	it.vals["key-type"] = str(strings.TrimPrefix(key.Type(), "ssh-"))
 	it.vals["fingerprint"], it.vals["info"] = str(ssh.FingerprintSHA256(key)), str(info)
 	bits := int64(256)

@@ -247,6 +247,7 @@ func TestKeysOfUsers(t *testing.T) {
 		tell("root", add, "")
 		tell("root", "/user/set other name=renamed", "")
 		tell("root", ":put [/user/ssh-keys/get [find user=renamed] info]", "of the host\n")
+		tell("root", ":put [/user/ssh-keys/get [find user=renamed] key]", string(ssh.MarshalAuthorizedKey(b.key.PublicKey())))
 		if !admits("renamed") || admits(DefaultUser) {
 			t.Error("a key logs in as its own user alone")
 		}
