@@ -39,7 +39,7 @@ func TestPagesOnAHost(t *testing.T) {
 	t.Parallel()
 	ran := 0
 	for _, name := range documents(t) {
-		if !slices.ContainsFunc(fences(t, name), func(f fence) bool { return onHost(f.info) }) {
+		if name != helpPage && !slices.ContainsFunc(fences(t, name), func(f fence) bool { return onHost(f.info) }) {
 			continue
 		}
 		ran++
@@ -115,6 +115,11 @@ func runPageHost(args []string) error {
 	if err != nil {
 		return err
 	}
+	if name == helpPage {
+		if err := h.recordings(); err != nil {
+			return err
+		}
+	}
 	if slices.Contains(settled, name) {
 		if err := h.settle(ctx); err != nil {
 			return err
@@ -126,6 +131,9 @@ func runPageHost(args []string) error {
 	}
 	var problems []error
 	for _, f := range fencesOf(name, string(text)) {
+		if name == helpPage && f.info == "sh norun" {
+			f.info, f.lines = "sh host", slices.DeleteFunc(f.lines, func(line string) bool { return notTyped.MatchString(line) })
+		}
 		if onHost(f.info) {
 			problems = append(problems, h.play(ctx, f))
 		}
@@ -212,7 +220,18 @@ func (h *pageHost) typedBefore(name string) error {
 		"WAN-Upload-Spectrum", "WAN-Upload", "Spectrum", "cable", "spectrum_feed", "cable_feed", "10.10.110.248", "192.168.88.6", "alternate_wan: ATT", "alternate_wan: dsl",
 		"thresholds:", "thresholds:\n  baseline_rtt_bounds: {min: 0.001, max: 500}").Replace(string(steering))
 	files := map[string]string{"secrets/router.password": "SOMETHING-LONG-AND-RANDOM\n"}
-	if name != "README.md" {
+	switch name {
+	case "README.md":
+	case helpPage: // which calls the same lines by the names of the shipped examples
+		names := strings.NewReplacer("wan_name: cable", "wan_name: Spectrum", "wan_name: dsl", "wan_name: ATT", "primary_wan: cable", "primary_wan: Spectrum", "alternate_wan: dsl", "alternate_wan: ATT", "cable_feed", "Spectrum_feed")
+		for _, f := range []struct{ text, a, b string }{{cable, "cable", "spectrum_config"}, {dsl, "dsl", "att_config"}, {steer, "steering", "steering_config_v2"}} {
+			text := names.Replace(f.text)
+			files[f.a+".yaml"], files[f.b+".yaml"] = text, text
+			if err := os.WriteFile(filepath.Join(h.repo, "configs", f.b+".yaml"), []byte(text), 0o600); err != nil {
+				return err
+			}
+		}
+	default:
 		files["cable.yaml"], files["dsl.yaml"], files["steering.yaml"] = cable, dsl, steer
 	}
 	for name, text := range files {
@@ -229,8 +248,26 @@ func (h *pageHost) typedBefore(name string) error {
 	return nil
 }
 
+// recordings makes what the help's examples replay and import: the recording that one of them makes, under other names, and
+// a router's own configuration.
+func (h *pageHost) recordings() error {
+	if err := os.Mkdir(filepath.Join(h.repo, "journal"), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(
+		os.Symlink("att.journal", filepath.Join(h.repo, "ATT.journal")), os.Symlink("../att.journal", filepath.Join(h.repo, "journal", "ATT-1.journal")),
+		os.WriteFile(filepath.Join(h.repo, "house.rsc"), []byte(h.router.Export()), 0o600),
+	)
+}
+
+// helpPage is the page of the help's examples, and notTyped are those of its lines that cannot be typed on a host: helpRuns
+// names the tests that run their commands.
+const helpPage = "docs/cli.md"
+
+var notTyped = regexp.MustCompile(`^wanctl (?:qdisc|policy|deploy|install|state|handover|demo|lab (?:image|run|compare)|record --import|sim bench)\b`)
+
 // settled are the pages that begin where everything is set up and runs.
-var settled = []string{"docs/TROUBLESHOOTING.md", "docs/UPGRADING.md"}
+var settled = []string{"docs/TROUBLESHOOTING.md", "docs/UPGRADING.md", helpPage}
 
 // settle sets the router up and starts both lines and steering.
 func (h *pageHost) settle(ctx context.Context) error {
@@ -358,10 +395,11 @@ func statements(lines []string) []string {
 
 var (
 	hereDocument = regexp.MustCompile(`<<'?([A-Z]+)'?$`)
-	controls     = regexp.MustCompile(`^(?:sudo )?wanctl (?:autorate|run|steer /)`)
+	controls     = regexp.MustCompile(`^(?:sudo )?wanctl (?:autorate|run|steer (?:run )?\S+\.yaml)`)
 	patient      = regexp.MustCompile(`^(?:sudo )?wanctl status`) // a person looks again until all is measured
+	gives        = regexp.MustCompile(`^(?:sudo )?wanctl (?:release|router undo)`)
 	looks        = regexp.MustCompile(`^(?:sudo )?(?:wanctl (?:doctor|check|status|router plan|router show|steer history|steer explain|version)|cat|df|ls)\b[^|>]*$`)
-	server       = regexp.MustCompile(`^wanctl emulate .*&$`)
+	server       = regexp.MustCompile(`^wanctl emulate (?:.* )?--[a-z]+ [^l]`)
 )
 
 // typed runs a line and returns what it prints.
@@ -373,6 +411,11 @@ func (h *pageHost) typed(ctx context.Context, line string) (string, error) {
 		return h.start(ctx, line)
 	case server.MatchString(line):
 		return h.serve(ctx, strings.TrimSuffix(line, "&"))
+	}
+	if gives.MatchString(line) { // which a controller that runs would do itself, or miss
+		if err := h.stop(); err != nil {
+			return "", err
+		}
 	}
 	line = strings.ReplaceAll(line, "--for 10m", "--for 2s")
 	for end := time.Now().Add(storyBound); ; {
@@ -444,17 +487,21 @@ func (h *pageHost) serve(ctx context.Context, line string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	h.server = nil
 	if err := c.Start(); err != nil {
 		return "", err
 	}
-	h.server = c
 	var said strings.Builder
 	for b := make([]byte, 4096); !strings.Contains(said.String(), "listening on "); {
 		n, err := out.Read(b)
 		said.Write(b[:n])
 		if err != nil {
-			return said.String(), errors.Join(err, c.Wait())
+			err = errors.Join(err, c.Wait())
+			return said.String() + errs.String(), err
 		}
 	}
+	h.server = c
 	return said.String(), nil
 }
