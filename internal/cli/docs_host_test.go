@@ -37,6 +37,10 @@ import (
 // compared with what it prints, "…" standing for anything.
 func TestPagesOnAHost(t *testing.T) {
 	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ran := 0
 	for _, name := range documents(t) {
 		if name != helpPage && !slices.ContainsFunc(fences(t, name), func(f fence) bool { return onHost(f.info) }) {
@@ -52,7 +56,8 @@ func TestPagesOnAHost(t *testing.T) {
 			if err := exec.CommandContext(t.Context(), "unshare", append(args, "true")...).Run(); err != nil {
 				t.Skipf("no namespaces can be made here: %v", err)
 			}
-			c := exec.CommandContext(t.Context(), "unshare", append(args, hostProgram, repository, t.TempDir(), name)...)
+			c := exec.CommandContext(t.Context(), "unshare", append(args, self, repository, t.TempDir(), name)...)
+			c.Env = append(os.Environ(), hostVariable+"=1")
 			out, err := c.CombinedOutput()
 			switch {
 			case err != nil && bytes.HasPrefix(out, []byte(noHost)):
@@ -72,8 +77,19 @@ func onHost(info string) bool {
 	return slices.Contains([]string{"sh host", "console host", "routeros host"}, info)
 }
 
-// hostProgram is the name under which the test binary is the host of a page.
-const hostProgram = "wanctl-page-host"
+// hostVariable in its environment makes the test binary the host of a page.
+const hostVariable = "WANCTL_PAGE_HOST"
+
+func init() {
+	if os.Getenv(hostVariable) == "" {
+		return
+	}
+	if err := errors.Join(os.Unsetenv(hostVariable), runPageHost(os.Args[1:])); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
 
 // noHost begins what it says where this machine does not allow it to be one.
 const noHost = "build the host"

@@ -33,12 +33,6 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"wanctl": func() { os.Exit(Main(os.Args[1:], System())) },
-		hostProgram: func() {
-			if err := runPageHost(os.Args[1:]); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-		},
 	})
 }
 
