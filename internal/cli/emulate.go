@@ -229,7 +229,6 @@ func (c emulateCmd) options(password string) (rosim.Options, error) {
 	if len(c.Import) > 0 {
 		o = rosim.BareOptions()
 	}
-	o.Date = time.Now().UTC()
 	d, ok := rosim.Dialects()[c.Dialect]
 	if !ok {
 		return o, fmt.Errorf("no dialect %q; there are %s", c.Dialect, dialectNames())

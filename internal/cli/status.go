@@ -76,8 +76,11 @@ func (c statusCmd) Run(app *App) error {
 
 func printStatus(w io.Writer, s daemon.Status) {
 	health := "healthy"
-	if !s.Healthy {
+	switch measured := (s.WAN == nil || s.WAN.AgeS >= 0) && (s.Steer == nil || s.Steer.AgeS >= 0); {
+	case !s.Healthy:
 		health = "DEGRADED"
+	case !measured: // a young controller, which nothing can be said of yet
+		health = "starting"
 	}
 	up := time.Duration(s.UptimeS * float64(time.Second)).Round(time.Second)
 	fmt.Fprintf(w, "%s: %s, up %s, process %d, wanctl %s\n", s.Name, health, up, s.PID, s.Version)

@@ -287,10 +287,10 @@ type Options struct {
 	// Seed makes the jitter repeatable.
 	Seed uint64
 
-	// Date is what the router's calendar shows when its clock is at zero; zero is a day in March 2026.
-	Date time.Time
 	// Now is the router's clock; nil is the host's monotonic clock.
 	Now func() unit.Time
+	// Calendar is the date and time, UTC, when Now is 0; zero is the host's where Now is nil, else 2026-03-02 09:17:05.
+	Calendar time.Time
 	// Sleep waits for d or until ctx ends and then returns its error; nil sleeps in real time.
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Listen opens the listener again after a refusal or a reboot; nil is a TCP listener.
@@ -369,12 +369,15 @@ func (o *Options) fill() (version, error) {
 	if o.SectorsPerWrite == 0 {
 		o.SectorsPerWrite = 4
 	}
-	if o.Date.IsZero() {
-		o.Date = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
-	}
 	if o.Now == nil {
 		start := time.Now()
+		if o.Calendar.IsZero() {
+			o.Calendar = start.UTC()
+		}
 		o.Now = func() unit.Time { return unit.Time(time.Since(start)) }
+	}
+	if o.Calendar.IsZero() {
+		o.Calendar = birth
 	}
 	if o.Sleep == nil {
 		o.Sleep = sleep
