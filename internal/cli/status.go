@@ -23,7 +23,7 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Asks every running controller through its socket in the run directory.
 
-Exit codes: 0 all healthy, 1 at least one degraded (the reason is printed), 2 none is running.
+Exit codes: 0 all healthy, or starting, which lasts ten seconds at most; 1 at least one degraded (the reason is printed); 2 none is running.
 
 Example:
 

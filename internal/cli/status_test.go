@@ -78,7 +78,7 @@ func TestPrintStatus(t *testing.T) {
 		{
 			"a line nobody answered on yet",
 			daemon.Status{Name: "ATT", Version: "1.2", PID: 7, Healthy: true, WAN: &daemon.WANStatus{AgeS: -1, Router: "r", Link: "backing_off"}},
-			`ATT: healthy, up 0s, process 7, wanctl 1.2
+			`ATT: starting, up 0s, process 7, wanctl 1.2
   state:     GREEN/GREEN (download/upload), no reply yet
   delay:     RTT 0.0ms, load 0.0ms, baseline 0.0ms, delta 0.0ms
   rates:     decided -/-, applied -/-, read back -/-
@@ -131,7 +131,7 @@ func TestPrintStatus(t *testing.T) {
 			daemon.Status{Name: "steering", Version: "1.2", PID: 7, Healthy: true, Steer: &daemon.SteeringStatus{
 				State: "SPECTRUM_GOOD", Congestion: "UNKNOWN", Rule: "not read yet", Router: "r", AgeS: -1, QueueAgeS: -1, RuleAgeS: -1,
 			}},
-			`steering: healthy, up 0s, process 7, wanctl 1.2
+			`steering: starting, up 0s, process 7, wanctl 1.2
   state:     SPECTRUM_GOOD, congestion UNKNOWN, active 0.00% of the time
   delay:     delta ?, averaged ?, no reply yet
   queue:     not read
