@@ -33,7 +33,7 @@ type Common struct {
 	// Tape, when not nil, records a line in the place of what its configuration says of a journal.
 	Tape func(*config.WAN) (Tape, error)
 	// OpenLog opens a task's log.
-	OpenLog func(name, main, debug string) (*Log, error)
+	OpenLog func(name string, files config.Logging) (*Log, error)
 }
 
 // Loader reads and validates a configuration, at start and at each reload. With errors among the diagnostics there is no
@@ -121,7 +121,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	now := a.Clock.Now()
 	handed, noteErr := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, now)
 	noteErr = errors.Join(anonymous, noteErr, takeHandover(a.Dirs.Run, a.cfg.Name))
-	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging.Main, a.cfg.Logging.Debug); err != nil {
+	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = a.log.Close() })
@@ -259,7 +259,9 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
 	a.publish(a.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress) })
+	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), answers{
+		status: func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress, a.log) }, debug: a.log.debugFor,
+	})
 	if err != nil {
 		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
 	}
@@ -506,6 +508,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.wan.Yield(now, a.owner != nil)
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
+	a.log.limit(cfg.Logging)
 	if pinger != a.pinger {
 		a.way.stop()
 		a.stopPings()
