@@ -326,7 +326,7 @@ func TestReloadWhileSteered(t *testing.T) {
 		s.pings.cycles(t, cycles)
 		s.text = good
 		now := task.status.Load().Steer
-		if !steered() || now.State != "SPECTRUM_DEGRADED" || len(now.Transitions) != len(since) || now.Transitions[0].Why != since[0].Why {
+		if !steered() || now.State != "SPECTRUM_DEGRADED" || now.Rule != RuleEnabled || len(now.Transitions) != len(since) || now.Transitions[0].Why != since[0].Why {
 			t.Errorf("%s: %+v", c.name, now)
 		}
 		if n := s.router.Writes(rosim.SteeringComment); n != writes {
