@@ -42,14 +42,14 @@ var errUnreachable = errors.New("read queues on router wanctl@192.0.2.9:22: unre
 	"address and port, that the router is up, that /ip/service has ssh enabled and that its address list and firewall let this host in")
 
 // day runs a loop for a time in a bubble and counts what it logs.
-func day[O, R any](d, period time.Duration, make func(Clock, unit.Time) (core[O, R], func(unit.Time) []string), do func(Clock, O) R) (*tally, error) {
+func day[O, R any](d, period time.Duration, begin func(Clock, unit.Time) (core[O, R], func(unit.Time) []string), do func(Clock, O) R) (*tally, error) {
 	var out tally
 	log, err := OpenLog(LogOptions{Name: "ATT", Stderr: &out})
 	if err != nil {
 		return nil, err
 	}
 	clock := dayClock{time.Now()}
-	c, why := make(clock, clock.Now())
+	c, why := begin(clock, clock.Now())
 	l := newLoop(clock, period, c, log)
 	l.do = func(_ context.Context, op O) R { return do(clock, op) }
 	l.after = func(now unit.Time, _ Outcome[O], _ bool) {
