@@ -34,6 +34,17 @@ type Common struct {
 	Tape func(*config.WAN) (Tape, error)
 	// OpenLog opens a task's log.
 	OpenLog func(name, main, debug string) (*Log, error)
+	// ServeStatus answers at a socket with what get returns, until stop is called; nil is what `wanctl status` asks.
+	ServeStatus func(path string, get func() Status) (stop func(), err error)
+}
+
+// serveStatus publishes a task's status.
+func (c Common) serveStatus(name string, status *atomic.Pointer[Status], p *progress) (stop func(), err error) {
+	serve := c.ServeStatus
+	if serve == nil {
+		serve = serveStatus
+	}
+	return serve(socketPath(c.Dirs.Run, name), func() Status { return status.Load().asOf(c.Clock.Now(), p) })
 }
 
 // Loader reads and validates a configuration, at start and at each reload. With errors among the diagnostics there is no
@@ -259,7 +270,7 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
 	a.publish(a.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress) })
+	stopStatus, err := a.serveStatus(a.cfg.Name, &a.status, a.progress)
 	if err != nil {
 		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
 	}

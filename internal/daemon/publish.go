@@ -104,6 +104,7 @@ func (s *Status) asOf(now unit.Time, p *progress) Status {
 	out := *s
 	late := now.Sub(s.at).Seconds()
 	out.UptimeS += late
+	out.Vitals = vitals()
 	if s.WAN != nil {
 		w := *s.WAN
 		for _, age := range []*float64{&w.AgeS, &w.ReadAgeS} {

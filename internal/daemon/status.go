@@ -31,6 +31,7 @@ type Status struct {
 	at      unit.Time       // when it was made
 	WAN     *WANStatus      `json:"wan,omitempty"`
 	Steer   *SteeringStatus `json:"steering,omitempty"`
+	Vitals  Vitals          `json:"process"`
 }
 
 // WANStatus is one line.

@@ -181,7 +181,7 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer func() { s.stop() }()
 	s.saver = newSaver(s.cfg.StateFile, s.log)
 	s.publish(s.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), func() Status { return s.status.Load().asOf(s.Clock.Now(), s.progress) })
+	stopStatus, err := s.serveStatus(s.String(), &s.status, s.progress)
 	if err != nil {
 		s.log.Warn(err.Error() + "; `wanctl status` will not see steering")
 	}
