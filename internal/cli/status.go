@@ -87,6 +87,9 @@ func printStatus(w io.Writer, s daemon.Status) {
 	v := s.Vitals
 	fmt.Fprintf(w, "  process:   %.1f MB resident, %.1f MB of heap in use, %d goroutines, %d descriptors\n",
 		float64(v.ResidentBytes)/1e6, float64(v.HeapLiveBytes)/1e6, v.Goroutines, v.Descriptors)
+	if s.Debug != nil {
+		fmt.Fprintf(w, "  debug:     %s\n", debugText(s.Debug))
+	}
 	if s.WAN != nil {
 		printWAN(w, s.WAN)
 	}

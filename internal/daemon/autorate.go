@@ -33,18 +33,18 @@ type Common struct {
 	// Tape, when not nil, records a line in the place of what its configuration says of a journal.
 	Tape func(*config.WAN) (Tape, error)
 	// OpenLog opens a task's log.
-	OpenLog func(name, main, debug string) (*Log, error)
+	OpenLog func(name string, files config.Logging) (*Log, error)
 	// ServeStatus answers at a socket with what get returns, until stop is called; nil is what `wanctl status` asks.
 	ServeStatus func(path string, get func() Status) (stop func(), err error)
 }
 
 // serveStatus publishes a task's status.
-func (c Common) serveStatus(name string, status *atomic.Pointer[Status], p *progress) (stop func(), err error) {
-	serve := c.ServeStatus
-	if serve == nil {
-		serve = serveStatus
+func (c Common) serveStatus(name string, status *atomic.Pointer[Status], p *progress, log *Log) (stop func(), err error) {
+	get := func() Status { return status.Load().asOf(c.Clock.Now(), p, log) }
+	if c.ServeStatus != nil {
+		return c.ServeStatus(socketPath(c.Dirs.Run, name), get)
 	}
-	return serve(socketPath(c.Dirs.Run, name), func() Status { return status.Load().asOf(c.Clock.Now(), p) })
+	return serveStatus(socketPath(c.Dirs.Run, name), answers{status: get, debug: log.debugFor})
 }
 
 // Loader reads and validates a configuration, at start and at each reload. With errors among the diagnostics there is no
@@ -132,7 +132,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	now := a.Clock.Now()
 	handed, noteErr := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, now)
 	noteErr = errors.Join(anonymous, noteErr, takeHandover(a.Dirs.Run, a.cfg.Name))
-	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging.Main, a.cfg.Logging.Debug); err != nil {
+	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = a.log.Close() })
@@ -270,7 +270,7 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
 	a.publish(a.Clock.Now())
-	stopStatus, err := a.serveStatus(a.cfg.Name, &a.status, a.progress)
+	stopStatus, err := a.serveStatus(a.cfg.Name, &a.status, a.progress, a.log)
 	if err != nil {
 		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
 	}
@@ -517,6 +517,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.wan.Yield(now, a.owner != nil)
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
+	a.log.limit(cfg.Logging)
 	if pinger != a.pinger {
 		a.way.stop()
 		a.stopPings()

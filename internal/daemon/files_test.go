@@ -496,7 +496,7 @@ func TestALogThatBlocksStopsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range queuedLines + 100 {
-		l.Info("line")
+		l.Line(slog.LevelInfo, "line")
 	}
 	lines := 0
 	lost := false

@@ -55,8 +55,8 @@ func victim(dir string) error {
 	a, err := NewAutorate(Common{
 		Clock: clock, Dirs: Dirs{State: dir, Run: dir}, Version: "test",
 		Hands: Hands{Probe: func(probe.Options) (Pinger, error) { return pings, nil }},
-		OpenLog: func(name, _, _ string) (*Log, error) {
-			return OpenLog(LogOptions{Name: name, Main: filepath.Join(dir, "log"), Stderr: os.Stderr})
+		OpenLog: func(name string, _ config.Logging) (*Log, error) {
+			return OpenLog(LogOptions{Name: name, Files: config.Logging{Main: filepath.Join(dir, "log")}, Stderr: os.Stderr})
 		},
 	}, "victim.yaml", func() (*config.WAN, config.Diagnostics) {
 		b, err := os.ReadFile(filepath.Join(dir, "victim.yaml"))

@@ -99,7 +99,7 @@ func (l *loop[O, R]) run(ctx context.Context) {
 	handle := func(now unit.Time, o Outcome[O], ticked bool) {
 		l.note(o.Notes)
 		if o.Line != "" {
-			l.log.Info(o.Line)
+			l.log.Line(slog.LevelInfo, o.Line)
 		}
 		if o.Op != nil {
 			ops <- *o.Op // one in flight: there is room
@@ -159,14 +159,27 @@ func (l *loop[O, R]) note(notes []link.Note) { logNotes(l.log, notes) }
 
 func logNotes(log *Log, notes []link.Note) {
 	for _, n := range notes {
-		level := slog.LevelInfo
-		switch n.Level {
-		case link.Info:
-		case link.Warning:
-			level = slog.LevelWarn
-		case link.Alert:
-			level = slog.LevelError
+		level := noteLevel(n.Level)
+		if everyTime[n.Key] {
+			log.Line(level, n.Text)
+			continue
 		}
 		log.Log(context.Background(), level, n.Text)
 	}
 }
+
+// noteLevel is a note's level in a log.
+func noteLevel(l link.Level) slog.Level {
+	switch l {
+	case link.Info:
+	case link.Warning:
+		return slog.LevelWarn
+	case link.Alert:
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// everyTime are the notes that are said as often as they come: those of a dry run are its purpose, and of an outage its age is
+// told once a minute.
+var everyTime = map[string]bool{noReply: true, WouldWrite: true, wouldSet: true, wouldSteer: true}

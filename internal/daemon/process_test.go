@@ -209,7 +209,7 @@ func TestAFailedTaskEndsTheOthers(t *testing.T) {
 // A dead process's socket is named, and a client that says nothing holds nobody up.
 func TestStatusSocket(t *testing.T) {
 	dir := t.TempDir()
-	stop, err := serveStatus(socketPath(dir, "ATT"), func() Status { return Status{Name: "ATT", Healthy: true} })
+	stop, err := serveStatus(socketPath(dir, "ATT"), answers{status: func() Status { return Status{Name: "ATT", Healthy: true} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,12 +232,12 @@ func TestStatusSocket(t *testing.T) {
 	if _, err := os.Stat(socketPath(dir, "ATT")); err == nil {
 		t.Error("the socket is left behind")
 	}
-	stop2, err := serveStatus(socketPath(dir, "Dead"), func() Status { return Status{Name: "Dead"} })
+	stop2, err := serveStatus(socketPath(dir, "Dead"), answers{status: func() Status { return Status{Name: "Dead"} }})
 	if err != nil {
 		t.Errorf("a dead process's socket is in the way: %v", err)
 	}
 	stop2()
-	if _, err := serveStatus("/proc/nowhere/x.sock", nil); err == nil {
+	if _, err := serveStatus("/proc/nowhere/x.sock", answers{}); err == nil {
 		t.Error("a socket in /proc was made")
 	}
 }

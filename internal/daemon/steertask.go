@@ -90,7 +90,7 @@ func (s *Steer) openRouter() (undo undoList, err error) {
 	undo = append(undo, func() { _ = unlock() })
 	// Taken before anything can fail: see Autorate.open.
 	noteErr := errors.Join(anonymous, takeHandover(s.Dirs.Run, s.String()))
-	if s.log, err = s.OpenLog(s.String(), s.cfg.Logging.Main, s.cfg.Logging.Debug); err != nil {
+	if s.log, err = s.OpenLog(s.String(), s.cfg.Logging); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = s.log.Close() })
@@ -181,7 +181,7 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer func() { s.stop() }()
 	s.saver = newSaver(s.cfg.StateFile, s.log)
 	s.publish(s.Clock.Now())
-	stopStatus, err := s.serveStatus(s.String(), &s.status, s.progress)
+	stopStatus, err := s.serveStatus(s.String(), &s.status, s.progress, s.log)
 	if err != nil {
 		s.log.Warn(err.Error() + "; `wanctl status` will not see steering")
 	}
@@ -380,6 +380,7 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		s.machine.Yield(s.owner != nil)
 	}
 	s.hand.Store(&switchHand{router, cfg.Timeouts.Router})
+	s.log.limit(cfg.Logging)
 	s.cfg = cfg
 	s.period(cfg.Steer.Interval)
 	s.loop.period = cfg.Steer.Interval
@@ -430,7 +431,7 @@ func (s *Steer) Once(ctx context.Context) error {
 		logNotes(s.log, o.Notes)
 		if o.Line != "" {
 			intent = s.machine.Decision().Intent
-			s.log.Info(o.Line)
+			s.log.Line(slog.LevelInfo, o.Line)
 		}
 		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {
 			break

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
@@ -307,8 +308,8 @@ func TestSteeringDebug(t *testing.T) {
 	t.Parallel()
 	s := newSteerWorld(t)
 	c := s.common()
-	c.OpenLog = func(name, main, debug string) (*Log, error) {
-		return OpenLog(LogOptions{Name: name, Main: main, Debug: debug, Stderr: s.log, Verbose: true})
+	c.OpenLog = func(name string, files config.Logging) (*Log, error) {
+		return OpenLog(LogOptions{Name: name, Files: files, Stderr: s.log, Verbose: true})
 	}
 	task, err := NewSteer(c, "steer.yaml", s.loadSteer)
 	if err != nil {

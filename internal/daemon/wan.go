@@ -53,6 +53,9 @@ type WANOptions struct {
 // WouldWrite is the key of the notes in which a dry run says what it would have written.
 const WouldWrite = "would_write"
 
+// noReply is the key of the note that tells an outage of measuring.
+const noReply = "no_reply"
+
 // evenJitter stands for chance where none is given.
 const evenJitter = 0.5
 
@@ -285,7 +288,7 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 		return link.Note{}, false
 	}
 	w.warnedAt, w.silent = now, true
-	return link.Note{Level: link.Warning, Key: "no_reply", Text: fmt.Sprintf(
+	return link.Note{Level: link.Warning, Key: noReply, Text: fmt.Sprintf(
 		"no reflector has answered for %s; rates stay where they are until one does",
 		age.Round(time.Second))}, true
 }

@@ -20,6 +20,12 @@ type Limit struct {
 	Why string `json:"why"`
 }
 
+// upTo is the limit of a figure that is bounded by design.
+func (l Limit) upTo(bound float64) Limit {
+	l.Bound = bound
+	return l
+}
+
 // Series is one figure of one process, over time.
 type Series struct {
 	// Of is the process or the directory, Name the figure.

@@ -161,10 +161,6 @@ func newWorld(t *testing.T) *world {
 	w.site.router[att] = sshRouter(routerHost, portSSH, w.path("id"), w.path("known_hosts"))
 	w.site.router[spectrum] = passwordRouter(routerHost, portAPI, "api", w.path("password"), w.router.CertificateFingerprint())
 	w.site.router[steering] = passwordRouter(routerHost, portREST, "rest", w.path("password"), w.router.CertificateFingerprint())
-	for name := range exampleOf {
-		w.put(t, name+".yaml", w.text(t, name, false))
-	}
-	w.put(t, "log/.keep", "")
 	return w
 }
 
@@ -220,8 +216,8 @@ func (w *world) start(name string) {
 				return nil, fmt.Errorf("no way to %s", at)
 			},
 		},
-		OpenLog: func(name, main, debug string) (*daemon.Log, error) {
-			return daemon.OpenLog(daemon.LogOptions{Name: name, Main: main, Debug: debug, Stderr: &w.stderr})
+		OpenLog: func(name string, files config.Logging) (*daemon.Log, error) {
+			return daemon.OpenLog(daemon.LogOptions{Name: name, Files: files, Stderr: &w.stderr})
 		},
 		ServeStatus: func(_ string, get func() daemon.Status) (func(), error) {
 			w.status.Store(name, get)
@@ -508,6 +504,8 @@ func (p *pinger) Once(context.Context, int) ([]link.Reply, error) {
 type season struct {
 	days int
 	day  time.Duration
+	// logMax is where a log is put aside, in bytes; 0 is the default.
+	logMax int
 	// scenario is what happens on the lines on a day.
 	scenario func(day int) netsim.Scenario
 	// seep, where not nil, leaks something every day, and nothing else happens.
@@ -559,17 +557,12 @@ func (w *world) faults(day int) []fault {
 				w.start(n)
 			}
 		}},
-		{at: 0.10, name: "log rotation", begin: func() {
-			logs, err := filepath.Glob(w.path("log", "*.log"))
-			if err != nil || len(logs) != len(all) {
-				w.t.Fatalf("%d logs, %v", len(logs), err)
+		{at: 0.10, name: "log renamed", begin: func() { // by somebody else, beside our own rotation
+			log := w.path("log", "steering.log")
+			if err := os.Rename(log, log+".old"); err != nil {
+				w.t.Error(err)
 			}
-			for _, l := range logs {
-				if err := os.Rename(l, l+".old"); err != nil {
-					w.t.Error(err)
-				}
-			}
-			reload(all...)
+			reload(steering)
 		}},
 		{at: 0.15, name: "router reboot", begin: func() { r.Reboot(0) }},
 		{at: 0.20, name: "disconnect", begin: r.Disconnect},
@@ -627,6 +620,10 @@ const sampleAt = 0.02
 func (w *world) play(s season) {
 	// The figures are taken after a collection: how seldom the others are only makes the run quicker.
 	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	w.logMax = s.logMax
+	for name := range exampleOf {
+		w.put(w.t, name+".yaml", w.text(w.t, name, false))
+	}
 	stopped := w.serve(context.Background())
 	w.turn(s.scenario(0))
 	for _, n := range []string{att, spectrum, steering} {
@@ -643,7 +640,7 @@ func (w *world) play(s season) {
 		if s.seep != nil {
 			s.seep(day)
 		}
-		line := w.sample(day)
+		line := w.sample(day, s.day)
 		if s.said != nil {
 			s.said(fmt.Sprintf("day %2d of %d, %4.0f s: %s", day+1, s.days, hostSeconds()-began, line))
 		}
@@ -691,23 +688,25 @@ var (
 	runBytes   = Limit{Growth: 4e3, Why: "locks and feeds, replaced whole"}
 	// a day's log: what the seed draws differs from day to day.
 	logDay = Limit{Growth: 2e6, Why: "a tenth of a day's lines: days differ by what their seeds draw"}
+	// a log is put aside when it is full, and the oldest is dropped.
+	logBytes = Limit{Growth: 64e3, Why: "bounded by logging.max_bytes and backup_count"}
 )
 
 // sample takes the figures of a day and returns them as a line.
-func (w *world) sample(day int) string {
+func (w *world) sample(n int, day time.Duration) string {
 	w.router.Forget()
-	for n, r := range w.tasks {
+	for name, r := range w.tasks {
 		select {
 		case err := <-r.done:
-			w.t.Fatalf("%s ended at %s: %v\n%s", n, w.when(), err, &w.stderr)
+			w.t.Fatalf("%s ended at %s: %v\n%s", name, w.when(), err, &w.stderr)
 		default:
 		}
-		get, ok := w.status.Load(n)
+		get, ok := w.status.Load(name)
 		if !ok {
-			w.t.Fatalf("%s has no status at %s", n, w.when())
+			w.t.Fatalf("%s has no status at %s", name, w.when())
 		}
 		if s := get.(func() daemon.Status)(); !s.Healthy { //nolint:forcetypeassert // what start stored
-			w.t.Errorf("%s at %s: %s\n%s", n, w.when(), strings.Join(s.Why, "; "), &w.stderr)
+			w.t.Errorf("%s at %s: %s\n%s", name, w.when(), strings.Join(s.Why, "; "), &w.stderr)
 		}
 	}
 	runtime.GC()
@@ -740,15 +739,43 @@ func (w *world) sample(day int) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	add("log", "files", Count, exact, float64(files))
-	add("log", "bytes of two days", Bytes, logDay, float64(bytes))
+	add("log", "files", Count, exact.upTo(logFileBound), float64(files))
+	add("log", "bytes", Bytes, logBytes.upTo(w.logBound()), float64(bytes))
+	written, err := w.logged(time.Now().Add(-day))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if n > 0 { // the first day is not over yet
+		add("log", "bytes in a day", Bytes, logDay, float64(written))
+	}
 	return fmt.Sprintf("heap %s, %s resident, %d goroutines, %d descriptors, %d steering moves", Bytes.text(float64(m.HeapAlloc)),
 		Bytes.text(float64(p.Resident)), runtime.NumGoroutine(), p.Descriptors, w.moves.Load())
 }
 
+// logged counts the bytes of the lines since an instant.
+func (w *world) logged(since time.Time) (bytes int64, err error) {
+	from := since.Format(time.DateTime)
+	paths, err := filepath.Glob(w.path("log", "*"))
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range paths {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(b)) {
+			if line >= from {
+				bytes += int64(len(line))
+			}
+		}
+	}
+	return bytes, nil
+}
+
 // short is a season that takes seconds: its days are evenings of ten minutes.
 func short() season {
-	return season{days: 8, day: 10 * time.Minute, scenario: builtin("evening")}
+	return season{days: 8, day: 10 * time.Minute, logMax: 64 << 10, scenario: builtin("evening")}
 }
 
 func builtin(name string) func(day int) netsim.Scenario {

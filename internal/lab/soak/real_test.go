@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,7 +22,7 @@ var (
 	// The emulator keeps the newest 20 000 commands and changes, and up to twice as many before it drops the others.
 	emulatorRSS  = Limit{Growth: 4e6, Bound: 80e6, Why: "the emulator's records: at most 40 000 commands, changes of limits and of rules"}
 	realState    = Limit{Growth: 64e3, Bound: 1.2e6, Why: "steering's history is kept under two times 256 KiB"}
-	realLogs     = Limit{Growth: 500e3, Why: "rotated away again and again: it goes up and down"}
+	realLogs     = Limit{Growth: 64e3, Why: "bounded by logging.max_bytes and backup_count"}
 	realRunBytes = Limit{Growth: 4e3, Why: "locks and feeds, replaced whole"}
 	// A process holds one descriptor and thread more for a moment while it reads, saves or is asked.
 	realExact = Limit{Growth: 1.5, Why: "the same all the time, but for one that is open for a moment"}
@@ -109,7 +108,8 @@ func (r *real) alive() {
 // newReal builds the namespace and starts everything.
 func newReal(t *testing.T, length time.Duration) *real {
 	t.Helper()
-	r := &real{t: t, site: &site{dir: memory(t), router: map[string]string{}}}
+	// The smallest there is: in an hour a log is full again and again.
+	r := &real{t: t, site: &site{dir: memory(t), router: map[string]string{}, logMax: 64 << 10}}
 	var err error
 	if r.space, err = newSpace(); err != nil {
 		t.Skipf("needs root: a network namespace, /dev/net/tun and ip: %v", err)
@@ -189,7 +189,7 @@ func (r *real) play(length time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	said, steered := time.Now(), false
-	var reloads, rotations int
+	var reloads, renames int
 	for now := range tick.C {
 		since := now.Sub(r.began)
 		if since >= length {
@@ -211,21 +211,14 @@ func (r *real) play(length time.Duration) {
 				}
 			}
 		}
-		if n := int(since / (length / 12)); n > rotations {
-			rotations = n
-			r.count("log rotation")
-			logs, err := filepath.Glob(r.path("log", "*.log"))
-			if err != nil {
-				r.t.Fatal(err)
+		if n := int(since / (length / 12)); n > renames { // by somebody else, beside our own rotation
+			renames = n
+			r.count("log renamed")
+			log := r.path("log", "steering.log")
+			if err := os.Rename(log, log+".old"); err != nil {
+				r.t.Error(err)
 			}
-			for _, l := range logs {
-				if err := os.Rename(l, l+".old"); err != nil {
-					r.t.Error(err)
-				}
-			}
-			for _, c := range r.children[1:] {
-				_ = c.cmd.Process.Signal(syscall.SIGHUP)
-			}
+			_ = r.children[len(r.children)-1].cmd.Process.Signal(syscall.SIGHUP)
 		}
 		r.alive()
 		line, on := r.sample(since)
@@ -272,14 +265,18 @@ func (r *real) sample(since time.Duration) (line string, steered bool) {
 		}
 	}
 	for _, d := range []struct {
-		name  string
-		bytes Limit
-	}{{"state", realState}, {"run", realRunBytes}, {"log", realLogs}} {
+		name         string
+		files, bytes Limit
+	}{
+		{"state", realExact, realState},
+		{"run", realExact, realRunBytes},
+		{"log", realExact.upTo(logFileBound), realLogs.upTo(r.logBound())},
+	} {
 		files, bytes, err := ReadTree(r.path(d.name))
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		r.add(d.name, "files", Count, realExact, at, float64(files))
+		r.add(d.name, "files", Count, d.files, at, float64(files))
 		r.add(d.name, "bytes", Bytes, d.bytes, at, float64(bytes))
 	}
 	return line, steered

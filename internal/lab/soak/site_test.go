@@ -50,6 +50,23 @@ type site struct {
 	dir string
 	// router is each one's router section, without the head.
 	router map[string]string
+	// logMax is logging.max_bytes; 0 leaves the default.
+	logMax int
+}
+
+// logFiles is how many a log may have: itself and logging.backup_count's default.
+const logFiles = 5
+
+// logFileBound is how many there may be: of each log as many, and the one that somebody else renames.
+const logFileBound = 3*logFiles + 1
+
+// logBound is what all three logs may take.
+func (s *site) logBound() float64 {
+	most := s.logMax
+	if most == 0 {
+		most = 10 << 20
+	}
+	return float64(len(exampleOf) * logFiles * most)
 }
 
 func (s *site) path(parts ...string) string {
@@ -82,6 +99,9 @@ func (s *site) text(t *testing.T, name string, changed bool) string {
 	replace("/run/wanctl/", s.path("run")+"/")
 	replace("/var/lib/wanctl/", s.path("state")+"/")
 	replace("/var/log/wanctl/", s.path("log")+"/")
+	if s.logMax > 0 {
+		replace("logging:\n", fmt.Sprintf("logging:\n  max_bytes: %d\n", s.logMax))
+	}
 	switch name {
 	case att:
 		text += "\nping_source_ip: " + attSource + "\n"
