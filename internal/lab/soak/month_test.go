@@ -50,8 +50,6 @@ const (
 	password   = "correct horse battery staple"
 )
 
-var doorOf = map[string]int{att: portSSH, spectrum: portAPI, steering: portREST}
-
 // world is the bubble's.
 type world struct {
 	t *testing.T
@@ -631,6 +629,9 @@ func (w *world) play(s season) {
 	}
 	began := hostSeconds()
 	for day := range s.days {
+		if interrupted() {
+			break
+		}
 		midnight := time.Now()
 		if day > 0 {
 			w.turn(s.scenario(day))

@@ -38,8 +38,8 @@ type child struct {
 	log  string
 }
 
-// real is the real run: four processes in a network namespace.
-type real struct {
+// actual is the real run: four processes in a network namespace.
+type actual struct {
 	t *testing.T
 	*site
 	space    *space
@@ -47,7 +47,7 @@ type real struct {
 	figures
 }
 
-func (r *real) start(name string, env []string, args ...string) {
+func (r *actual) start(name string, env []string, args ...string) {
 	r.t.Helper()
 	bin := *program
 	if bin == "" {
@@ -62,6 +62,7 @@ func (r *real) start(name string, env []string, args ...string) {
 	defer f.Close()
 	c.cmd.Env = append(os.Environ(), env...)
 	c.cmd.Stdout, c.cmd.Stderr = f, f
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // none outlives this process, however it ends
 	if err := r.space.run(c.cmd.Start); err != nil {
 		r.t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func (r *real) start(name string, env []string, args ...string) {
 }
 
 // end stops the controllers first, as long as there is a router to leave in order.
-func (r *real) end() {
+func (r *actual) end() {
 	for i := len(r.children) - 1; i >= 0; i-- {
 		c := r.children[i]
 		_ = c.cmd.Process.Signal(syscall.SIGTERM)
@@ -82,7 +83,7 @@ func (r *real) end() {
 }
 
 // until waits for cond, and fails when a process ends before it comes.
-func (r *real) until(what string, cond func() bool) {
+func (r *actual) until(what string, cond func() bool) {
 	r.t.Helper()
 	for end := time.Now().Add(30 * time.Second); !cond(); time.Sleep(20 * time.Millisecond) {
 		r.alive()
@@ -92,7 +93,7 @@ func (r *real) until(what string, cond func() bool) {
 	}
 }
 
-func (r *real) alive() {
+func (r *actual) alive() {
 	r.t.Helper()
 	for _, c := range r.children {
 		select {
@@ -106,12 +107,15 @@ func (r *real) alive() {
 }
 
 // newReal builds the namespace and starts everything.
-func newReal(t *testing.T, length time.Duration) *real {
+func newReal(t *testing.T, length time.Duration) *actual {
 	t.Helper()
 	// The smallest there is: in an hour a log is full again and again.
-	r := &real{t: t, site: &site{dir: memory(t), router: map[string]string{}, logMax: 64 << 10}}
+	r := &actual{t: t, site: &site{dir: memory(t), router: map[string]string{}, logMax: 64 << 10}}
 	var err error
 	if r.space, err = newSpace(); err != nil {
+		if *realTime > 0 {
+			t.Fatalf("the real run needs root, for a network namespace with a TUN device: %v", err)
+		}
 		t.Skipf("needs root: a network namespace, /dev/net/tun and ip: %v", err)
 	}
 	t.Cleanup(r.space.close)
@@ -143,12 +147,12 @@ func newReal(t *testing.T, length time.Duration) *real {
 	block, _ := pem.Decode(b)
 	sum := sha256.Sum256(block.Bytes)
 	pin := hex.EncodeToString(sum[:])
-	r.site.router[att] = sshRouter("127.0.0.1", 2222, r.path("emulator", "client_key"), r.path("emulator", "known_hosts"))
-	r.site.router[spectrum] = passwordRouter("127.0.0.1", 8729, "api", r.path("password"), pin)
-	r.site.router[steering] = passwordRouter("127.0.0.1", 8443, "rest", r.path("password"), pin)
+	r.router[att] = sshRouter("127.0.0.1", 2222, r.path("emulator", "client_key"), r.path("emulator", "known_hosts"))
+	r.router[spectrum] = passwordRouter("127.0.0.1", 8729, "api", r.path("password"), pin)
+	r.router[steering] = passwordRouter("127.0.0.1", 8443, "rest", r.path("password"), pin)
 	env := []string{"STATE_DIRECTORY=" + r.path("state"), "RUNTIME_DIRECTORY=" + r.path("run"), "NOTIFY_SOCKET="}
 	for _, name := range []string{att, spectrum, steering} {
-		r.put(t, name+".yaml", r.real(name, false))
+		r.put(t, name+".yaml", r.config(name, false))
 		verb := "autorate"
 		if name == steering {
 			verb = "steer"
@@ -166,15 +170,15 @@ func newReal(t *testing.T, length time.Duration) *real {
 	return r
 }
 
-func (r *real) count(what string) {
+func (r *actual) count(what string) {
 	if r.report.Happened == nil {
 		r.report.Happened = map[string]int{}
 	}
 	r.report.Happened[what]++
 }
 
-// real is a configuration: ATT is under the other policy.
-func (r *real) real(name string, changed bool) string {
+// config is a configuration: ATT is under the other policy.
+func (r *actual) config(name string, changed bool) string {
 	text := r.text(r.t, name, changed)
 	if name == att {
 		text = strings.Replace(text, "interval_ms: 2000 ", "policy: tracking\n  interval_ms: 500 ", 1)
@@ -183,7 +187,7 @@ func (r *real) real(name string, changed bool) string {
 }
 
 // play samples until the time is over; every tenth of it is a minute of an hour's ten.
-func (r *real) play(length time.Duration) {
+func (r *actual) play(length time.Duration) {
 	r.began = time.Now()
 	every := max(length/360, 250*time.Millisecond)
 	tick := time.NewTicker(every)
@@ -192,7 +196,7 @@ func (r *real) play(length time.Duration) {
 	var reloads, renames int
 	for now := range tick.C {
 		since := now.Sub(r.began)
-		if since >= length {
+		if since >= length || interrupted() {
 			break
 		}
 		// A third of the time Spectrum is congested, ten times.
@@ -205,7 +209,7 @@ func (r *real) play(length time.Duration) {
 			reloads = n
 			r.count("reload")
 			for _, c := range r.children[1:] {
-				r.put(r.t, c.name+".yaml", r.real(c.name, n%4 == 1))
+				r.put(r.t, c.name+".yaml", r.config(c.name, n%4 == 1))
 				if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 					r.t.Error(err)
 				}
@@ -236,7 +240,7 @@ func (r *real) play(length time.Duration) {
 }
 
 // sample takes the figures of all processes and directories.
-func (r *real) sample(since time.Duration) (line string, steered bool) {
+func (r *actual) sample(since time.Duration) (line string, steered bool) {
 	at := since.Hours()
 	for _, c := range r.children {
 		p, err := ReadProcess(c.cmd.Process.Pid)
