@@ -682,7 +682,7 @@ func hostSeconds() float64 {
 var (
 	// exact: at rest their numbers are the same every day, so what is over one is one every so many days.
 	exact = Limit{Growth: 1.5, Why: "the same every day: one more in all is chance, two are a leak"}
-	heap  = Limit{Growth: 400e3, Why: "a process has 7 MB between what it takes and the 20 MB of make footprint: 19 kB a day last a year"}
+	heap  = Limit{Growth: 400e3, Why: "18 kB a day: in a year a third of what a process takes, and more than two collections differ by"}
 	rss   = Limit{Growth: 6e6, Why: "the heap's limit is the sharp one; pages return to the kernel in spans of up to 4 MB"}
 	// historyBound is the history's two generations of 256 KiB, and what one state file with its backup has.
 	stateBytes = Limit{Growth: 64e3, Bound: 1.2e6, Why: "steering's history is kept under two times 256 KiB"}
