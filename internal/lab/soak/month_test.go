@@ -286,16 +286,22 @@ func (w *world) turn(s netsim.Scenario) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.net != nil {
-		for name := range queueOf {
-			q, _ := w.queue(name)
-			if queueOf[name].dir == link.Down { // what stands in it was received, and leaves it with the old network
-				q.Bytes += q.QueuedBytes
-			}
-			w.carried[name] = q
-		}
 		for name := range interfaceOf {
 			rx, tx := w.bytes(name)
 			w.carriedI[name] = [2]unit.Bytes{rx, tx}
+		}
+		for name, at := range queueOf {
+			q, _ := w.queue(name)
+			for iface, line := range interfaceOf { // nothing stays behind in the old network that an interface has counted
+				switch n := w.carriedI[iface]; {
+				case line != at.line:
+				case at.dir == link.Down:
+					q.Bytes = max(q.Bytes, n[0])
+				default:
+					q.Bytes = max(q.Bytes, n[1])
+				}
+			}
+			w.carried[name] = q
 		}
 	}
 	w.net, w.day, w.newest = fresh, time.Now(), [2]reading{}
