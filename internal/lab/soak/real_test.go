@@ -181,7 +181,7 @@ func (r *actual) count(what string) {
 func (r *actual) config(name string, changed bool) string {
 	text := r.text(r.t, name, changed)
 	if name == att {
-		text = strings.Replace(text, "interval_ms: 2000 ", "policy: tracking\n  interval_ms: 500 ", 1)
+		text = strings.Replace(text, "interval_ms: ", "policy: tracking\n  interval_ms: ", 1)
 	}
 	return text
 }

@@ -21,6 +21,7 @@ import (
 var (
 	days     = flag.Int("soak.days", 0, "play so many simulated days of 24 hours")
 	realTime = flag.Duration("soak.real", 0, "run the real processes for so long")
+	period   = flag.Duration("soak.period", 2*time.Second, "the controllers' period in the simulated run")
 	program  = flag.String("soak.program", "", "wanctl binary of the real run; empty: this test's own")
 	out      = flag.String("soak.json", "", "directory for the reports as JSON, with all samples")
 )
@@ -117,6 +118,9 @@ func (s *site) text(t *testing.T, name string, changed bool) string {
 	replace("/var/log/wanctl/", s.path("log")+"/")
 	if s.logMax > 0 {
 		replace("logging:\n", fmt.Sprintf("logging:\n  max_bytes: %d\n", s.logMax))
+	}
+	if name != steering {
+		replace("interval_ms: 2000", fmt.Sprintf("interval_ms: %d", period.Milliseconds()))
 	}
 	switch name {
 	case att:
