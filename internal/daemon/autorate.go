@@ -145,6 +145,9 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	found, notes := loadState(a.cfg.StateFile, func(r io.Reader) (err error) {
 		saved, err = state.ReadWAN(r, a.cfg.Name)
 		return err
+	}, func(r io.Reader) (err error) {
+		saved, err = state.ReadNewerWAN(r, a.cfg.Name)
+		return err
 	})
 	for _, n := range notes {
 		a.log.Warn(n)

@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,7 +92,7 @@ func TestLoadState(t *testing.T) {
 			found, notes := loadState(path, func(r io.Reader) (err error) {
 				got, err = state.ReadWAN(r, "ATT")
 				return err
-			})
+			}, nil)
 			if found != (tt.rate != 0) || found && got.Controller.Sides.Down.Rate != tt.rate {
 				t.Errorf("found %t, rate %v, want %v", found, got.Controller.Sides.Down.Rate, tt.rate)
 			}
@@ -111,6 +113,71 @@ func TestLoadState(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A later version's state, after a downgrade: what it learnt is kept, its file, too, and the version after that finds ours.
+func TestStartFromALaterVersionsState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	run := start(t, w.autorate())
+	w.pings.set(100)
+	w.untilLimits(floor)
+	run.mustEnd()
+	path := w.statePath()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(b), `"schema": 1`, `"schema": 9`, 1)
+	text = strings.Replace(text, `"controller": {`, `"controller": "of another kind", "was": {`, 1)
+	text = regexp.MustCompile(`"baseline_rtt": [0-9.e+]+`).ReplaceAllString(text, `"baseline_rtt": 31.25`)
+	later := sealed(text)
+	for _, p := range []string{path, path + ".bak", path + ".newer", path + ".corrupt"} { // those that are aside are of earlier times
+		if err := os.WriteFile(p, later, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.pings.set(0) // nothing is decided: what the controller starts from is what it says
+	run = start(t, w.autorate())
+	w.pings.cycles(t, 2)
+	if got := w.feed(); got.Baseline != 31.25 || got.Rates != base { // a stop left them there
+		t.Errorf("started from baseline %v and %v\n%s", got.Baseline, got.Rates, w.log)
+	}
+	for _, want := range []string{"of a later version: schema 9", "kept as " + path + ".newer", "are taken over"} {
+		if !w.log.has(want) {
+			t.Errorf("the log lacks %q:\n%s", want, w.log)
+		}
+	}
+	for _, p := range []string{path + ".newer", path + ".bak.newer"} {
+		if b, err := os.ReadFile(p); err != nil || !bytes.Equal(b, later) {
+			t.Errorf("%s was not kept: %v", p, err)
+		}
+	}
+	run.mustEnd()
+	if got, err := readWAN(path); err != nil || got.EWMA.BaselineRTT != 31.25 {
+		t.Errorf("this version then wrote %v, %v", got.EWMA, err)
+	}
+	names, err := filepath.Glob(path + "*")
+	if err != nil || len(names) > 5 { // with .bak, .newer, .bak.newer and .corrupt
+		t.Errorf("%d files: %q", len(names), names)
+	}
+}
+
+func readWAN(path string) (s state.WAN, err error) {
+	err = readFile(path, func(r io.Reader) (err error) {
+		s, err = state.ReadWAN(r, "ATT")
+		return err
+	})
+	return s, err
+}
+
+// sealed puts the right checksum on a state's text.
+func sealed(text string) []byte {
+	b := []byte(text)
+	i := bytes.LastIndex(b, []byte(`"checksum": "`)) + len(`"checksum": "`)
+	copy(b[i:], "00000000")
+	copy(b[i:], fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))))
+	return b
 }
 
 func TestSaveKeepsTheLastGeneration(t *testing.T) {

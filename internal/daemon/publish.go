@@ -171,11 +171,7 @@ func (w *WAN) why(now unit.Time) []string {
 		}
 	}
 	if f.Answering == 0 {
-		since := w.answeredAt
-		if since == 0 {
-			since = w.started
-		}
-		f.SilentFor = now.Sub(since)
+		f.SilentFor = now.Sub(w.asked())
 	}
 	var why []string
 	for _, l := range health.Explain(f) {

@@ -508,4 +508,5 @@ func (s *Steering) SetRouter() {
 	for i := range s.rules {
 		s.rules[i].Known = false
 	}
+	s.machine.Reread() // at once: what keeps a rule enabled by being told again has to know that it is
 }

@@ -124,7 +124,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 	found, notes := loadState(s.cfg.StateFile, func(r io.Reader) (err error) {
 		saved, err = state.ReadSteering(r, s.cfg.Steer.Primary)
 		return err
-	})
+	}, nil) // a rule is found as it is and set right by what is measured now
 	for _, n := range notes {
 		s.log.Warn(n)
 	}

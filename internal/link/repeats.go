@@ -9,7 +9,7 @@ import (
 	"wanctl/internal/unit"
 )
 
-// Figures of [Repeats]. A condition that lasts all day is told 27 times: often enough to be found in any hour of a log, and
+// Figures of [Repeats]. What comes all day is told 28 times: often enough to be found in any hour of a log, and
 // too seldom to fill one.
 const (
 	// quietAfter is how long a note must not have come again for its row to be over.
@@ -22,7 +22,7 @@ const (
 )
 
 // pauses are the times between one saying of a note that goes on and the next; the last one stays.
-var pauses = [...]time.Duration{10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+var pauses = [...]time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
 
 // Repeats decides which notes of a kind that repeats are said: the first at once, then one after growing pauses up to an hour,
 // with how many were held back, and at the end what was held back last. The zero value is ready. It is not safe for
