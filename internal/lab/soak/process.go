@@ -12,7 +12,10 @@ import (
 
 // Process is what the kernel says of a process.
 type Process struct {
-	Resident    int64 // bytes
+	// Resident is its memory in RAM, and Anonymous what of it belongs to no file, in bytes: the program's own pages come to RAM
+	// when they are first used, for hours after its start.
+	Resident    int64
+	Anonymous   int64
 	Threads     int
 	Descriptors int
 }
@@ -28,12 +31,16 @@ func ReadProcess(pid int) (p Process, err error) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
 		switch key {
-		case "VmRSS":
+		case "VmRSS", "RssAnon":
 			var kB int64
 			if _, err := fmt.Sscanf(value, "%d kB", &kB); err != nil {
-				return p, fmt.Errorf("process %d: VmRSS %q: %w", pid, value, err)
+				return p, fmt.Errorf("process %d: %s %q: %w", pid, key, value, err)
 			}
-			p.Resident = kB << 10
+			if key == "VmRSS" {
+				p.Resident = kB << 10
+			} else {
+				p.Anonymous = kB << 10
+			}
 		case "Threads":
 			if p.Threads, err = strconv.Atoi(value); err != nil {
 				return p, fmt.Errorf("process %d: %w", pid, err)

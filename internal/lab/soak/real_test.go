@@ -252,6 +252,7 @@ func (r *actual) sample(since time.Duration) (line string, steered bool) {
 			limit = emulatorRSS
 		}
 		r.add(c.name, "resident", Bytes, limit, at, float64(p.Resident))
+		r.add(c.name, "resident, of no file", Bytes, limit, at, float64(p.Anonymous))
 		r.add(c.name, "descriptors", Count, realExact, at, float64(p.Descriptors))
 		r.add(c.name, "threads", Count, threads, at, float64(p.Threads))
 		line += fmt.Sprintf("%s %s %d fds, ", c.name, Bytes.text(float64(p.Resident)), p.Descriptors)
