@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"bufio"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -767,14 +768,19 @@ func (w *world) logged(since time.Time) (bytes int64, err error) {
 		return 0, err
 	}
 	for _, p := range paths {
-		b, err := os.ReadFile(p)
+		f, err := os.Open(p)
 		if err != nil {
 			return 0, err
 		}
-		for line := range strings.Lines(string(b)) {
-			if line >= from {
-				bytes += int64(len(line))
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			if line := lines.Bytes(); string(line[:min(len(line), len(from))]) >= from {
+				bytes += int64(len(line)) + 1
 			}
+		}
+		f.Close()
+		if err := lines.Err(); err != nil {
+			return 0, err
 		}
 	}
 	return bytes, nil
