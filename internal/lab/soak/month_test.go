@@ -57,7 +57,9 @@ type world struct {
 	*site
 	router *rosim.Router
 	nets   map[int]*memnet.Network
-	began  time.Time
+	// doors are the router sections of all ways in.
+	doors []string
+	began time.Time
 	// shift is what the host's clocks are off by, after a suspension and after the time of day was set.
 	shift struct{ boot, wall atomic.Int64 }
 	// password is the router's now.
@@ -157,9 +159,12 @@ func newWorld(t *testing.T) *world {
 	w.put(t, "id", string(pem.EncodeToMemory(block)))
 	w.put(t, "known_hosts", w.router.KnownHosts(addr(portSSH)))
 	w.put(t, "password", w.password+"\n")
-	w.site.router[att] = sshRouter(routerHost, portSSH, w.path("id"), w.path("known_hosts"))
-	w.site.router[spectrum] = passwordRouter(routerHost, portAPI, "api", w.path("password"), w.router.CertificateFingerprint())
-	w.site.router[steering] = passwordRouter(routerHost, portREST, "rest", w.path("password"), w.router.CertificateFingerprint())
+	w.doors = []string{
+		sshRouter(routerHost, portSSH, w.path("id"), w.path("known_hosts")),
+		passwordRouter(routerHost, portAPI, "api", w.path("password"), w.router.CertificateFingerprint()),
+		passwordRouter(routerHost, portREST, "rest", w.path("password"), w.router.CertificateFingerprint()),
+	}
+	w.site.router[att], w.site.router[spectrum], w.site.router[steering] = w.doors[0], w.doors[1], w.doors[2]
 	return w
 }
 
@@ -559,6 +564,10 @@ func (w *world) faults(day int) []fault {
 					}
 				}
 				w.end(n)
+				if n == att { // by another door
+					w.site.router[att] = w.doors[(day+1)%len(w.doors)]
+					w.put(w.t, "ATT.yaml", w.text(w.t, att, false))
+				}
 				w.start(n)
 			}
 		}},
