@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -183,7 +185,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.hello(found, handed)
 	a.claim(a.cfg)
 	undo = append(undo, func() { a.owner.stop(false) })
-	checkProbes(ctx, a.pinger, a.log)
+	checkProbes(ctx, a.log, a.pinger)
 	return undo.run, nil
 }
 
@@ -553,10 +555,19 @@ func warnUnproved(log *Log, transport string, bound bool) {
 // checkTime bounds the look at how probes leave: names may have to be looked up.
 const checkTime = 5 * time.Second
 
-func checkProbes(ctx context.Context, p Pinger, log *Log) {
+// checkProbes looks how probes leave, all lines at once: where names are not answered for, a start waits for it once.
+func checkProbes(ctx context.Context, log *Log, pingers ...Pinger) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	for _, f := range p.Check(ctx) {
+	found := make([][]probe.Finding, len(pingers))
+	var looks sync.WaitGroup
+	for i, p := range pingers {
+		if p != nil {
+			looks.Go(func() { found[i] = p.Check(ctx) })
+		}
+	}
+	looks.Wait()
+	for _, f := range slices.Concat(found...) {
 		logNotes(log, []link.Note{f.Note()})
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/state"
 	"wanctl/internal/unit"
@@ -373,6 +374,45 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("left %v", w.limits())
 	}
 	w.sane()
+	logOnAFullDisk(t, disk)
+}
+
+// logOnAFullDisk fills a disk under a log: its lines go to stderr, said once, and into the file again when there is room; what is
+// full is put aside all the same.
+func logOnAFullDisk(t *testing.T, disk string) {
+	t.Helper()
+	filler, path := filepath.Join(disk, "filler"), filepath.Join(disk, "wan.log")
+	var stderr shared
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	l, err := openLog(path, &stderr, config.Logging{MaxBytes: 8192, Backups: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	write := func(n int) {
+		for range n {
+			fmt.Fprintf(l, "%-99s\n", "line")
+		}
+	}
+	write(60)
+	fill(t, filler)
+	write(100)
+	if n := strings.Count(stderr.String(), "no space left"); n != 1 || strings.Count(stderr.String(), "line") < 50 {
+		t.Errorf("on a full disk stderr has\n%s", &stderr)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	had := stderr.String()
+	write(100)
+	if b, err := os.ReadFile(path); err != nil || len(b) > 8192 || !strings.HasSuffix(string(b), "\n") || stderr.String() != had {
+		t.Errorf("with room again: %d bytes, %v, stderr\n%s", len(b), err, &stderr)
+	}
+	if names, err := filepath.Glob(path + "*"); err != nil || len(names) != 3 {
+		t.Errorf("%q, %v", names, err)
+	}
 }
 
 // fill writes until the disk is full.

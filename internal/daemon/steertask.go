@@ -159,11 +159,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, %s%s",
 		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, rulesText(s.cfg), mode))
 	logWarnings(s.log, s.warns)
-	for _, p := range s.pingers {
-		if p != nil {
-			checkProbes(ctx, p, s.log)
-		}
-	}
+	checkProbes(ctx, s.log, s.pingers...)
 	bound := func(a config.Alternate) bool { return a.Source.IsValid() }
 	warnUnproved(s.log, s.cfg.Router.Transport, s.cfg.Probe.Bound() || slices.ContainsFunc(s.cfg.Alternates, bound))
 	return undo.run, nil

@@ -248,8 +248,8 @@ func future(t *testing.T, baseline float64, memory any) []byte {
 			Memory     any            `json:"measured_by_time_of_day"`
 			Checksum   string         `json:"checksum"`
 		}{
-			9, "ATT", []int{1}, map[string]any{"baseline_rtt": baseline, "load_rtt": 29, "new": true},
-			link.Rates{Down: 64 * unit.Mbps, Up: 11 * unit.Mbps}, "of another kind", memory, "",
+			Schema: 9, Name: "ATT", BootID: []int{1}, EWMA: map[string]any{"baseline_rtt": baseline, "load_rtt": 29, "new": true},
+			Applied: link.Rates{Down: 64 * unit.Mbps, Up: 11 * unit.Mbps}, Controller: "of another kind", Memory: memory,
 		})
 	})
 }
