@@ -97,6 +97,30 @@ const (
 	lossShare     = 0.005
 )
 
+const (
+	echoRequest, echoReply = 8, 0
+	tcpSYN, tcpRST, tcpACK = 2, 4, 16
+)
+
+// refuse is the answer of a host that listens nowhere: a handshake ends with it, which measures as well. Addresses are still those of
+// the packet; their order does not matter to a sum.
+func refuse(p, syn []byte) []byte {
+	const head, tcp = 20, 20
+	out := append(append([]byte(nil), p[:head]...), make([]byte, tcp)...)
+	out[0] = 0x45 // no options
+	binary.BigEndian.PutUint16(out[2:], head+tcp)
+	out[10], out[11] = 0, 0
+	binary.BigEndian.PutUint16(out[10:], checksum(out[:head]))
+	t := out[head:]
+	copy(t[0:2], syn[2:4])
+	copy(t[2:4], syn[0:2])
+	binary.BigEndian.PutUint32(t[8:], binary.BigEndian.Uint32(syn[4:])+1)
+	t[12], t[13] = tcp/4<<4, tcpRST|tcpACK
+	pseudo := append(append([]byte(nil), out[12:20]...), 0, unix.IPPROTO_TCP, 0, tcp)
+	binary.BigEndian.PutUint16(t[16:], checksum(append(pseudo, t...)))
+	return out
+}
+
 // answer plays all reflectors.
 func (s *space) answer() {
 	defer close(s.done)
@@ -107,20 +131,23 @@ func (s *space) answer() {
 			return
 		}
 		p := append([]byte(nil), b[:n]...)
-		if len(p) < 28 || p[0]>>4 != 4 || p[9] != unix.IPPROTO_ICMP || len(p) < int(p[0]&15)*4+8 {
+		if len(p) < 28 || p[0]>>4 != 4 || len(p) < int(p[0]&15)*4+8 || rand.Float64() < lossShare {
 			continue
 		}
-		icmp := p[int(p[0]&15)*4:]
-		const echoRequest, echoReply = 8, 0
-		if icmp[0] != echoRequest || rand.Float64() < lossShare {
+		payload := p[int(p[0]&15)*4:]
+		switch {
+		case p[9] == unix.IPPROTO_ICMP && payload[0] == echoRequest:
+			payload[0], payload[2], payload[3] = echoReply, 0, 0
+			binary.BigEndian.PutUint16(payload[2:], checksum(payload))
+		case p[9] == unix.IPPROTO_TCP && len(payload) >= 20 && payload[13]&(tcpSYN|tcpACK) == tcpSYN:
+			p = refuse(p, payload)
+		default:
 			continue
 		}
 		wait := spectrumDelay + time.Duration(s.extra.Load())
 		if fmt.Sprintf("%d.%d.%d.%d", p[12], p[13], p[14], p[15]) == attSource {
 			wait = attDelay
 		}
-		icmp[0], icmp[2], icmp[3] = echoReply, 0, 0
-		binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
 		for i := range 4 { // the header's sum stays the same
 			p[12+i], p[16+i] = p[16+i], p[12+i]
 		}
