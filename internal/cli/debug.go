@@ -35,7 +35,7 @@ Who may ask is who may open the socket: the user of the process and its group.
 
 Example:
 
-    wanctl debug ATT on --for 30m`
+    wanctl debug /etc/wanctl/cable.yaml on --for 30m`
 }
 
 // Run asks.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,7 +65,8 @@ func TestClockJumps(t *testing.T) {
 	run = start(t, task())
 	w.untilLimits(floor)
 	same("a restart with an older time")
-	if w.log.has("no cycle was made") || w.log.has(".corrupt") {
+	// This clock is fast: a busy machine makes pauses of seconds of it.
+	if regexp.MustCompile(`no cycle was made for \d+h`).MatchString(w.log.String()) || w.log.has(".corrupt") {
 		t.Errorf("the time of day was taken for a pause:\n%s", w.log)
 	}
 
