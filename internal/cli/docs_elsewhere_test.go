@@ -51,6 +51,11 @@ var typedElsewhere = []elsewhere{
 		[]string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
 	},
 	{
+		"docs/install.md", "install -m 640 -g wanctl-config cable.yaml /etc/wanctl/cable.yaml", "it takes a package and a systemd",
+		"packaging/life/testdata/story.sh",
+		[]string{"install -m 640 -g wanctl-config", "its-configuration-is-not-for-everybody"},
+	},
+	{
 		"docs/TROUBLESHOOTING.md", "journalctl -u 'wanctl@*' -u wanctl-steer --since -1h", "it takes a systemd",
 		"packaging/life/testdata/story.sh",
 		[]string{"journalctl --no-pager", "systemctl status"},
