@@ -44,7 +44,8 @@ func (initCmd) Help() string {
 	return `Finds the router, shows what it is known by and asks whether that is right, logs in, shows interfaces and queues, measures
 the idle lines and writes a commented file for each, and one for steering, every proposed number with its reason. All are
 checked before the first is written, and either all are written or none. Nothing on the router is changed, unless you say so
-at the end. An answer in brackets is taken by Enter; Ctrl-C ends everything, and leaves nothing behind.
+at the end. An answer in brackets is taken by Enter; Ctrl-C ends everything, and leaves nothing behind. When the doctor looked at
+the result, its exit code is this command's.
 
 A --line is a list of KEY=VALUE: wan (the router's interface, or this host's), access (` + strings.Join(preset.Words(), ", ") + `) and
 rates (DOWN/UP in Mbit/s, as sold; "unknown" where the queues are there already) are needed; name, download and upload
@@ -90,9 +91,11 @@ func (c initCmd) Run(app *App) error {
 	if err != nil {
 		return w.ended(err)
 	}
-	cancel() // what comes now has its own way with signals
-	w.ctx, cancel = app.context()
-	defer cancel()
+	if ctx.Err() == nil {
+		cancel() // what comes now has its own way with signals
+		w.ctx, cancel = app.context()
+		defer cancel()
+	}
 	return w.after(files)
 }
 

@@ -293,7 +293,7 @@ func TestInitByHand(t *testing.T) {
 	k.sees(`Measuring cable, which should be idle … 0\.\d+ ms \(the least of a few echoes each, 127.0.0.1 `)
 	k.sees(`Measuring lte, which should be idle … not now: it is not proved that probes take it`)
 	k.types(`While one line is congested, begin new calls and games on another \[yes\]: `, "maybe\n")
-	k.types(`Please answer yes or no`, "\n")
+	k.types(`please answer yes or no`, "\n")
 	k.types(`Which line carries everything as long as it is well \[1\]: `, "\n")
 	k.sees(`wrote .*/etc/cable.yaml`)
 	k.types(`Show what the router lacks for that, and make it once you agree \[yes\]: `, "\n")
@@ -499,7 +499,48 @@ func TestDefaultRoutes(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s by %v, %d", r.iface, r.gateway, r.metric))
 	}
 	want := []string{"eth0 by 192.168.88.1, 100", "lte0 by invalid IP, 700"} // an unreachable route and one that is down are none
-	if !slices.Equal(got, want) { // on a machine of the usual order of bytes
+	if !slices.Equal(got, want) {                                            // on a machine of the usual order of bytes
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Without a word about the door, it is the best that shows itself; one that is not there is told.
+func TestInitFindsTheDoor(t *testing.T) {
+	t.Parallel()
+	o := rosim.DefaultOptions()
+	r, err := rosim.NewRouter(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := fmt.Sprintf("127.77.%d.1", os.Getpid()%250) // an address of this host alone, where the usual port is free
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, "8729"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.ServeAPITLS(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	<-r.Ready()
+	var out, errs strings.Builder
+	app := &App{
+		Stdout: &out, Stderr: &errs, ReadFile: os.ReadFile, Getenv: func(string) string { return "" },
+		LookupEnv: func(n string) (string, bool) { return "secret", n == routerVariable },
+		Notify:    func(chan<- os.Signal, ...os.Signal) func() { return func() {} },
+	}
+	etc := filepath.Join(t.TempDir(), "etc")
+	args := []string{"init", "--yes", "--dir", etc, "--router", host, "--line", "wan=ether1,access=cable,rates=450/38"}
+	if code := Main(args, app); code != exitFailed || !strings.Contains(out.String(), "@"+host+":8729 shows sha256:") || !strings.Contains(errs.String(), "missing: --fingerprint") {
+		t.Errorf("%d\n%s%s", code, &out, &errs)
+	}
+	// A key is for ssh alone, which is not there.
+	errs.Reset()
+	if code := Main(append(args, "--ssh-key", "/dev/null"), app); code != exitFailed || !strings.Contains(errs.String(), "no door of the router "+host+" shows itself") || exists(etc) {
+		t.Errorf("%d\n%s", code, &errs)
 	}
 }

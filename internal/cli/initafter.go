@@ -17,14 +17,11 @@ func (w *wizard) after(files []string) error {
 		return err
 	}
 	applied, err := w.setUp(files)
-	if applied {
+	if err == nil && applied {
 		err = w.again()
 	}
 	if err == nil {
-		var examine bool
-		if examine, err = w.wants(w.Doctor, "Have the doctor look at it", "--doctor or --no-doctor"); err == nil && examine {
-			err = doctorCmd{Files: files, Watch: initWatch}.Run(w.app)
-		}
+		err = w.examine(files)
 	}
 	if w.ctx.Err() != nil {
 		fmt.Fprintln(w.app.Stdout)
@@ -34,13 +31,22 @@ func (w *wizard) after(files []string) error {
 	return err
 }
 
+// examine runs the doctor.
+func (w *wizard) examine(files []string) error {
+	yes, err := w.wants(w.Doctor, "Have the doctor look at it", "--doctor or --no-doctor")
+	if err != nil || !yes {
+		return err
+	}
+	return doctorCmd{Files: files, Watch: initWatch}.Run(w.app)
+}
+
 // initWatch is how long the doctor watches counters here: nothing is downloaded yet that they could prove anything by.
 const initWatch = time.Second
 
 // wants is a flag, or the answer to a question; with --yes what was not said is not done.
 func (w *wizard) wants(flag *bool, question, name string) (bool, error) {
-	if flag != nil {
-		return *flag, nil
+	if flag != nil || w.ctx.Err() != nil {
+		return flag != nil && *flag && w.ctx.Err() == nil, nil
 	}
 	if w.Yes {
 		return false, nil

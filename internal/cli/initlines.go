@@ -258,6 +258,8 @@ func found(u blueprint.Uplink) string {
 	switch {
 	case !u.Line():
 		return "no default route"
+	case !u.Routed:
+		return fmt.Sprintf("gateway %s by DHCP, no default route", u.Gateway)
 	case u.Gateway == u.Name:
 		return fmt.Sprintf("default route, distance %d", u.Distance)
 	}

@@ -19,7 +19,7 @@ func (w *wizard) nearest() string {
 	} else {
 		uplinks = blueprint.Uplinks(w.view.inventory)
 	}
-	if len(uplinks) == 0 || !uplinks[0].Line() {
+	if len(uplinks) == 0 || !uplinks[0].Routed {
 		return ""
 	}
 	return uplinks[0].Name
