@@ -25,14 +25,14 @@ type initCmd struct {
 	User         string `default:"wanctl" placeholder:"NAME" help:"wanctl's own user on the router, with the least rights that do."`
 	Admin        string `placeholder:"NAME" help:"Log in as this user, who may make wanctl's own; with the password in WANCTL_ADMIN_PASSWORD, or asked for."`
 	SSHKey       string `name:"ssh-key" placeholder:"FILE" help:"Private key of wanctl's own user, who is there already; default: a password."`
-	PasswordFile string `placeholder:"FILE" help:"File of its password: taken from there, else from WANCTL_ROUTER_PASSWORD or asked for, and written there; default: DIR/secrets/router.password."`
+	PasswordFile string `placeholder:"FILE" help:"File of its password, which is taken from WANCTL_ROUTER_PASSWORD, else from there, else asked for, and is written there; default: DIR/secrets/router.password."`
 
-	Line      []string `placeholder:"KEY=VALUE,…" sep:"none" help:"A line, with all its answers: see below. Once for each."`
+	Line      []string `placeholder:"KEY=VALUE,…" sep:"none" help:"A line, with all its answers: see above. Once for each."`
 	LAN       []string `name:"lan" placeholder:"INTERFACE" help:"Interface towards the house; default: the router's one bridge, asked for with --linux and steering."`
 	Policy    string   `default:"tracking" enum:"tracking,steps" help:"The law that moves the rates: tracking or steps."`
 	PingHosts []string `name:"ping-host" placeholder:"HOST" help:"A reflector to probe, instead of well-known resolvers. At least three are best."`
 	NoMeasure bool     `help:"Do not measure the idle lines."`
-	Steer     *bool    `negatable:"" help:"Write a steering file for two lines or more; default: asked for."`
+	Steer     *bool    `negatable:"" help:"Write a steering file for two lines or more; default: asked for, and done with --yes."`
 	Primary   string   `placeholder:"NAME" help:"The line that steering moves connections from; default: the one of the nearest default route."`
 
 	Apply  *bool `negatable:"" help:"Make what the router, or this host, lacks; default: asked for, and not done with --yes."`
@@ -192,6 +192,9 @@ func (w *wizard) missing() (flags []string) {
 	}
 	if len(w.answers) == 0 {
 		return append(flags, "--line wan=INTERFACE,access=WORD,rates=DOWN/UP for each line")
+	}
+	if w.Linux && len(w.answers) > 1 && len(w.LAN) == 0 && (w.Steer == nil || *w.Steer) {
+		flags = append(flags, "--lan INTERFACE")
 	}
 	for i := range w.answers {
 		if lacks := w.answers[i].missing(len(w.answers) > 1, w.Linux); len(lacks) > 0 {
