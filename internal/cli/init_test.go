@@ -544,3 +544,52 @@ func TestInitFindsTheDoor(t *testing.T) {
 		t.Errorf("%d\n%s", code, &errs)
 	}
 }
+
+// When the last of several files cannot be put in its place, those before it are as they were, and nothing else is left.
+func TestInitWritesAllOrNone(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(at("old.yaml"), []byte("old\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(at("taken.yaml/inside"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	w := &wizard{app: &App{Stdout: &out}, ctx: t.Context()}
+	w.Linux = true
+	files := []outFile{
+		{path: at("old.yaml"), content: []byte("new\n"), mode: configMode, was: []byte("old\n")},
+		{path: at("new/new.yaml"), content: []byte("new\n"), mode: configMode},
+		{path: at("new/secret"), content: []byte("new\n"), mode: secretMode},
+		{path: at("taken.yaml"), content: []byte("new\n"), mode: configMode},
+	}
+	if err := w.put(slices.Clone(files)); err == nil || !strings.Contains(err.Error(), "write "+at("taken.yaml")) {
+		t.Errorf("it says %v", err)
+	}
+	left := func() (names []string) {
+		_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error {
+			names = append(names, strings.TrimPrefix(path, dir))
+			return nil
+		})
+		return names
+	}
+	if got := left(); !slices.Equal(got, []string{"", "/old.yaml", "/taken.yaml", "/taken.yaml/inside"}) || out.String() != "" {
+		t.Errorf("it left %q and said %q", got, &out)
+	}
+	if b, err := os.ReadFile(at("old.yaml")); err != nil || string(b) != "old\n" {
+		t.Errorf("the old file holds %q, %v", b, err)
+	}
+	// Interrupted before the first has its name, none has it; else all have, and what is there already is not written again.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.ctx = ctx
+	if err := w.put(slices.Clone(files[:3])); !errors.Is(err, context.Canceled) || len(left()) != 4 {
+		t.Errorf("interrupted: %v, %q", err, left())
+	}
+	w.ctx = t.Context()
+	files[0].was = []byte("new\n")
+	if err := w.put(slices.Clone(files[:3])); err != nil || out.String() != "wrote "+at("new/new.yaml")+"\nwrote "+at("new/secret")+"\n" {
+		t.Errorf("%v: %s", err, &out)
+	}
+}
