@@ -297,14 +297,14 @@ func (w *wizard) line(a *lineAnswers, u blueprint.Uplink) (l preset.Line, err er
 			return l, err
 		}
 	}
-	if l.Sold, err = w.sold(a, &l); err != nil {
+	if l.Source, err = w.source(a, &l); err != nil {
 		return l, err
 	}
 	if a.baseline != "" {
 		l.Idle.RTT, _ = baseline(a.baseline)
 		l.Idle.How = "as you said"
 	}
-	l.Source, err = w.source(a, &l)
+	l.Sold, err = w.sold(a, &l)
 	return l, err
 }
 

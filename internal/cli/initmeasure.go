@@ -57,10 +57,8 @@ func (w *wizard) idle(l *preset.Line) preset.Idle {
 			hosts = append(hosts, c.String())
 		}
 	}
-	o := probe.Options{Targets: hosts, Source: l.Source, Interval: 100 * time.Millisecond, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now}
-	if w.Linux {
-		o.Interface, o.Source = l.Interface, netip.Addr{}
-	}
+	o := probe.Options{Targets: hosts, Interval: 100 * time.Millisecond, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now}
+	o.Source, o.Interface = w.way(l)
 	found := echoed(w.ctx, o, idleEchoes)
 	if why := w.elsewhere(l, found); why != "" {
 		return preset.Idle{How: why}
@@ -91,6 +89,14 @@ func (w *wizard) again() error {
 		}
 	}
 	return nil
+}
+
+// way is what ties a measurement to a line: the address that the router sends by it, or this host's interface.
+func (w *wizard) way(l *preset.Line) (source netip.Addr, iface string) {
+	if w.Linux {
+		return netip.Addr{}, l.Interface
+	}
+	return l.Source, ""
 }
 
 // idleOf is the median of the reflectors' least round trips.
