@@ -341,7 +341,9 @@ func TestInitByHand(t *testing.T) {
 	k.types(`A name for the line on ether1 \[ether1\]: `, "cable\n")
 	k.types(`What kind of line is cable: `, "5\n")
 	k.sees(`1  the queues WAN-Download-cable and WAN-Upload-cable that are there`)
-	k.types(`Which \[\d\]: `, "1\n")
+	k.types(`5  two other queues of the tree(?s:.*)Which \[\d\]: `, "5\n")
+	k.types(`1  WAN-Download-cable(?s:.*)Which has the download of cable: `, "1\n")
+	k.types(`1  WAN-Upload-cable(?s:.*)Which has its upload: `, "1\n")
 	k.types(`What is cable sold as, .* \[unknown\]: `, "\n")
 	k.types(`There already, with another content: .*/cable.yaml(?s:.*)Overwrite \[no\]: `, "\n")
 	if out := k.ends(exitFailed); !strings.Contains(out, "what is there stays") {
