@@ -129,8 +129,8 @@ func soldRates(s string) (r link.Rates, err error) {
 // baseline reads a round trip in ms.
 func baseline(s string) (float64, error) {
 	f, err := strconv.ParseFloat(strings.TrimSuffix(s, "ms"), 64)
-	if err != nil || !(f >= 1 && f <= 500) {
-		return 0, fmt.Errorf("%q is no round trip from 1 to 500 ms", s)
+	if err != nil || !(f > 0 && f <= 5000) {
+		return 0, fmt.Errorf("%q is no round trip of up to 5000 ms", s)
 	}
 	return f, nil
 }

@@ -38,12 +38,10 @@ const (
 
 // commit checks the files as "wanctl check" does, and writes all of them or none.
 func (w *wizard) commit() ([]string, error) {
-	var out []outFile
+	out := w.configs()
 	var configs []string
-	for _, f := range w.house.Files() {
-		path := filepath.Join(w.Dir, f.Name)
-		out = append(out, outFile{path: path, content: []byte(f.Text), mode: configMode})
-		configs = append(configs, path)
+	for _, f := range out {
+		configs = append(configs, f.path)
 	}
 	if err := w.check(out); err != nil {
 		return nil, err
@@ -61,6 +59,14 @@ func (w *wizard) commit() ([]string, error) {
 		w.known, w.door.KnownHosts = true, w.house.Router.KnownHosts
 	}
 	return configs, nil
+}
+
+// configs are the configurations, as they are to be.
+func (w *wizard) configs() (out []outFile) {
+	for _, f := range w.house.Files() {
+		out = append(out, outFile{path: filepath.Join(w.Dir, f.Name), content: []byte(f.Text), mode: configMode})
+	}
+	return out
 }
 
 // check reads the configurations back.
@@ -88,28 +94,33 @@ func (w *wizard) check(out []outFile) error {
 	return nil
 }
 
-// mayOverwrite asks about files that are there with another content.
-func (w *wizard) mayOverwrite(out []outFile) error {
-	var there []string
+// there reads what is at the files' places, and returns those with another content.
+func there(out []outFile) (others []string, err error) {
 	for i := range out {
 		b, err := os.ReadFile(out[i].path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return fmt.Errorf("look at what is there: %w", err)
+			return nil, fmt.Errorf("look at what is there: %w", err)
 		}
 		if out[i].was = append([]byte{}, b...); !out[i].stays() {
-			there = append(there, out[i].path)
+			others = append(others, out[i].path)
 		}
 	}
-	if len(there) == 0 || w.Force {
-		return nil
+	return others, nil
+}
+
+// mayOverwrite asks about files that are there with another content.
+func (w *wizard) mayOverwrite(out []outFile) error {
+	others, err := there(out)
+	if err != nil || len(others) == 0 || w.Force {
+		return err
 	}
 	if w.Yes {
-		return fmt.Errorf("%s: there already (--force overwrites, --dir names another place)", strings.Join(there, ", "))
+		return fmt.Errorf("%s: there already (--force overwrites, --dir names another place)", strings.Join(others, ", "))
 	}
-	fmt.Fprintf(w.app.Stdout, "There already, with another content: %s\n", strings.Join(there, ", "))
+	fmt.Fprintf(w.app.Stdout, "There already, with another content: %s\n", strings.Join(others, ", "))
 	yes, err := w.agree("Overwrite", "--force", false)
 	if err == nil && !yes {
 		err = errors.New("what is there stays")
