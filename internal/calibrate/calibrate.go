@@ -41,11 +41,11 @@ type Moment struct {
 	Hour int
 	// Cycle is a cycle's decision; nil for a call that was none.
 	Cycle *link.Decision
-	// Wanted are the rates decided on, Capacity what a policy that tracks it measured last.
-	Wanted, Capacity link.Rates
-	Counters         []link.Counters
-	Replies          []link.Reply
-	Probes           []link.Probe
+	// InForce are the limits on the router, 0 for none, Capacity what a policy that tracks it measured last.
+	InForce, Capacity link.Rates
+	Counters          []link.Counters
+	Replies           []link.Reply
+	Probes            []link.Probe
 }
 
 // What makes a stretch of time a loaded, a full or an idle one.
@@ -102,7 +102,7 @@ type stretch struct {
 	replies     []link.Reply
 	replyHours  []int
 	least, most unit.Millis // the queue, by the cycles
-	wanted      link.Rates  // the least in force
+	inForce     link.Rates  // the least
 	capacity    link.Rates
 }
 
@@ -184,9 +184,9 @@ func (h *History) Add(m Moment) {
 		}
 	}
 	for _, d := range both {
-		w := m.Wanted.Get(d)
-		if was := h.cycle.wanted.Get(d); w > 0 && (was == 0 || w < was) {
-			h.cycle.wanted.Set(d, w)
+		w := m.InForce.Get(d)
+		if was := h.cycle.inForce.Get(d); w > 0 && (was == 0 || w < was) {
+			h.cycle.inForce.Set(d, w)
 		}
 		if c := m.Capacity.Get(d); c > 0 {
 			h.cycle.capacity.Set(d, c)
@@ -257,7 +257,11 @@ func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
 	for _, d := range both {
 		set := h.set.Ways.Get(d)
 		idle = idle && carried.Get(d) < max(set.Ceiling.Scale(idleShare), idleRate)
-		share.Set(d, unit.ShareOf(int64(carried.Get(d)), int64(s.wanted.Get(d))))
+		limit := s.inForce.Get(d)
+		if limit == 0 {
+			limit = set.Ceiling
+		}
+		share.Set(d, unit.ShareOf(int64(carried.Get(d)), int64(limit)))
 		loaded = loaded || share.Get(d) >= loadedShare
 	}
 	if h.quiet += took; !idle {
@@ -317,7 +321,7 @@ func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
 
 // direction judges a stretch for one direction.
 func (h *History) direction(d link.Direction, s *stretch, took time.Duration, carried unit.Rate, share, others unit.PPM, at int) {
-	w, set, rate := h.ways.Get(d), h.set.Ways.Get(d), s.wanted.Get(d)
+	w, set, rate := h.ways.Get(d), h.set.Ways.Get(d), s.inForce.Get(d)
 	if rate > 0 {
 		if w.least == 0 || rate < w.least {
 			w.least = rate
