@@ -38,7 +38,7 @@ const (
 	// greenShare of it: a floor that lifts the rate in GREEN must be carried even then.
 	greenShare unit.PPM = 900_000
 	// probing is by how much a ceiling is raised that was reached without a queue: what lies above was never seen.
-	probing unit.PPM = 1_100_000
+	probing unit.PPM = 1_050_000
 	// same is within what a value is as good as the one in force.
 	same unit.PPM = 70_000
 	// noiseFactor is how far a threshold stays above what an idle line's averages reach in 99 of 100 cycles.
@@ -140,7 +140,7 @@ type HourReport struct {
 type ReflectorReport struct {
 	Name string    `json:"name"`
 	RTT  Quantiles `json:"rtt"`
-	// Sent is 0 where it was not recorded; Lost is then not known.
+	// Sent, where probes were not recorded, is what the reflector that answered most was heard.
 	Sent  int      `json:"sent"`
 	Heard int      `json:"heard"`
 	Lost  unit.PPM `json:"lost_ppm"`
@@ -151,7 +151,7 @@ func (s *sketch) quantiles() Quantiles {
 }
 
 func (s *sketch) rates(took time.Duration) Rates {
-	return Rates{P10: s.rate(0.10), P50: s.rate(0.50), P90: s.rate(0.90), N: s.n, For: took}
+	return Rates{Least: s.rate(0.03), P10: s.rate(0.10), P50: s.rate(0.50), P90: s.rate(0.90), N: s.n, For: took}
 }
 
 // Report says what the history, and a test where there was one, tell of a line that is configured so.
@@ -177,8 +177,16 @@ func (h *History) Report(name string, now Setting, active *Active) Report {
 			})
 		}
 	}
+	expected := 0
 	for i := range h.reflectors {
 		f := &h.reflectors[i]
+		expected = max(expected, f.sent, f.heard)
+	}
+	for i := range h.reflectors {
+		f := &h.reflectors[i]
+		if f.sent == 0 && !now.Tracking { // all are asked as often, and the best lost nothing that is known
+			f.sent = expected
+		}
 		if f.heard == 0 && f.sent == 0 {
 			continue // a candidate that was not needed
 		}
@@ -213,7 +221,7 @@ const (
 // known is what is known of a direction's line, and from what.
 type known struct {
 	line Rates
-	// low is the rate that the line carried even in its worst tenth; 0 where one short test cannot tell.
+	// low is what the line carried at its worst; 0 where one short test cannot tell.
 	low    unit.Rate
 	source string
 	hours  float64
@@ -227,7 +235,7 @@ func (a *adviser) line(d link.Direction) known {
 	var k known
 	if w.Line.N >= leastLine && w.Line.For >= leastLineFor {
 		k = known{
-			line: w.Line, low: w.Line.P10, hours: w.Line.For.Hours(), n: w.Line.N, ok: true,
+			line: w.Line, low: w.Line.Least, hours: w.Line.For.Hours(), n: w.Line.N, ok: true,
 			source: fmt.Sprintf("full for %s, it carried %s (%s to %s in 8 of 10 cases)", round(w.Line.For), w.Line.P50, w.Line.P10, w.Line.P90),
 		}
 	}
@@ -274,9 +282,9 @@ func (a *adviser) limits(d link.Direction) {
 		adv.Verdict, adv.Value = Change, mbps(tidy(set.Ceiling.Scale(probing)))
 		ceiling = tidy(set.Ceiling.Scale(probing))
 		adv.Samples, adv.Hours = int(w.Clipped/time.Second), w.Clipped.Hours()
-		adv.Reason = fmt.Sprintf("for %s the line was held at the ceiling and had no queue of its own: it carries more. How much was never seen; "+
-			"go up by tenths, or test it with --lift", round(w.Clipped))
-		if k.ok && w.Over >= leastLineFor {
+		adv.Reason = fmt.Sprintf("for %s the line was held at the ceiling and had no queue of its own: it may carry more, which was never seen; "+
+			"go up in such steps, or test it with --lift", round(w.Clipped))
+		if w.Over >= leastLineFor {
 			adv.Verdict, adv.Value, ceiling = Keep, "", set.Ceiling
 			adv.Reason = fmt.Sprintf("for %s the line carried it without a queue, for %s with one: it varies around the ceiling", round(w.Clipped), round(w.Over))
 		}
@@ -323,7 +331,7 @@ func (a *adviser) floors(d link.Direction, k known, ceiling unit.Rate) {
 		switch {
 		case k.low > 0:
 			want = min(now, tidy(k.low.Scale(share)))
-			adv.Reason = fmt.Sprintf("in its worst tenth the full line carried %s", k.low)
+			adv.Reason = fmt.Sprintf("at its worst the full line carried %s", k.low)
 			if want < now {
 				adv.Reason += ", and this floor keeps a queue standing then"
 			}
@@ -360,15 +368,11 @@ func (a *adviser) base(d link.Direction, k known, ceiling unit.Rate) {
 	if !k.ok || base == 0 {
 		return
 	}
-	most := k.line.P50
-	if k.low > 0 {
-		most = k.low
-	}
-	want := tidy(most.Scale(ceilingShare))
+	want := tidy(k.line.P10.Scale(ceilingShare))
 	if ceiling > 0 {
 		want = min(want, ceiling)
 	}
-	if base <= want.Scale(unit.One+same) && (ceiling == 0 || base <= ceiling) {
+	if base <= k.line.P10.Scale(unit.One+same) && (ceiling == 0 || base <= ceiling) {
 		return
 	}
 	adv.Verdict, adv.Value = Change, mbps(want)

@@ -330,7 +330,9 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 	}
 	floor := set.Floors[link.Red]
 	stands := max(set.Target, h.set.Ways.Down.Target, standing)
-	queue, clear := s.least > stands, s.most <= stands
+	// Which direction has a queue is not told by a round trip: it counts for the one that is nearer to its limit, and for none
+	// where both are full. The other one may carry much all the same, acknowledgements.
+	queue, clear := s.least > stands && others < min(share, fullShare), s.most <= stands
 	atFloor := false
 	if share >= loadedShare {
 		w.loaded += took
@@ -341,19 +343,18 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 			w.clipped += took
 			w.clippedMost = max(w.clippedMost, carried)
 			w.ceilingAt = max(w.ceilingAt, set.Ceiling)
-		case queue && others < loadedShare && floor > 0 && rate <= floor.Scale(1_020_000):
+		case queue && floor > 0 && rate <= floor.Scale(1_020_000):
 			atFloor = true
 			w.floored += took
 			if !w.atFloor {
 				w.flooredRows++
 			}
 		}
-		// Which direction has the queue is not told by a round trip: where both could, neither counts.
 		full := unit.Rate(0)
 		switch c := s.capacity.Get(d); {
 		case c > 0:
 			full = c
-		case queue && others < loadedShare:
+		case queue:
 			full = carried
 		}
 		if full > 0 {

@@ -48,9 +48,11 @@ type Quantiles struct {
 
 // Rates of quantiles, in bit/s.
 type Rates struct {
-	P10 unit.Rate `json:"p10"`
-	P50 unit.Rate `json:"p50"`
-	P90 unit.Rate `json:"p90"`
+	// Least is the 3 % quantile: what stands out below it may be a stretch in which the load began.
+	Least unit.Rate `json:"least"`
+	P10   unit.Rate `json:"p10"`
+	P50   unit.Rate `json:"p50"`
+	P90   unit.Rate `json:"p90"`
 	// N slices or stretches of time, For in all.
 	N   int           `json:"samples"`
 	For time.Duration `json:"time_ns"`
@@ -168,7 +170,7 @@ func (s *Span) slices(d link.Direction, from unit.Time) (out []unit.Rate) {
 }
 
 func ratesOf(v []unit.Rate) Rates {
-	return Rates{P10: quantile(v, 0.10), P50: quantile(v, 0.50), P90: quantile(v, 0.90), N: len(v)}
+	return Rates{Least: quantile(v, 0.03), P10: quantile(v, 0.10), P50: quantile(v, 0.50), P90: quantile(v, 0.90), N: len(v)}
 }
 
 func quantilesOf(v []unit.Millis) Quantiles {

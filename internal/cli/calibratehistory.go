@@ -13,6 +13,7 @@ import (
 	"wanctl/internal/calibrate"
 	"wanctl/internal/config"
 	"wanctl/internal/journal"
+	"wanctl/internal/lab/netsim"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -249,6 +250,8 @@ func (t *teller) hour(c *journal.Call) int {
 	switch {
 	case c.Outside.Minute > 0:
 		return (c.Outside.Minute - 1) / 60
+	case t.head.Source == journal.FromSimulation: // whose day begins at midnight
+		return int(c.Now.Sub(netsim.Epoch).Hours()) % 24
 	case !t.head.Wall.IsZero():
 		return t.head.Wall.Add(c.Now.Sub(t.head.Now)).Local().Hour()
 	}
