@@ -268,10 +268,15 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 	}
 	o.collect(&t.Idle)
 	t.Idle.To = o.Now()
+	loaded := false
 	for _, d := range [...]link.Direction{link.Down, link.Up} {
 		if !e.can(d) {
 			continue
 		}
+		if loaded && !wait(ctx, settleTime) {
+			return t, ctx.Err()
+		}
+		loaded = true
 		part := map[link.Direction]Part{link.Down: LoadDown, link.Up: LoadUp}[d]
 		if err := o.Before(part); err != nil {
 			return t, err
@@ -289,9 +294,6 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 			return t, own
 		}
 		t.Ways.Set(d, span)
-		if !wait(ctx, settleTime) {
-			return t, ctx.Err()
-		}
 	}
 	return t, nil
 }

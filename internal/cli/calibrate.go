@@ -172,14 +172,13 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 			say("the router's limits cannot be read, so a rate that they bound is not told from the line's: %v", err)
 		}
 	}
-	delays, err := openDelays(ctx, cfg, f.IRTT, interrupt)
-	if err != nil {
-		return nil, err
-	}
-	defer delays.close()
-	o := f.options(cfg)
-	o.Delays = delays
 	var lifted *daemon.Lifted
+	if lift {
+		if lifted, err = lifter.Claim(cfg); err != nil {
+			return nil, err
+		}
+	}
+	off := false
 	defer func() {
 		said, again := lifted.Restore()
 		if said != "" {
@@ -187,13 +186,21 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 		}
 		err = errors.Join(err, again)
 	}()
+	delays, err := openDelays(ctx, cfg, f.IRTT, interrupt)
+	if err != nil {
+		return nil, err
+	}
+	defer delays.close()
+	o := f.options(cfg)
+	o.Delays = delays
 	o.Before = func(p capacity.Part) (err error) {
 		switch {
 		case p == capacity.Unloaded:
 			say("measuring the delay without load for %s", f.Idle)
 			return nil
-		case lift && lifted == nil:
-			if lifted, err = lifter.Lift(cfg); err != nil {
+		case lift && !off:
+			off = true
+			if err := lifted.Lift(); err != nil {
 				return err
 			}
 			say("the limits (DL=%s, UL=%s) are off the router", limitText(lifted.Before().Down), limitText(lifted.Before().Up))

@@ -44,7 +44,7 @@ type liftNote struct {
 
 func liftPath(state, name string) string { return filepath.Join(state, name+".lifted") }
 
-// Lifted is a line whose limits are out of the way, until Restore.
+// Lifted is a line whose limits can be lifted, until Restore.
 type Lifted struct {
 	l       Lifter
 	c       *config.WAN
@@ -58,10 +58,9 @@ type Lifted struct {
 	written bool
 }
 
-// Lift takes a line's limits away: under the same locks and the same mark on the router as its controller, so it fails where
-// one is at work, here or elsewhere. What the limits are is first written down, for the case that this process is killed: see
-// [Lifter.RestoreLeft]. After an error the limits are as they were, or the error says that they are not.
-func (l Lifter) Lift(c *config.WAN) (lifted *Lifted, err error) {
+// Claim makes this process the only one that may lift a line's limits: under the same locks and the same mark on the router
+// as its controller, so it fails where one is at work, here or elsewhere. Restore gives all of it back.
+func (l Lifter) Claim(c *config.WAN) (*Lifted, error) {
 	if !c.Enabled {
 		return nil, fmt.Errorf("%s: continuous_monitoring.enabled is false: nothing may be written to the router; measure without lifting the limits", c.Name)
 	}
@@ -69,28 +68,28 @@ func (l Lifter) Lift(c *config.WAN) (lifted *Lifted, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_, again := d.Restore()
-			err = errors.Join(err, again)
-			lifted = nil
-		}
-	}()
-	if _, err := d.restoreLeft(); err != nil {
-		return d, err
+	if _, err = d.restoreLeft(); err == nil {
+		err = d.Renew()
 	}
-	if err := d.Renew(); err != nil {
-		return d, err
+	if err != nil {
+		_, again := d.Restore()
+		return nil, errors.Join(err, again)
 	}
-	err = persist(func(ctx context.Context) error {
+	return d, nil
+}
+
+// Lift takes the limits away. What they are is first written down, for the case that this process is killed: see
+// [Lifter.RestoreLeft]. Whatever comes of it, Restore puts back what was changed.
+func (d *Lifted) Lift() error {
+	err := persist(func(ctx context.Context) error {
 		rep, err := d.router.Exchange(ctx, nil)
 		d.read.take(link.Rates{}, rep, err)
 		return err
 	})
 	if err != nil {
-		return d, fmt.Errorf("%s: read the limits: %w", c.Name, err)
+		return fmt.Errorf("%s: read the limits: %w", d.c.Name, err)
 	}
-	d.note = liftNote{WAN: c.Name, Lifted: LiftedRate, Before: d.read.rates, At: l.Clock.Wall().UTC().Truncate(time.Second)}
+	d.note = liftNote{WAN: d.c.Name, Lifted: LiftedRate, Before: d.read.rates, At: d.l.Clock.Wall().UTC().Truncate(time.Second)}
 	want := link.Rates{}
 	for _, dir := range bothWays {
 		if r := d.note.Before.Get(dir); r > 0 && r < LiftedRate { // what is unlimited stays so
@@ -98,17 +97,27 @@ func (l Lifter) Lift(c *config.WAN) (lifted *Lifted, err error) {
 		}
 	}
 	if want == (link.Rates{}) {
-		return d, nil
+		return nil
 	}
 	if err := d.keep(); err != nil {
-		return d, fmt.Errorf("%s: the limits are not lifted, because it cannot be written down what they are: %w", c.Name, err)
+		return fmt.Errorf("%s: the limits are not lifted, because it cannot be written down what they are: %w", d.c.Name, err)
 	}
 	d.written = true
 	if d.read, err = setRates(d.router, want, d.read); err != nil {
-		return d, fmt.Errorf("%s: lift the limits: %w", c.Name, err)
+		return fmt.Errorf("%s: lift the limits: %w", d.c.Name, err)
 	}
-	return d, nil
+	return nil
 }
+
+// busyError is a line that its controller has.
+type busyError struct{ held *LockHeldError }
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("%s is run by %s, which sets the limits: stop it first (it leaves its exit rates), or measure within its limits, without --lift",
+		e.held.Name, e.held.Holder)
+}
+
+func (e *busyError) Unwrap() error { return e.held }
 
 // open takes what a line's controller would take: locks, router and mark.
 func (l Lifter) open(c *config.WAN, who string) (*Lifted, error) {
@@ -118,8 +127,7 @@ func (l Lifter) open(c *config.WAN, who string) (*Lifted, error) {
 	unlock, _, err := takeLocks(l.Dirs.Run, c.LockFile, c.Name, who, l.Clock.Wall())
 	var held *LockHeldError
 	if errors.As(err, &held) {
-		return nil, fmt.Errorf("%s is run by %s, which sets the limits: stop it first (it leaves its exit rates), or measure "+
-			"within its limits, without --lift: %w", c.Name, held.Holder, err)
+		return nil, &busyError{held}
 	}
 	if err != nil {
 		return nil, err
