@@ -58,6 +58,8 @@ const (
 	loadedShare unit.PPM = 500_000
 	// fullShare of it is a shaper that is the bottleneck.
 	fullShare unit.PPM = 850_000
+	// heldShare of it is all that the limit lets through: headers, and a sender that answers a shaper's queue, take the rest.
+	heldShare unit.PPM = 930_000
 	// idleShare of the ceiling, and idleRate, are what an idle line carries at most (the controller's own bound of idle).
 	idleShare unit.PPM = 100_000
 	idleRate           = unit.Mbps
@@ -121,17 +123,17 @@ type hour struct {
 }
 
 type way struct {
-	line                   sketch // what it carried while a queue stood, or what was measured
-	lineFor                time.Duration
-	carried                sketch // while loaded
-	rates                  sketch // in force while loaded
-	loaded, clipped, over  time.Duration
-	floored                time.Duration
-	flooredRows            int
-	atFloor                bool
-	least, most            unit.Rate
-	bytes                  unit.Bytes
-	clippedMost, ceilingAt unit.Rate
+	line                  sketch // what it carried while a queue stood, or what was measured
+	lineFor               time.Duration
+	carried               sketch // while loaded
+	rates                 sketch // in force while loaded
+	loaded, clipped, over time.Duration
+	floored               time.Duration
+	flooredRows           int
+	atFloor               bool
+	least, most           unit.Rate
+	bytes                 unit.Bytes
+	clippedN              int
 }
 
 var both = [...]link.Direction{link.Down, link.Up}
@@ -339,10 +341,9 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 		w.carried.add(float64(carried))
 		w.rates.add(float64(rate))
 		switch {
-		case set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000) && share >= fullShare && clear:
+		case set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000) && share >= heldShare && clear:
 			w.clipped += took
-			w.clippedMost = max(w.clippedMost, carried)
-			w.ceilingAt = max(w.ceilingAt, set.Ceiling)
+			w.clippedN++
 		case queue && floor > 0 && rate <= floor.Scale(1_020_000):
 			atFloor = true
 			w.floored += took

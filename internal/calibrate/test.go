@@ -35,6 +35,8 @@ const (
 	slice = time.Second
 	// leastSlices is below what a spread means something.
 	leastSlices = 5
+	// leastRate is below what nothing is configured.
+	leastRate = 100 * unit.Kbps
 )
 
 // Quantiles of delays, in ms.
@@ -118,7 +120,7 @@ func (t *Test) Judge() Active {
 		slices := s.slices(d, warm)
 		w.Rates = ratesOf(slices)
 		w.For = slice * time.Duration(len(slices))
-		w.Enough = len(slices) >= leastSlices && w.P50 > 0
+		w.Enough = len(slices) >= leastSlices && w.P10 >= leastRate
 		w.Limited = w.Limit > 0 && w.P90 >= w.Limit.Scale(900_000)
 		var delays []unit.Millis
 		answered := map[link.Probe]bool{}
