@@ -384,6 +384,12 @@ func (a *adviser) notes() {
 	if r.Cycles > 0 && r.Silent*10 > r.Cycles {
 		note("In %d of %d cycles no reflector answered.", r.Silent, r.Cycles)
 	}
+	for _, d := range both {
+		if w := r.Ways.Get(d); w.Uncured >= leastLineFor {
+			note("For %s the %s was at its floor and carried all that it allows, and the delay stayed: that was not this line's queue, but a "+
+				"path that had changed, or congestion further on.", round(w.Uncured), d)
+		}
+	}
 	lo, hi := extremes(r.ByHour, func(h *HourReport) (float64, bool) { return float64(h.RTT.P50), h.RTT.N >= leastIdle })
 	if lo != nil && float64(hi.RTT.P50-lo.RTT.P50) > float64(baselineOff) {
 		note("The idle round trip depends on the hour: %s from %d:00, %s from %d:00.", lo.RTT.P50, lo.Hour, hi.RTT.P50, hi.Hour)

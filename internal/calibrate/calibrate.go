@@ -131,6 +131,7 @@ type way struct {
 	floored               time.Duration
 	flooredRows           int
 	atFloor               bool
+	uncured               time.Duration
 	least, most           unit.Rate
 	bytes                 unit.Bytes
 	clippedN              int
@@ -352,9 +353,19 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 			}
 		}
 		full := unit.Rate(0)
+		if floor > 0 && rate <= floor.Scale(1_020_000) && share >= heldShare {
+			// All that the floor allows was carried, and the delay should be gone: one that stays is not this line's queue.
+			if s.least > standing {
+				w.uncured += took
+			}
+			w.atFloor = atFloor
+			return
+		}
 		switch c := s.capacity.Get(d); {
-		case c > 0:
-			full = c
+		case c > 0: // what was measured last may be long past
+			if carried >= c.Scale(loadedShare) && carried <= c.Scale(unit.One+same) {
+				full = c
+			}
 		case queue:
 			full = carried
 		}

@@ -51,6 +51,8 @@ type WayReport struct {
 	Over        time.Duration `json:"over_ns"`
 	Floored     time.Duration `json:"floored_ns"`
 	FlooredRows int           `json:"floored_rows"`
+	// Uncured is how much of Floored the line carried all that its floor allowed: the delay was then not its queue's.
+	Uncured time.Duration `json:"uncured_ns"`
 	// Bytes went through in all.
 	Bytes unit.Bytes `json:"bytes"`
 }
@@ -94,7 +96,7 @@ func (h *History) Report(name string, now Setting, active *Active) Report {
 		if w := h.ways.Get(d); w != nil {
 			r.Ways.Set(d, WayReport{
 				Line: w.line.rates(w.lineFor), Carried: w.carried.rates(w.loaded), Shaped: w.rates.rates(w.loaded), Least: w.least, Most: w.most,
-				Loaded: w.loaded, Clipped: w.clipped, ClippedN: w.clippedN, Over: w.over, Floored: w.floored, FlooredRows: w.flooredRows, Bytes: w.bytes,
+				Loaded: w.loaded, Clipped: w.clipped, ClippedN: w.clippedN, Over: w.over, Floored: w.floored, FlooredRows: w.flooredRows, Uncured: w.uncured, Bytes: w.bytes,
 			})
 		}
 	}
