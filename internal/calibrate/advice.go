@@ -184,9 +184,9 @@ func (a *adviser) limits(d link.Direction) {
 func (a *adviser) floors(d link.Direction, k known, ceiling unit.Rate) {
 	w, set := a.report.Ways.Get(d), a.set.Ways.Get(d)
 	key := section + d.String() + "."
-	cap := ceiling
-	if cap == 0 {
-		cap = unit.MaxRate
+	above := ceiling
+	if above == 0 {
+		above = unit.MaxRate
 	}
 	for s := link.Green; s <= link.Red; s++ {
 		if set.FloorKeys[s] == "" {
@@ -214,15 +214,15 @@ func (a *adviser) floors(d link.Direction, k known, ceiling unit.Rate) {
 		default:
 			adv.Verdict, adv.Reason = TooLittle, "the line was never seen full"
 		}
-		if want > cap {
-			want = cap
+		if want > above {
+			want = above
 			adv.Reason += "; it may not be above the recommended ceiling"
 		}
 		if want < now && want > 0 {
 			adv.Verdict, adv.Value = Change, mbps(want)
-			cap = want
+			above = want
 		} else {
-			cap = min(cap, now)
+			above = min(above, now)
 		}
 		a.add(adv)
 	}

@@ -335,14 +335,14 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 	stands := max(set.Target, h.set.Ways.Down.Target, standing)
 	// Which direction has a queue is not told by a round trip: it counts for the one that is nearer to its limit, and for none
 	// where both are full. The other one may carry much all the same, acknowledgements.
-	queue, clear := s.least > stands && others < min(share, fullShare), s.most <= stands
+	queue, free := s.least > stands && others < min(share, fullShare), s.most <= stands
 	atFloor := false
 	if share >= loadedShare {
 		w.loaded += took
 		w.carried.add(float64(carried))
 		w.rates.add(float64(rate))
 		switch {
-		case set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000) && share >= heldShare && clear:
+		case set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000) && share >= heldShare && free:
 			w.clipped += took
 			w.clippedN++
 		case queue && floor > 0 && rate <= floor.Scale(1_020_000):

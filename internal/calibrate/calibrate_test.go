@@ -327,16 +327,16 @@ func applied(t require, set Setting, r Report) Setting {
 		}
 		w := set.Ways.Get(d)
 		rate := unit.Rate(v*1e6 + 0.5)
-		switch {
-		case leaf == w.CeilingKey:
+		switch leaf {
+		case w.CeilingKey:
 			w.Ceiling = rate
-		case leaf == "base_mbps":
+		case "base_mbps":
 			w.Base = rate
-		case leaf == "target_bloat_ms":
+		case "target_bloat_ms":
 			w.Target = unit.Millis(v)
-		case leaf == "warn_bloat_ms":
+		case "warn_bloat_ms":
 			w.Warn = unit.Millis(v)
-		case leaf == "critical_bloat_ms":
+		case "critical_bloat_ms":
 			set.Critical = unit.Millis(v)
 		default:
 			for s, k := range w.FloorKeys {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func TestRealIperf3(t *testing.T) {
 			t.Errorf("%s over loopback: %s", d, r)
 		}
 	}
-	if fmt.Sprint(parts) != "[unloaded download upload]" {
+	if !slices.Equal(parts, []Part{Unloaded, LoadDown, LoadUp}) {
 		t.Error(parts)
 	}
 }
