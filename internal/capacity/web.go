@@ -70,11 +70,11 @@ func (w *web) load(ctx context.Context, d link.Direction, m *meter, ready func()
 	err := all(w.streams, stop, func(int) error {
 		for over.Err() == nil {
 			n, err := w.request(over, client, d, begun)
-			if err != nil && over.Err() == nil {
-				return err
-			}
 			if over.Err() != nil { // what is called off, fails
-				break
+				return over.Err()
+			}
+			if err != nil {
+				return err
 			}
 			if got.Add(n); d == link.Down && answers.Add(1) >= int64(4*w.streams) && unit.Bytes(got.Load()/answers.Load()) < smallAnswer {
 				return &Error{
