@@ -39,6 +39,7 @@ var (
 		"internal/actuate":   judgement,
 		"internal/health":    judgement,
 		"internal/blueprint": judgement,
+		"internal/calibrate": judgement,
 		"internal/checkup":   append(slices.Clone(judgement), "internal/blueprint"),
 
 		"internal/document": {},
@@ -53,6 +54,7 @@ var (
 		"internal/policy":   hands,
 		"internal/systemd":  hands,
 		"internal/remote":   hands,
+		"internal/capacity": hands,
 
 		"internal/daemon":  assembly,
 		"internal/install": {"internal/config", "internal/state", "internal/daemon"},
@@ -85,6 +87,7 @@ var (
 	pure = []string{
 		"internal/unit", "internal/link", "internal/flow", "internal/filter", "internal/reflector", "internal/shaper",
 		"internal/tracking", "internal/steer", "internal/actuate", "internal/health", "internal/blueprint", "internal/checkup",
+		"internal/calibrate",
 	}
 	impure = []string{"os", "net", "log", "log/slog", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand", "sync"}
 

@@ -156,6 +156,7 @@ func process(t *testing.T, line string) *exec.Cmd {
 // runSession runs the lines after "$ " and compares what they print; a line "…" stands for any number of lines.
 func runSession(t *testing.T, f fence) {
 	t.Helper()
+	dir := t.TempDir()
 	for i := 0; i < len(f.lines); {
 		line, ok := strings.CutPrefix(f.lines[i], "$ ")
 		if !ok {
@@ -166,7 +167,7 @@ func runSession(t *testing.T, f fence) {
 		for ; i < len(f.lines) && !strings.HasPrefix(f.lines[i], "$ "); i++ {
 			want = append(want, f.lines[i])
 		}
-		out, _ := process(t, line).CombinedOutput() // an example may show a failure: its text is what counts
+		out, _ := process(t, strings.ReplaceAll(line, "$TMPDIR", dir)).CombinedOutput() // an example may show a failure: its text is what counts
 		expr := regexp.QuoteMeta(strings.Join(want, "\n"))
 		expr = strings.ReplaceAll(expr, "…", `(?s:.*)`)
 		if !regexp.MustCompile(`\A` + expr + `\s*\z`).Match(out) {
