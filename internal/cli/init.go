@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"wanctl/internal/preset"
 	"wanctl/internal/routeros"
@@ -32,8 +34,12 @@ type initCmd struct {
 	Policy    string   `default:"tracking" enum:"tracking,steps" help:"The law that moves the rates: tracking or steps."`
 	PingHosts []string `name:"ping-host" placeholder:"HOST" help:"A reflector to probe, instead of well-known resolvers. At least three are best."`
 	NoMeasure bool     `help:"Do not measure the idle lines."`
-	Steer     *bool    `negatable:"" help:"Write a steering file for two lines or more; default: asked for, and done with --yes."`
-	Primary   string   `placeholder:"NAME" help:"The line that steering moves connections from; default: the one of the nearest default route."`
+
+	CapacityFrom string        `placeholder:"HOST[:PORT]" help:"Load each line through this iperf3 server of yours, and propose what it carries instead of asking what it is sold as."`
+	CapacityTime time.Duration `default:"15s" help:"How long each direction is loaded for that, 8s to 45s: the first two seconds do not count, and five are a figure."`
+
+	Steer   *bool  `negatable:"" help:"Write a steering file for two lines or more; default: asked for, and done with --yes."`
+	Primary string `placeholder:"NAME" help:"The line that steering moves connections from; default: the one of the nearest default route."`
 
 	Apply  *bool `negatable:"" help:"Make what the router, or this host, lacks; default: asked for, and not done with --yes."`
 	Doctor *bool `negatable:"" help:"Examine the result; default: asked for, and not done with --yes."`
@@ -48,7 +54,7 @@ at the end. An answer in brackets is taken by Enter; Ctrl-C ends everything, and
 the result, its exit code is this command's.
 
 A --line is a list of KEY=VALUE: wan (the router's interface, or this host's), access (` + strings.Join(preset.Words(), ", ") + `) and
-rates (DOWN/UP in Mbit/s, as sold; "unknown" where the queues are there already) are needed; name, download and upload
+rates (DOWN/UP in Mbit/s, as sold; "measured" with --capacity-from; "unknown" where the queues are there already) are needed; name, download and upload
 (queues of the tree), simple (a simple queue in their place), source (the address of this host that takes the line; needed
 with two lines or more, "none" for none) and baseline (ms, instead of measuring) may be given.
 
@@ -180,6 +186,9 @@ func (w *wizard) ended(err error) error {
 func (w *wizard) missing() (flags []string) {
 	if !w.done.place && w.Router == "" && !w.Linux {
 		flags = append(flags, "--router HOST, or --linux")
+	}
+	if w.CapacityFrom == "" && slices.ContainsFunc(w.answers, func(a lineAnswers) bool { return a.rates == measuredRates }) {
+		flags = append(flags, "--capacity-from HOST, for rates="+measuredRates)
 	}
 	if !w.done.trust && !w.Linux && w.Fingerprint == "" && !w.Yes { // with --yes it may be recorded already
 		flags = append(flags, "--fingerprint TEXT")

@@ -49,25 +49,7 @@ func TestCalibrateMeasuresTheLine(t *testing.T) {
 	}
 	run("release", file)
 
-	server := exec.Command("ip", "netns", "exec", h.server, iperf3, "-s", "-B", reflectors[0], "--forceflush")
-	out, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
-	b := make([]byte, 4096)
-	for said := ""; !strings.Contains(said, "listening on"); {
-		n, err := out.Read(b)
-		if err != nil {
-			t.Fatalf("iperf3 -s: %v after %q", err, said)
-		}
-		said += string(b[:n])
-	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
-
+	serveIperf3(t, h.server, iperf3, reflectors[0])
 	found := run("calibrate", file, "--iperf3", reflectors[0], "--lift", "--json", "--idle", "2s", "--time", "10s")
 	var r struct {
 		Test struct {
@@ -101,4 +83,27 @@ func TestCalibrateMeasuresTheLine(t *testing.T) {
 			t.Errorf("%s is left at %s, it had %s", queue, got, want)
 		}
 	}
+}
+
+// serveIperf3 runs an iperf3 server in a namespace until the test ends.
+func serveIperf3(t *testing.T, ns, iperf3, addr string) {
+	t.Helper()
+	server := exec.Command("ip", "netns", "exec", ns, iperf3, "-s", "-B", addr, "--forceflush")
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+	b := make([]byte, 4096)
+	for said := ""; !strings.Contains(said, "listening on"); {
+		n, err := out.Read(b)
+		if err != nil {
+			t.Fatalf("iperf3 -s: %v after %q", err, said)
+		}
+		said += string(b[:n])
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
 }

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -37,6 +40,10 @@ func TestInitOnLinux(t *testing.T) {
 	h.wanctl(append([]string{"check"}, files...)...)
 	h.wanctl("policy", "plan", files[2])
 
+	if os.Getenv("WANCTL_LONG") != "" { // 19 s of load
+		initMeasures(h, files[0], flags)
+	}
+
 	// A line that cannot be measured is one whose controller measures it.
 	if err := batch("ip", h.router, "link set wan1 down"); err != nil {
 		t.Fatal(err)
@@ -44,5 +51,30 @@ func TestInitOnLinux(t *testing.T) {
 	h.wanctl(append(flags, "--force", "--line", "wan=wan1,name=dsl,access=vdsl,rates=95/18")...)
 	if b, err := os.ReadFile(files[0]); err != nil || !strings.Contains(string(b), "is measured at start: no reflector answers") || !strings.Contains(string(b), "no default route") {
 		t.Errorf("%v\n%s", err, b)
+	}
+}
+
+// A server of the owner's tells what the lines carry: the providers' bottlenecks, less what they take for their frames.
+func initMeasures(h *linuxHouse, file string, flags []string) {
+	t := h.t
+	t.Helper()
+	iperf3, err := exec.LookPath("iperf3")
+	if err != nil {
+		t.Skip("needs iperf3: ", err)
+	}
+	serveIperf3(t, h.server, iperf3, peer(9))
+	h.wanctl(append(flags, "--force", "--no-steer", "--capacity-from", peer(9), "--capacity-time", "8s", "--line", "wan=wan1,name=dsl,access=vdsl,rates=measured")...)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{"down", "up"} {
+		m := regexp.MustCompile(`(?s)` + d + `load:.*?max_mbps: ([0-9.]+) +# as measured`).FindSubmatch(b)
+		if m == nil {
+			t.Fatalf("no measured %sload in\n%s", d, b)
+		}
+		if rate, err := strconv.ParseFloat(string(m[1]), 64); err != nil || rate < 0.85*linuxNominal || rate > linuxNominal {
+			t.Errorf("the %sload carries %s of %v Mbit/s", d, m[1], linuxNominal)
+		}
 	}
 }
