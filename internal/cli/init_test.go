@@ -595,3 +595,33 @@ func TestInitWritesAllOrNone(t *testing.T) {
 		t.Errorf("%v: %s", err, &out)
 	}
 }
+
+// A router that shows another key than the recorded one is not asked about: nothing is sent to it.
+func TestInitAnotherKey(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	other, err := rosim.NewRouter(rosim.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := filepath.Join(h.etc(), "ssh", "known_hosts")
+	if err := os.MkdirAll(filepath.Dir(known), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	line := other.KnownHosts(net.JoinHostPort("127.0.0.1", fmt.Sprint(h.port)))
+	if err := os.WriteFile(known, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range [][]string{nil, {"--fingerprint", "SHA256:whatever"}} {
+		k := h.sits(append(more, "--router", "127.0.0.1", "--admin", "admin")...)
+		out := k.ends(exitFailed)
+		for _, want := range []string{known + " records another key for it", "ssh-keygen -f " + known + " -R", "nothing was written"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%q is not said:\n%s", want, out)
+			}
+		}
+	}
+	if b, err := os.ReadFile(known); err != nil || string(b) != line {
+		t.Errorf("the record holds %q, %v", b, err)
+	}
+}
