@@ -384,7 +384,7 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 		}
 	}
 	w.pending = full{}
-	if loaded && w.before && !(held && share >= heldShare) {
+	if loaded && w.before && (!held || share < heldShare) {
 		w.pending = full{rate: fullRate(s.capacity.Get(d), carried, queue), took: took, hour: at}
 	}
 	w.before = loaded

@@ -186,7 +186,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 		}
 		err = errors.Join(err, again)
 	}()
-	delays, err := openDelays(ctx, cfg, f.IRTT, interrupt)
+	delays, err := openDelays(ctx, cfg, f.IRTT, interrupt, func(text string) { say("%s", text) })
 	if err != nil {
 		return nil, err
 	}
