@@ -35,6 +35,11 @@ type Mark struct {
 // alive says that its owner has refreshed it lately.
 func (m Mark) alive() bool { return m.Left > link.MarkLife-ClaimAlive }
 
+// rivals says that its owner is alive, and another that controls what somebody controls.
+func (m Mark) rivals(self link.Owner) bool {
+	return m.Known && m.alive() && m.Owner.ID != self.ID && m.Owner.Overlaps(self.Controls)
+}
+
 // MarkOpKind is what is to be done with marks.
 type MarkOpKind uint8
 
@@ -80,8 +85,8 @@ type ClaimInput struct {
 type ClaimOutput struct {
 	// Op is to be started now; nil is none.
 	Op *MarkOp
-	// Held says that nothing may be written to the router.
-	Held bool
+	// Withheld says that nothing may be written to the router.
+	Withheld bool
 	// Holder is who controls the same things, nil while nobody else does.
 	Holder *link.Owner
 	// Notes are new with this Step.
@@ -153,7 +158,7 @@ func (c *Claim) Step(in ClaimInput) ClaimOutput {
 		c.flight = false
 		c.take(*in.Result)
 	}
-	out := ClaimOutput{Held: c.held()}
+	out := ClaimOutput{Withheld: c.withheld()}
 	if in.Up && !c.flight && c.now >= c.due && c.way.May(c.now) {
 		c.flight, c.asked = true, c.now
 		out.Op = &MarkOp{Kind: c.next}
@@ -175,8 +180,8 @@ func (c *Claim) Step(in ClaimInput) ClaimOutput {
 	return out
 }
 
-// held says whether writing must wait. A mark that was not refreshed for so long that another may have taken over holds, too.
-func (c *Claim) held() bool {
+// withheld says whether writing must wait. A mark that was not refreshed for so long that another may have taken over holds, too.
+func (c *Claim) withheld() bool {
 	switch c.is {
 	case claimOurs:
 		return c.verify || c.now.Sub(c.refreshed) >= ClaimAlive-claimMargin
@@ -193,7 +198,7 @@ func (c *Claim) Self() link.Owner { return c.self }
 // Leave is the operation that a clean stop ends with: it removes our mark, so that another need not wait. Nil where the mark
 // is not ours.
 func (c *Claim) Leave() *MarkOp {
-	if c.is != claimOurs || c.id == "" || c.held() {
+	if c.is != claimOurs || c.id == "" || c.withheld() {
 		return nil
 	}
 	return &MarkOp{Kind: MarkRemove, ID: c.id}
@@ -241,26 +246,26 @@ func (c *Claim) fail(r MarkResult) {
 	switch {
 	case r.Gone: // after a restart of the router, for one
 		c.id = ""
-		c.again(r.Err, 0)
+		c.again(r.Err)
 	case r.Taken: // somebody was quicker
-		c.again(r.Err, 0)
+		c.again(r.Err)
 	case r.Class == Misconfigured:
 		c.refuse(r.Err)
 	case r.Class == Unknown:
 		c.way.Failed(c.now, Unknown, 0.5)
-		c.again(r.Err, 0)
+		c.again(r.Err)
 	default:
 		c.way.Failed(c.now, r.Class, 0.5)
 	}
 }
 
 // again looks anew, but not for ever.
-func (c *Claim) again(err error, wait time.Duration) {
+func (c *Claim) again(err error) {
 	if c.vain++; c.vain >= claimTries {
 		c.refuse(err)
 		return
 	}
-	c.look(wait)
+	c.look(0)
 }
 
 // refuse gives up for a while: shaping is worth more than the mark.
@@ -285,11 +290,10 @@ func HolderOf(marks []Mark, self link.Owner) *link.Owner {
 	address := link.MarkAddress(self.Controls...)
 	for _, m := range marks {
 		switch {
-		case !m.Known || !m.alive():
-		case m.Owner.ID == self.ID && m.Address == address:
-			return nil
-		case m.Owner.ID != self.ID && m.Owner.Overlaps(self.Controls):
+		case m.rivals(self):
 			return &m.Owner
+		case m.Known && m.alive() && m.Owner.ID == self.ID && m.Address == address:
+			return nil
 		}
 	}
 	return nil
@@ -298,7 +302,7 @@ func HolderOf(marks []Mark, self link.Owner) *link.Owner {
 // anyOther is who else controls the same things and is alive, whoever was first.
 func anyOther(marks []Mark, self link.Owner) *link.Owner {
 	for _, m := range marks {
-		if m.Known && m.alive() && m.Owner.ID != self.ID && m.Owner.Overlaps(self.Controls) {
+		if m.rivals(self) {
 			return &m.Owner
 		}
 	}

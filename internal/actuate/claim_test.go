@@ -122,16 +122,16 @@ func TestClaim(t *testing.T) {
 		b, a := newBoard(), newClaimant(ownerOn("a"))
 		a.up = false
 		a.settle(b)
-		if !a.out.Held || a.out.Op != nil || a.Leave() != nil {
+		if !a.out.Withheld || a.out.Op != nil || a.Leave() != nil {
 			t.Fatalf("before the router answers: %+v", a.out)
 		}
 		a.up = true
 		a.settle(b)
-		if a.out.Held || len(b.marks) != 1 || a.out.Holder != nil || a.notes != nil {
+		if a.out.Withheld || len(b.marks) != 1 || a.out.Holder != nil || a.notes != nil {
 			t.Fatalf("%+v %+v %q", a.out, b.marks, a.notes)
 		}
 		b.pass(2*time.Hour, a)
-		if a.out.Held || len(b.marks) != 1 || b.nextID != 1 {
+		if a.out.Withheld || len(b.marks) != 1 || b.nextID != 1 {
 			t.Errorf("after two hours: %+v %+v, %d marks made", a.out, b.marks, b.nextID)
 		}
 		if op := a.Leave(); op == nil || op.Kind != MarkRemove || op.ID != b.marks[0].id {
@@ -142,26 +142,26 @@ func TestClaim(t *testing.T) {
 		b, a, z := newBoard(), newClaimant(ownerOn("a")), newClaimant(ownerOn("z"))
 		a.settle(b)
 		b.pass(time.Hour, a, z)
-		if a.out.Held || !z.out.Held || z.out.Holder == nil || z.out.Holder.Host != "a" || !slices.Equal(z.notes, []string{"owner_other"}) {
+		if a.out.Withheld || !z.out.Withheld || z.out.Holder == nil || z.out.Holder.Host != "a" || !slices.Equal(z.notes, []string{"owner_other"}) {
 			t.Fatalf("%+v %+v %q", a.out, z.out, z.notes)
 		}
 		b.pass(ClaimAlive-ClaimRefresh-time.Second, z)
-		if !z.out.Held {
+		if !z.out.Withheld {
 			t.Fatal("it took over from one that had shown a sign")
 		}
 		b.pass(ClaimRefresh+claimLook+2*time.Second, z)
-		if z.out.Held || z.out.Holder != nil || !slices.Equal(z.notes, []string{"owner_other", "owner_ours"}) {
+		if z.out.Withheld || z.out.Holder != nil || !slices.Equal(z.notes, []string{"owner_other", "owner_ours"}) {
 			t.Fatalf("%+v %q", z.out, z.notes)
 		}
 		// The first comes back after its host stood still: it writes nothing, and stands back.
 		a.out = a.Step(ClaimInput{Now: b.now, Up: true, Session: 1})
-		if !a.out.Held {
+		if !a.out.Withheld {
 			t.Error("it would write without having looked")
 		}
 		res := b.do(*a.out.Op)
 		a.out = a.Step(ClaimInput{Now: b.now, Up: true, Session: 1, Result: &res})
 		a.settleFrom(b)
-		if !a.out.Held || a.out.Holder == nil || a.out.Holder.Host != "z" {
+		if !a.out.Withheld || a.out.Holder == nil || a.out.Holder.Host != "z" {
 			t.Errorf("%+v", a.out)
 		}
 	})
@@ -171,7 +171,7 @@ func TestClaim(t *testing.T) {
 		z.settle(b)
 		b.do(*a.Leave())
 		b.pass(claimLook+time.Second, z)
-		if z.out.Held {
+		if z.out.Withheld {
 			t.Errorf("%+v", z.out)
 		}
 	})
@@ -182,7 +182,7 @@ func TestClaim(t *testing.T) {
 		again := newClaimant(ownerOn("a"))
 		again.PID(99)
 		again.settle(b)
-		if again.out.Held || len(b.marks) != 2 || b.marks[1].until != b.now.Add(link.MarkLife) {
+		if again.out.Withheld || len(b.marks) != 2 || b.marks[1].until != b.now.Add(link.MarkLife) {
 			t.Errorf("%+v %+v", again.out, b.marks)
 		}
 	})
@@ -191,17 +191,17 @@ func TestClaim(t *testing.T) {
 		a.settle(b)
 		b.marks = nil
 		b.pass(2*ClaimRefresh, a)
-		if a.out.Held || len(b.marks) != 1 {
+		if a.out.Withheld || len(b.marks) != 1 {
 			t.Fatalf("noticed by a refresh: %+v %+v", a.out, b.marks)
 		}
 		b.marks, a.session, a.up = nil, 2, false
 		a.settle(b)
-		if !a.out.Held {
+		if !a.out.Withheld {
 			t.Error("it would write over a new connection without having looked")
 		}
 		a.up = true
 		a.settle(b)
-		if a.out.Held || len(b.marks) != 1 || a.notes != nil {
+		if a.out.Withheld || len(b.marks) != 1 || a.notes != nil {
 			t.Errorf("noticed by the connection: %+v %+v %q", a.out, b.marks, a.notes)
 		}
 	})
@@ -209,7 +209,7 @@ func TestClaim(t *testing.T) {
 		b, a, z := newBoard(), newClaimant(ownerOn("a")), newClaimant(ownerOn("z", link.RuleThing("steer")))
 		a.settle(b)
 		z.settle(b)
-		if a.out.Held || z.out.Held || len(b.marks) != 2 {
+		if a.out.Withheld || z.out.Withheld || len(b.marks) != 2 {
 			t.Errorf("%+v %+v", a.out, z.out)
 		}
 	})
@@ -228,7 +228,7 @@ func TestClaim(t *testing.T) {
 		for _, c := range []*claimant{a, z} {
 			c.settleFrom(b)
 		}
-		if !a.out.Held || z.out.Held || len(b.marks) != 1 {
+		if !a.out.Withheld || z.out.Withheld || len(b.marks) != 1 {
 			t.Errorf("%+v %+v %+v", a.out, z.out, b.marks)
 		}
 	})
@@ -236,7 +236,7 @@ func TestClaim(t *testing.T) {
 		b, a := newBoard(), newClaimant(ownerOn("a"))
 		b.marks = []boardMark{{"*9", link.MarkAddress(lineThings...), "somebody's note", 0}}
 		a.settle(b)
-		if a.out.Held || len(b.marks) != 1 || b.marks[0].until == 0 {
+		if a.out.Withheld || len(b.marks) != 1 || b.marks[0].until == 0 {
 			t.Errorf("%+v %+v", a.out, b.marks)
 		}
 	})
@@ -244,12 +244,12 @@ func TestClaim(t *testing.T) {
 		b, a := newBoard(), newClaimant(ownerOn("a"))
 		b.refuse = errors.New("not enough permissions (9)")
 		b.pass(time.Hour, a)
-		if a.out.Held || !slices.Equal(a.notes, []string{"owner_unmarked"}) || a.Leave() != nil {
+		if a.out.Withheld || !slices.Equal(a.notes, []string{"owner_unmarked"}) || a.Leave() != nil {
 			t.Fatalf("%+v %q", a.out, a.notes)
 		}
 		b.refuse = nil
 		b.pass(claimAgain, a)
-		if a.out.Held || len(b.marks) != 1 || !slices.Equal(a.notes, []string{"owner_unmarked", "owner_ours"}) {
+		if a.out.Withheld || len(b.marks) != 1 || !slices.Equal(a.notes, []string{"owner_unmarked", "owner_ours"}) {
 			t.Errorf("%+v %q", a.out, a.notes)
 		}
 	})
@@ -259,11 +259,11 @@ func TestClaim(t *testing.T) {
 		z.settle(b)
 		b.refuse = errors.New("no")
 		b.pass(link.MarkLife-time.Minute, z)
-		if !z.out.Held {
+		if !z.out.Withheld {
 			t.Fatalf("%+v", z.out)
 		}
 		b.pass(2*time.Minute, z)
-		if z.out.Held {
+		if z.out.Withheld {
 			t.Errorf("%+v", z.out)
 		}
 	})
@@ -300,18 +300,18 @@ func TestClaimGivesUp(t *testing.T) {
 				r = &res
 				session++ // the timeout closed it
 			}
-			if out = c.Step(ClaimInput{Now: now, Up: true, Session: session, Result: r}); !out.Held {
+			if out = c.Step(ClaimInput{Now: now, Up: true, Session: session, Result: r}); !out.Withheld {
 				break
 			}
 		}
-		if out.Held {
+		if out.Withheld {
 			t.Errorf("%s: held after a minute", name)
 		}
 	}
 	c := newClaimant(ownerOn("a"))
 	out := c.Step(ClaimInput{Now: 1, Up: true})
 	out = c.Step(ClaimInput{Now: 2, Up: true, Result: &MarkResult{Op: *out.Op, Err: errors.New("password"), Class: Fatal}})
-	if out = c.Step(ClaimInput{Now: unit.Time(time.Hour), Up: true}); !out.Held || out.Op != nil {
+	if out = c.Step(ClaimInput{Now: unit.Time(time.Hour), Up: true}); !out.Withheld || out.Op != nil {
 		t.Errorf("after a refused login: %+v", out)
 	}
 }
@@ -367,19 +367,19 @@ func TestTwoClaimsNeverBothWrite(t *testing.T) {
 				}
 			case "crash": // the same owner, another process
 				all[i] = newClaimant(c.self)
-				all[i].out.Held = true
+				all[i].out.Withheld = true
 				air[i] = flying{}
 			case "leave":
 				if op := c.Leave(); op != nil && air[i].op == nil && air[i].res == nil {
 					b.do(*op)
 					all[i] = newClaimant(c.self)
-					all[i].out.Held = true
+					all[i].out.Withheld = true
 				}
 			}
 			// Before each write a controller asks its claim.
 			free := 0
 			for _, c := range all {
-				if out := c.Step(ClaimInput{Now: b.now, Session: c.session}); !out.Held && c.is == claimOurs {
+				if out := c.Step(ClaimInput{Now: b.now, Session: c.session}); !out.Withheld && c.is == claimOurs {
 					free++
 				}
 			}

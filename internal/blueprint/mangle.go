@@ -95,7 +95,7 @@ func (p *planner) mangle(s *Steering, lines []*Line, lan string) {
 	for _, it := range answers {
 		p.need(it)
 	}
-	p.stale(append(m.rules, answers...))
+	p.stale(Mangle, steeringNotes, append(m.rules, answers...))
 }
 
 // rule adds a rule that carries its note as a comment.
@@ -459,14 +459,14 @@ var steeringNotes = []string{
 	"answers by ", "calls on ", "not from the LAN", "to ", "light", "override: ", "steering, override: ", "together on ", "TCP ", "steered to ", "off ",
 }
 
-// stale takes rules of steering's away that nothing asks for any more.
-func (p *planner) stale(asked []item) {
-	for _, r := range p.inv[Mangle] {
+// stale takes rules of steering's away that nothing asks for any more: those whose notes begin as one of notes.
+func (p *planner) stale(menu string, notes []string, asked []item) {
+	for _, r := range p.inv[menu] {
 		note, ours := strings.CutPrefix(r["comment"], Owner)
-		if !ours || Truth(r["dynamic"]) || !slices.ContainsFunc(steeringNotes, func(s string) bool { return strings.HasPrefix(note, s) }) ||
+		if !ours || Truth(r["dynamic"]) || !slices.ContainsFunc(notes, func(s string) bool { return strings.HasPrefix(note, s) }) ||
 			slices.ContainsFunc(asked, func(it item) bool { return it.is(r) }) {
 			continue
 		}
-		p.plan.Changes = append(p.plan.Changes, Change{Verb: Remove, Menu: Mangle, ID: r[".id"], Item: note, Why: "the files no longer ask for it"})
+		p.plan.Changes = append(p.plan.Changes, Change{Verb: Remove, Menu: menu, ID: r[".id"], Item: note, Why: "the files no longer ask for it"})
 	}
 }

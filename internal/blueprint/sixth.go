@@ -27,21 +27,7 @@ func (p *planner) countSixth(s *Steering, lan string) {
 		return
 	}
 	p.ordered(rules)
-	for _, r := range p.inv[Mangle6] {
-		note, ours := strings.CutPrefix(r["comment"], Owner+sixthNote)
-		if !ours || Truth(r["dynamic"]) {
-			continue
-		}
-		wanted := false
-		for _, it := range rules {
-			wanted = wanted || it.is(r)
-		}
-		if !wanted {
-			p.plan.Changes = append(p.plan.Changes, Change{
-				Verb: Remove, Menu: Mangle6, ID: r[".id"], Item: sixthNote + note, Why: "the files no longer ask for it",
-			})
-		}
-	}
+	p.stale(Mangle6, []string{sixthNote}, rules)
 }
 
 // CountsClass says whether a mangle rule of a plan's counts new connections of a class that steering is for, and over which

@@ -359,7 +359,7 @@ func Exchange(ctx context.Context, router Shaper, op actuate.Op) actuate.Result 
 // record writes what a cycle or a result changed.
 func (a *Autorate) record(now unit.Time, _ Outcome[actuate.Op], ticked bool) {
 	if a.owner.step(now, a.wan.out.Status.Link == actuate.Connected, a.log) {
-		a.wan.Yield(now, a.owner.held)
+		a.wan.Yield(now, a.owner.withheld)
 	}
 	a.pace()
 	if !ticked || now.Sub(a.published) >= publishEvery {

@@ -38,7 +38,7 @@ func (a *Autorate) Once(ctx context.Context) error {
 		if !claimed && a.wan.out.Status.Link == actuate.Connected {
 			claimed = true
 			a.owner.settle(a.Clock.Now, a.log)
-			a.wan.Yield(a.Clock.Now(), a.owner.held)
+			a.wan.Yield(a.Clock.Now(), a.owner.withheld)
 			if o.Op == nil { // a slow router may be due for another reading already
 				o = a.wan.Wake(a.Clock.Now())
 			}

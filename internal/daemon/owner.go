@@ -117,9 +117,9 @@ type ownership struct {
 	flying  bool
 	ctx     context.Context //nolint:containedctx // the life of operations, which stop ends
 	end     context.CancelFunc
-	// held and holder are what the newest step said.
-	held   bool
-	holder *link.Owner
+	// withheld and holder are what the newest step said.
+	withheld bool
+	holder   *link.Owner
 }
 
 // own begins a claim on a router's things for somebody; nil where the router knows no marks.
@@ -134,7 +134,7 @@ func own(router any, timeout time.Duration, d Dirs, log *Log, who string, things
 	}
 	ctx, end := context.WithCancel(context.Background())
 	return &ownership{
-		claim: actuate.NewClaim(owner), router: m, timeout: timeout, results: make(chan actuate.MarkResult, 1), ctx: ctx, end: end, held: true,
+		claim: actuate.NewClaim(owner), router: m, timeout: timeout, results: make(chan actuate.MarkResult, 1), ctx: ctx, end: end, withheld: true,
 	}
 }
 
@@ -187,8 +187,8 @@ func (o *ownership) step(now unit.Time, up bool, log *Log) (changed bool) {
 	}
 	out := o.claim.Step(in)
 	logNotes(log, out.Notes)
-	changed = out.Held != o.held
-	o.held, o.holder = out.Held, out.Holder
+	changed = out.Withheld != o.withheld
+	o.withheld, o.holder = out.Withheld, out.Holder
 	if out.Op != nil {
 		o.flying = true
 		go func(op actuate.MarkOp) { o.results <- markExchange(o.ctx, o.router, o.timeout, op) }(*out.Op)
@@ -205,7 +205,7 @@ func (o *ownership) settle(now func() unit.Time, log *Log) {
 	for range mostMarkOps {
 		out := o.claim.Step(actuate.ClaimInput{Now: now(), Up: true, Session: o.router.Logins(), Result: result})
 		logNotes(log, out.Notes)
-		o.held, o.holder = out.Held, out.Holder
+		o.withheld, o.holder = out.Withheld, out.Holder
 		if out.Op == nil {
 			return
 		}
@@ -220,7 +220,7 @@ const mostMarkOps = 8
 // elsewhere is who controls the router in our place, at an exit: nil for nobody, or where it cannot be told.
 func (o *ownership) elsewhere() *link.Owner {
 	switch {
-	case o == nil || !o.held:
+	case o == nil || !o.withheld:
 		return nil
 	case o.holder != nil:
 		return o.holder
@@ -260,7 +260,7 @@ func (o *ownership) ours() (bool, string) {
 	case o.holder != nil:
 		return false, o.holder.String()
 	}
-	return !o.held, ""
+	return !o.withheld, ""
 }
 
 // why is what a status says of a controller that may not write.

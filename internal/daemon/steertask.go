@@ -249,7 +249,7 @@ func SteerExchange(ctx context.Context, r Switch, op SteerOp, now func() unit.Ti
 func (s *Steer) record(now unit.Time, o Outcome[SteerOp], ticked bool) {
 	d := s.machine.Decision()
 	if s.owner.step(now, s.machine.met(), s.log) {
-		s.machine.Yield(s.owner.held)
+		s.machine.Yield(s.owner.withheld)
 	}
 	s.publish(now)
 	if ticked {
@@ -404,7 +404,7 @@ func (s *Steer) Once(ctx context.Context) error {
 		if failed == nil {
 			s.owner.settle(s.Clock.Now, s.log)
 		}
-		s.machine.Yield(s.owner.held)
+		s.machine.Yield(s.owner.withheld)
 	}
 	probing, cancel := ctx, func() {}
 	if total := s.cfg.Timeouts.PingTotal; total > 0 {
