@@ -164,7 +164,7 @@ func (d *Lifted) Before() link.Rates { return d.note.Before }
 func (d *Lifted) Renew() error {
 	d.owner.settle(d.l.Clock.Now, d.log)
 	switch {
-	case d.owner == nil || !d.owner.held:
+	case d.owner == nil || !d.owner.withheld:
 		return nil
 	case d.owner.holder != nil:
 		return fmt.Errorf("%s: %s", d.c.Name, controlledBy(d.owner.holder))
