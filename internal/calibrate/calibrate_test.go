@@ -554,6 +554,12 @@ func TestJudge(t *testing.T) {
 	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "With the download loaded 9.9% of the probes") || !strings.Contains(notes, "The test of the upload is too short") {
 		t.Error(notes)
 	}
+	// Seconds that differ are TCP's: the median counts, and that it varied is said.
+	wild := Active{Ways: link.Pair[*ActiveWay]{Down: &ActiveWay{Rates: Rates{P10: 50 * unit.Mbps, P50: 80 * unit.Mbps, P90: 100 * unit.Mbps, N: 10}, Enough: true}}}
+	r = h.Report("x", four(), &wild)
+	if v := advice(t, r, "download.ceiling_mbps"); v.Value != "76" || !strings.Contains(strings.Join(r.Notes, "\n"), "varied between 50M and 100M") {
+		t.Errorf("%+v, %q", v, r.Notes)
+	}
 	empty := Test{Ways: link.Pair[*Span]{Down: &Span{}, Up: &Span{From: 5, To: 4, Counters: []link.Counters{{At: 9}}}}}
 	if e := empty.Judge(); e.Ways.Down.Enough || e.Ways.Up.Enough {
 		t.Errorf("%+v", e)
