@@ -139,8 +139,8 @@ func (a *adviser) limits(d link.Direction) {
 	k := a.line(d)
 	adv := Advice{Key: section + d.String() + "." + set.CeilingKey, Now: mbps(set.Ceiling), Samples: k.n, Hours: k.hours}
 	ceiling := set.Ceiling
-	want := k.line.P50
-	if !k.line.steady() {
+	want, varies := k.line.P50, k.low > 0 && !k.line.steady()
+	if varies {
 		want = k.line.P90
 	}
 	want = tidy(want.Scale(ceilingShare))
@@ -171,7 +171,7 @@ func (a *adviser) limits(d link.Direction) {
 	default:
 		adv.Verdict, adv.Value, ceiling = Change, mbps(want), want
 		adv.Reason = k.source
-		if !k.line.steady() {
+		if varies {
 			adv.Reason += "; it varies, so the ceiling lets its good times be used"
 		}
 	}

@@ -131,10 +131,20 @@ type way struct {
 	floored               time.Duration
 	flooredRows           int
 	atFloor               bool
-	uncured               time.Duration
-	least, most           unit.Rate
-	bytes                 unit.Bytes
-	clippedN              int
+	// before says that the stretch before was loaded, and pending waits for the one after.
+	before      bool
+	pending     full
+	uncured     time.Duration
+	least, most unit.Rate
+	bytes       unit.Bytes
+	clippedN    int
+}
+
+// full is a stretch in which a line was full.
+type full struct {
+	rate unit.Rate
+	took time.Duration
+	hour int
 }
 
 var both = [...]link.Direction{link.Down, link.Up}
@@ -146,6 +156,10 @@ func (h *History) Begin(s Setting, reflectors []string) {
 		h.ways = link.Pair[*way]{Down: &way{}, Up: &way{}}
 	}
 	h.set, h.counting, h.quiet, h.cycle = s, false, 0, stretch{}
+	for _, d := range both {
+		w := h.ways.Get(d)
+		w.before, w.pending, w.atFloor = false, full{}, false
+	}
 	h.span += h.last.Sub(h.first)
 	h.first, h.last = 0, 0
 	h.hosts = h.hosts[:0]
@@ -235,6 +249,7 @@ func (h *History) count(k link.Counters) {
 	case !h.counting, k.Rx < h.from.Rx, k.Tx < h.from.Tx, took > longestStretch:
 		if h.counting && took > longestStretch {
 			h.quiet = 0
+			h.ways.Down.pending, h.ways.Up.pending = full{}, full{}
 		}
 	case took < leastStretch, len(h.cycle.cycles) == 0:
 		return
@@ -336,49 +351,53 @@ func (h *History) direction(d link.Direction, s *stretch, took time.Duration, ca
 	// Which direction has a queue is not told by a round trip: it counts for the one that is nearer to its limit, and for none
 	// where both are full. The other one may carry much all the same, acknowledgements.
 	queue, free := s.least > stands && others < min(share, fullShare), s.most <= stands
-	atFloor := false
-	if share >= loadedShare {
+	loaded := share >= loadedShare
+	held := floor > 0 && rate <= floor.Scale(1_020_000) // at the floor
+	if loaded {
 		w.loaded += took
 		w.carried.add(float64(carried))
 		w.rates.add(float64(rate))
-		switch {
-		case set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000) && share >= heldShare && free:
+		switch atCeiling := set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000); {
+		case atCeiling && share >= heldShare && free:
 			w.clipped += took
 			w.clippedN++
-		case queue && floor > 0 && rate <= floor.Scale(1_020_000):
-			atFloor = true
+		case atCeiling && queue:
+			w.over += took
+		case held && queue:
 			w.floored += took
 			if !w.atFloor {
 				w.flooredRows++
 			}
 		}
-		full := unit.Rate(0)
-		if floor > 0 && rate <= floor.Scale(1_020_000) && share >= heldShare {
+		if held && share >= heldShare && s.least > standing {
 			// All that the floor allows was carried, and the delay should be gone: one that stays is not this line's queue.
-			if s.least > standing {
-				w.uncured += took
-			}
-			w.atFloor = atFloor
-			return
-		}
-		switch c := s.capacity.Get(d); {
-		case c > 0: // what was measured last may be long past
-			if carried >= c.Scale(loadedShare) && carried <= c.Scale(unit.One+same) {
-				full = c
-			}
-		case queue:
-			full = carried
-		}
-		if full > 0 {
-			w.line.add(float64(full))
-			w.lineFor += took
-			if at >= 0 {
-				h.hours[at].line[d].add(float64(full))
-			}
-		}
-		if queue && set.Ceiling > 0 && rate >= set.Ceiling.Scale(980_000) {
-			w.over += took
+			w.uncured += took
 		}
 	}
-	w.atFloor = atFloor
+	w.atFloor = loaded && held && queue
+	// A load begins and ends within a stretch: what counts lies between two others.
+	if p := w.pending; p.rate > 0 && loaded {
+		w.line.add(float64(p.rate))
+		w.lineFor += p.took
+		if p.hour >= 0 {
+			h.hours[p.hour].line[d].add(float64(p.rate))
+		}
+	}
+	w.pending = full{}
+	if loaded && w.before && (!held || share < heldShare) {
+		w.pending = full{rate: fullRate(s.capacity.Get(d), carried, queue), took: took, hour: at}
+	}
+	w.before = loaded
+}
+
+// fullRate is what a line carries that is full, by what was measured last, which may be long past, or else by a queue that stands;
+// 0 where it is not full.
+func fullRate(measured, carried unit.Rate, queue bool) unit.Rate {
+	switch {
+	case measured > 0 && carried >= measured.Scale(loadedShare) && carried <= measured.Scale(unit.One+same):
+		return measured
+	case measured == 0 && queue:
+		return carried
+	}
+	return 0
 }

@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -116,7 +118,10 @@ func TestWebServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			mux := http.NewServeMux()
-			mux.HandleFunc("GET /file", func(w http.ResponseWriter, _ *http.Request) {
+			mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasPrefix(r.RemoteAddr, "127.0.0.5:") {
+					t.Errorf("it came from %s", r.RemoteAddr)
+				}
 				for b := make([]byte, 1<<20); ; {
 					if _, err := w.Write(b); err != nil {
 						return
@@ -127,7 +132,7 @@ func TestWebServer(t *testing.T) {
 			s := start(mux)
 			defer s.Close()
 			o := quick()
-			o.Download, o.Upload = s.URL+"/file", s.URL+"/sink"
+			o.Download, o.Upload, o.Path.Source = s.URL+"/file", s.URL+"/sink", netip.MustParseAddr("127.0.0.5")
 			test, err := Measure(t.Context(), o)
 			if name == "encrypted" { // by an authority that nobody knows
 				if err == nil || !strings.Contains(err.Error(), "certificate") {
@@ -229,6 +234,9 @@ func TestHostileEndpoints(t *testing.T) {
 		}), "nothing was carried for 1s"},
 		"web: headers without end": {func(t *testing.T) Options {
 			return Options{Download: "http://" + listen(t, func(c net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+					return
+				}
 				_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\n"))
 				for {
 					if _, err := c.Write([]byte("X-Header: " + strings.Repeat("x", 1000) + "\r\n")); err != nil {
@@ -301,6 +309,21 @@ func TestPanicsComeOutAtTheCaller(t *testing.T) {
 		return nil
 	})
 	t.Error("it went on")
+}
+
+// A line that is not there carries nothing, rather than another one.
+func TestPathThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Path{
+		"bind to interface wanctl-none": {Interface: "wanctl-none"},
+		"cannot assign requested":       {Source: netip.MustParseAddr("192.0.2.1")},
+	} {
+		o := quick()
+		o.Iperf3, o.Path = listen(t, say()), p
+		if _, err := Measure(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
 }
 
 func TestOptions(t *testing.T) {

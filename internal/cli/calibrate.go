@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"slices"
@@ -84,6 +85,7 @@ func (c calibrateCmd) Run(app *App) error {
 	if err != nil {
 		return err
 	}
+	log.SetOutput(io.Discard) // net/http would print there what a server says out of turn
 	// A reader of our output that went away must not kill us before the router has its limits.
 	signal.Ignore(syscall.SIGPIPE)
 	lifter := daemon.Lifter{Clock: daemon.HostClock{}, Dirs: app.dirs(c.RunDir), Say: func(s string) { fmt.Fprintln(app.Stderr, "wanctl:", s) }}
@@ -186,7 +188,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 		}
 		err = errors.Join(err, again)
 	}()
-	delays, err := openDelays(ctx, cfg, f.IRTT, interrupt)
+	delays, err := openDelays(ctx, cfg, f.IRTT, interrupt, func(text string) { say("%s", text) })
 	if err != nil {
 		return nil, err
 	}

@@ -23,10 +23,15 @@ type delays struct {
 
 // openDelays starts the probes that a configuration names, and an IRTT server in the place of its own where one is named.
 // A panic in them calls interrupt, and comes out of rethrow.
-func openDelays(ctx context.Context, cfg *config.WAN, irtt string, interrupt func()) (*delays, error) {
+func openDelays(ctx context.Context, cfg *config.WAN, irtt string, interrupt func(), say func(string)) (*delays, error) {
 	d := &delays{sent: daemon.NewObserved(nil)}
 	o := daemon.ProbeOptions(cfg)
 	o.OnSend = d.sent.Sent
+	o.Log = func(n link.Note) {
+		if n.Level >= link.Warning {
+			say(n.Text)
+		}
+	}
 	if irtt != "" {
 		host, port, err := capacity.ParseServer(irtt, probe.DefaultIRTTPort)
 		if err != nil {

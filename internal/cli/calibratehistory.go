@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	yaml "go.yaml.in/yaml/v4"
 
@@ -15,6 +17,7 @@ import (
 	"wanctl/internal/journal"
 	"wanctl/internal/lab/netsim"
 	"wanctl/internal/link"
+	"wanctl/internal/state"
 	"wanctl/internal/unit"
 )
 
@@ -114,6 +117,9 @@ func (c calibrateCmd) history(cfg *config.WAN) (*past, error) {
 			h.notes = append(h.notes, "There is no recording in "+cfg.Journal.Dir+".")
 		}
 	}
+	if text := stateKnows(cfg); text != "" {
+		h.notes = append(h.notes, text)
+	}
 	for _, path := range files {
 		err := h.file(path, cfg.Name)
 		var other *otherWAN
@@ -127,6 +133,32 @@ func (c calibrateCmd) history(cfg *config.WAN) (*past, error) {
 		}
 	}
 	return h, nil
+}
+
+// stateKnows is what the controller's state file knows of the line, for a person; empty where there is none.
+func stateKnows(cfg *config.WAN) string {
+	f, err := os.Open(cfg.StateFile)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	s, err := state.ReadWAN(f, cfg.Name)
+	if err != nil {
+		return fmt.Sprintf("The state file %s tells nothing: %v.", cfg.StateFile, err)
+	}
+	text := fmt.Sprintf("The state file of %s has learnt a baseline of %s", s.Saved.Format(time.DateTime), s.EWMA.BaselineRTT)
+	for _, d := range [...]link.Direction{link.Down, link.Up} {
+		var whole time.Duration
+		in := s.TimeInState.Get(d)
+		for _, t := range in {
+			whole += t
+		}
+		if whole > 0 {
+			text += fmt.Sprintf("; the %s was GREEN for %.1f%% and RED for %.1f%% of %s", d, 100*in[link.Green].Seconds()/whole.Seconds(),
+				100*in[link.Red].Seconds()/whole.Seconds(), whole.Round(time.Minute))
+		}
+	}
+	return text + "."
 }
 
 // escapeGlob lets a name match itself.
