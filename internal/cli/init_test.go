@@ -306,8 +306,8 @@ func TestInitByHand(t *testing.T) {
 
 	// What it wrote is complete, and nothing but that is there; what it says comes next can be typed.
 	want := []string{
-		"etc drwxr-xr-x", "etc/cable.yaml -rw-r--r--", "etc/lte.yaml -rw-r--r--", "etc/secrets drwx------",
-		"etc/secrets/router.password -rw-------", "etc/ssh drwx------", "etc/ssh/known_hosts -rw-------", "etc/steering.yaml -rw-r--r--",
+		"etc drwxr-xr-x", "etc/cable.yaml -rw-r-----", "etc/lte.yaml -rw-r-----", "etc/secrets drwx------",
+		"etc/secrets/router.password -rw-------", "etc/ssh drwx------", "etc/ssh/known_hosts -rw-------", "etc/steering.yaml -rw-r-----",
 	}
 	if got := slices.DeleteFunc(h.files(), func(s string) bool { return !strings.HasPrefix(s, "etc") }); !slices.Equal(got, want) {
 		t.Errorf("there is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

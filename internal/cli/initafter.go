@@ -108,10 +108,16 @@ func (w *wizard) next(files []string, applied bool) {
 	}) {
 		var units []string
 		for i := range w.house.Lines {
+			if w.Linux { // made anew at each boot
+				units = append(units, "wanctl-qdisc@"+w.house.Lines[i].Name+".service")
+			}
 			units = append(units, "wanctl@"+w.house.Lines[i].Name+".service")
 		}
 		if w.house.Steering != nil {
 			units = append(units, "wanctl-steer.service")
+		}
+		if w.Linux { // units may not change this host's network without them
+			lines = append(lines, "# the drop-ins linux.conf and qdisc.conf: docs/install.md, \"Units\"")
 		}
 		lines = append(lines, "systemctl enable --now "+strings.Join(units, " "))
 	} else {

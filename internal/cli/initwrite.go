@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"wanctl/internal/config"
+	"wanctl/internal/install"
 	"wanctl/internal/routeros"
 	"wanctl/internal/systemd"
 )
@@ -29,10 +30,10 @@ type outFile struct {
 // stays says that it is there already.
 func (f *outFile) stays() bool { return f.was != nil && bytes.Equal(f.was, f.content) }
 
-// Modes. A configuration holds no secret, and the services, whose user exists only while they run, have to read it
-// (docs/install.md).
+// Modes. A configuration holds no secret; the services, whose user exists only while they run, read it as members of
+// [install.ConfigGroup] (docs/install.md).
 const (
-	configMode = 0o644
+	configMode = 0o640
 	secretMode = 0o600
 )
 
@@ -159,6 +160,11 @@ func (w *wizard) put(out []outFile) (err error) {
 			return fmt.Errorf("write %s: %w (run as root, or --dir)", f.path, err)
 		}
 		pending = append(pending, p)
+		if group, ok := install.ConfigGroupID(); ok && f.mode == configMode && w.app.UID == 0 {
+			if err := p.Chown(-1, group); err != nil {
+				return fmt.Errorf("give %s to the group %s: %w", f.path, install.ConfigGroup, err)
+			}
+		}
 		if _, err := p.Write(f.content); err != nil {
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}
