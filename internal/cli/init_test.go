@@ -174,6 +174,9 @@ var boxDay = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 
 func newHome(t *testing.T) *home {
 	t.Helper()
+	if err := program(); err != nil {
+		t.Fatal(err)
+	}
 	o := rosim.DefaultOptions()
 	o.Version, o.Queues, o.Rules = "7.24.2", nil, nil
 	o.Users = []rosim.User{{Name: "admin", Password: "boss", Group: "full"}}
