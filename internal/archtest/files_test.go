@@ -36,6 +36,8 @@ var writers = map[string]struct{ why, documented string }{
 	"routeros.appendHost":    {"a person trusts a router's key", ""},
 	"cli.writeJSON":          {"one file per router that a person changes, replaced whole, and keepInventories of what it had", "router_HOST_changes.json"},
 	"cli.App.record":         {"a directory that goes with the command", ""},
+	"cli.wizard.trust":       {"a directory that goes with the command", ""},
+	"cli.wizard.put":         {"one file of its name each, replaced whole, as a person says", "router.password"},
 	"cli.newBench":           {"the demo's directory, which goes with it", ""},
 	"cli.create":             {"a person's recording", ""},
 	"cli.emulateCmd.Run":     {"a person's experiment", ""},

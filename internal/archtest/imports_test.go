@@ -39,12 +39,14 @@ var (
 		"internal/actuate":   judgement,
 		"internal/health":    judgement,
 		"internal/blueprint": judgement,
+		"internal/calibrate": judgement,
 		"internal/checkup":   append(slices.Clone(judgement), "internal/blueprint"),
 
 		"internal/document": {},
 		"internal/config":   append(slices.Clone(paper), "internal/document"),
 		"internal/state":    paper,
 		"internal/journal":  paper,
+		"internal/preset":   append(slices.Clone(words), "internal/reflector"),
 
 		"internal/probe":    hands,
 		"internal/routeros": hands,
@@ -52,6 +54,7 @@ var (
 		"internal/policy":   hands,
 		"internal/systemd":  hands,
 		"internal/remote":   hands,
+		"internal/capacity": hands,
 
 		"internal/daemon":  assembly,
 		"internal/install": {"internal/config", "internal/state", "internal/daemon"},
@@ -86,6 +89,7 @@ var (
 	pure = []string{
 		"internal/unit", "internal/link", "internal/flow", "internal/filter", "internal/reflector", "internal/shaper",
 		"internal/tracking", "internal/steer", "internal/actuate", "internal/health", "internal/blueprint", "internal/checkup",
+		"internal/calibrate",
 	}
 	impure = []string{"os", "net", "log", "log/slog", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand", "sync"}
 

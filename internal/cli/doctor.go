@@ -382,13 +382,18 @@ func reflectors(ctx context.Context, w *config.WAN) []checkup.Reflector {
 	return probed(ctx, o)
 }
 
+// probed sends a few echoes to each of some hosts.
 func probed(ctx context.Context, o probe.Options) []checkup.Reflector {
+	return echoed(ctx, o, perReflector)
+}
+
+func echoed(ctx context.Context, o probe.Options, count int) []checkup.Reflector {
 	p, err := probe.Open(o)
 	if err != nil {
 		return nil
 	}
 	defer func() { _ = p.Close() }()
-	replies, err := p.Once(ctx, perReflector)
+	replies, err := p.Once(ctx, count)
 	if err != nil {
 		return nil
 	}
@@ -408,13 +413,18 @@ func probed(ctx context.Context, o probe.Options) []checkup.Reflector {
 
 // path asks the router by which line the probes left.
 func path(ctx context.Context, hand daemon.Shaper, w *config.WAN, l checkup.Line) (verdict, text string) {
-	facts := health.PathFacts{Source: w.Probe.Source, WAN: l.Interface}
-	for _, r := range l.Reflectors {
+	return pathOf(ctx, hand, w.Probe.Source, l.Interface, l.Reflectors)
+}
+
+// pathOf asks a router whether what was probed from an address just now left by an interface.
+func pathOf(ctx context.Context, router any, source netip.Addr, iface string, probed []checkup.Reflector) (verdict, text string) {
+	facts := health.PathFacts{Source: source, WAN: iface}
+	for _, r := range probed {
 		if r.Addr.IsValid() {
 			facts.Targets = append(facts.Targets, r.Addr)
 		}
 	}
-	v, text := daemon.ProvePath(ctx, hand, facts)
+	v, text := daemon.ProvePath(ctx, router, facts)
 	switch v {
 	case health.PathProved:
 		return "proved", text

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,22 +151,9 @@ func (c routerTrustCmd) Run(app *App) error {
 	defer func() { _ = cl.Close() }()
 	ctx, cancel := app.context()
 	defer cancel()
-	seen, err := cl.Fingerprint(ctx)
+	seen, err := app.trusted(ctx, cl, o.Transport, c.Fingerprint, app.ask)
 	if err != nil {
 		return err
-	}
-	fmt.Fprintf(app.Stdout, "%s shows %s\n", cl, seen)
-	switch {
-	case c.Fingerprint != "" && !isFingerprint(seen, c.Fingerprint):
-		return fmt.Errorf("that is not %s: nothing was recorded, and somebody may be in between", c.Fingerprint)
-	case c.Fingerprint == "":
-		yes, err := app.ask(ctx, "Is this the router's own? It shows it with "+ownPlace(o.Transport)+" [y/N] ")
-		if err != nil {
-			return err
-		}
-		if !yes {
-			return errors.New("nothing was recorded")
-		}
 	}
 	if o.Transport != routeros.SSH {
 		fmt.Fprintf(app.Stdout, "Put this line under router: in %s\n\n  tls_pin: %s\n", c.File, seen)
@@ -179,6 +165,28 @@ func (c routerTrustCmd) Run(app *App) error {
 	}
 	fmt.Fprintf(app.Stdout, "recorded in %s\n", file)
 	return nil
+}
+
+// trusted shows what a router is known by and returns it when it is the wanted fingerprint, or when a person says that it is
+// the router's own.
+func (a *App) trusted(ctx context.Context, cl *routeros.Client, t routeros.Transport, wanted string, ask func(context.Context, string) (bool, error)) (seen string, err error) {
+	if seen, err = cl.Fingerprint(ctx); err != nil {
+		return "", err
+	}
+	fmt.Fprintf(a.Stdout, "%s shows %s\n", cl, seen)
+	if wanted != "" {
+		if !isFingerprint(seen, wanted) {
+			return "", fmt.Errorf("that is not %s: nothing was recorded, and somebody may be in between", wanted)
+		}
+		return seen, nil
+	}
+	switch yes, err := ask(ctx, "Is this the router's own? It shows it with "+ownPlace(t)+" [y/N] "); {
+	case err != nil:
+		return "", err
+	case !yes:
+		return "", errors.New("nothing was recorded")
+	}
+	return seen, nil
 }
 
 // isFingerprint says whether a text is the whole fingerprint that was seen, "ssh-ed25519 SHA256:…" or "sha256:…", with or
@@ -202,16 +210,53 @@ func (a *App) ask(ctx context.Context, question string) (bool, error) {
 	if a.Stdin == nil {
 		return false, errors.New("nobody answers: use the flag for scripts")
 	}
-	line, err := unlessEnded(ctx, func() (string, error) { return bufio.NewReader(io.LimitReader(a.Stdin, 64)).ReadString('\n') })
+	line, err := a.readLine(ctx)
 	if ctx.Err() != nil {
 		fmt.Fprintln(a.Stdout)
 		return false, err
 	}
-	if err != nil && line == "" {
+	if err != nil {
 		return false, errors.New("nobody answers: use the flag for scripts")
 	}
-	line = strings.ToLower(strings.TrimSpace(line))
-	return line == "y" || line == "yes", nil
+	return isYes(line), nil
+}
+
+func isYes(line string) bool {
+	line = strings.ToLower(line)
+	return line == "y" || line == "yes"
+}
+
+// longestAnswer bounds a line that is typed, in bytes.
+const longestAnswer = 4096
+
+// readLine reads one line that somebody types, without the blanks around it; what comes after it stays for the next call. At
+// the end of the input it is an error, unless something stands there.
+func (a *App) readLine(ctx context.Context) (string, error) {
+	line, err := a.readTyped(ctx)
+	return strings.TrimSpace(line), err
+}
+
+func (a *App) readTyped(ctx context.Context) (string, error) {
+	if a.Stdin == nil {
+		return "", io.EOF
+	}
+	return unlessEnded(ctx, func() (string, error) {
+		var line []byte
+		for b := []byte{0}; len(line) < longestAnswer; { // one by one: what follows is the next answer
+			n, err := a.Stdin.Read(b)
+			if n == 1 && b[0] == '\n' {
+				return string(line), nil
+			}
+			line = append(line, b[:n]...)
+			if err != nil && len(line) > 0 {
+				return string(line), nil
+			}
+			if err != nil {
+				return "", err
+			}
+		}
+		return "", fmt.Errorf("more than %d bytes in one line", longestAnswer)
+	})
 }
 
 type routerShowCmd struct {

@@ -87,7 +87,7 @@ func (v *routerView) wanted() blueprint.Wanted {
 		}
 		w.Steering = st
 	}
-	w.Account = &blueprint.Account{Name: s.router.User, Policies: policies(s.router.Transport), Address: ownAddress(s.router)}
+	w.Account = &blueprint.Account{Name: s.router.User, Policies: policies(s.router.Transport), Address: ownAddress(s.router.Host)}
 	return w
 }
 
@@ -125,9 +125,9 @@ func policies(transport string) []string {
 	return []string{"read", "write", "ssh"}
 }
 
-// ownAddress is the address that this host has on the way to the router; empty when there is none yet. Nothing is sent.
-func ownAddress(r config.Router) string {
-	c, err := net.Dial("udp", net.JoinHostPort(r.Host, "9"))
+// ownAddress is the address that this host has on the way to a host; empty when there is none yet. Nothing is sent.
+func ownAddress(to string) string {
+	c, err := net.Dial("udp", net.JoinHostPort(to, "9"))
 	if err != nil {
 		return ""
 	}

@@ -165,6 +165,9 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = a.router.Close() })
+	if !a.DryRun && a.cfg.Enabled {
+		a.unlift()
+	}
 	a.observed = NewObserved(counterOf(a.router))
 	if a.pinger, err = a.Hands.probe(a.probeOptions(a.cfg)); err != nil {
 		return nil, err

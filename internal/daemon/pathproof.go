@@ -129,8 +129,8 @@ func pathOf(f health.PathFacts, p routeros.Path) health.PathFacts {
 	return f
 }
 
-// ProvePath asks a router once by which line probes leave that were sent just now.
-func ProvePath(ctx context.Context, router Shaper, facts health.PathFacts) (health.PathVerdict, string) {
+// ProvePath asks a router once by which line probes leave that were sent just now; one that cannot tell proves nothing.
+func ProvePath(ctx context.Context, router any, facts health.PathFacts) (health.PathVerdict, string) {
 	reader, ok := router.(pathReader)
 	switch {
 	case !facts.Source.Is4():
@@ -145,5 +145,9 @@ func ProvePath(ctx context.Context, router Shaper, facts health.PathFacts) (heal
 	return health.JudgePath(pathOf(facts, path))
 }
 
-// ProbeOptions are how a configuration's reflectors are probed by a person's command.
-func ProbeOptions(c *config.WAN) probe.Options { return probeOptions(c, HostClock{}, nil) }
+// ProbeOptions are how a configuration's reflectors are probed by a person's command. Notes are discarded.
+func ProbeOptions(c *config.WAN) probe.Options {
+	o := probeOptions(c, HostClock{}, nil)
+	o.Log = nil // there is no log for them
+	return o
+}

@@ -42,6 +42,9 @@ type attempt struct {
 // search begins anew, with the best door.
 const lostForGood = 5
 
+// Doors are the doors that [Auto] tries, the best first.
+func Doors() []Transport { return autoOrder[:] }
+
 func newAutoDoor(o Options) *autoDoor {
 	d := &autoDoor{opt: o, share: o.Timeout / 4, in: -1}
 	for _, t := range autoOrder {

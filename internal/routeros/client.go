@@ -373,6 +373,20 @@ func (c *Client) Fingerprint(ctx context.Context) (string, error) {
 	return seen, nil
 }
 
+// Known says whether a host key that [Client.Fingerprint] returned is the recorded one. Another recorded key is an error of the
+// kind [HostKey]. Certificates are not recorded.
+func (c *Client) Known(seen string) (bool, error) {
+	d, ok := c.door.(sshDoor)
+	if !ok {
+		return false, nil
+	}
+	known, failed := d.known("compare host key", seen)
+	if failed != nil {
+		return false, failed
+	}
+	return known, nil
+}
+
 // Trust records what [Client.Fingerprint] returned, after a person has compared it: it adds the host key to the known_hosts
 // file, whose name it returns, if the router still shows it. A key that is recorded already is never replaced.
 // Certificates are trusted by [Options].Pin.

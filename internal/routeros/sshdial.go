@@ -247,22 +247,38 @@ func (d sshDoor) record(ctx context.Context, seen string) *Error {
 	if now := fingerprint(key); now != seen {
 		return d.err(HostKey, op, fmt.Errorf("the router shows %s now, and showed %s before: nothing was recorded", now, seen), "somebody may be in between")
 	}
-	file := d.opt.KnownHosts
-	if db, err := knownhosts.NewDB(file); err == nil && len(db.HostKeys(d.addr)) > 0 {
-		for _, k := range db.HostKeys(d.addr) {
-			if fingerprint(k.PublicKey) == seen {
-				return nil
-			}
-		}
-		return d.err(HostKey, op, fmt.Errorf("%s records another key for it: nothing was recorded", file),
-			fmt.Sprintf("if the router was replaced or reset: ssh-keygen -f %s -R '%s', then again", file, knownhosts.Normalize(d.addr)))
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return d.err(HostKey, op, fmt.Errorf("cannot use the known_hosts file: %w", err), "mend that line")
+	known, failed := d.known(op, seen)
+	if failed != nil || known {
+		return failed
 	}
+	file := d.opt.KnownHosts
 	if err := appendHost(file, d.addr, key); err != nil {
 		return d.err(HostKey, op, fmt.Errorf("cannot write the known_hosts file: %w", err), "make it writable, or name another in router.known_hosts")
 	}
 	return nil
+}
+
+// known says whether a key is the one that is recorded.
+func (d sshDoor) known(op, seen string) (bool, *Error) {
+	file := d.opt.KnownHosts
+	db, err := knownhosts.NewDB(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, d.err(HostKey, op, fmt.Errorf("cannot use the known_hosts file: %w", err), "mend that line")
+	}
+	keys := db.HostKeys(d.addr)
+	for _, k := range keys {
+		if fingerprint(k.PublicKey) == seen {
+			return true, nil
+		}
+	}
+	if len(keys) > 0 {
+		return false, d.err(HostKey, op, fmt.Errorf("%s records another key for it: nothing was recorded", file),
+			fmt.Sprintf("if the router was replaced or reset: ssh-keygen -f %s -R '%s', then again", file, knownhosts.Normalize(d.addr)))
+	}
+	return false, nil
 }
 
 func appendHost(file, addr string, key ssh.PublicKey) error {
