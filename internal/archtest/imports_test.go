@@ -39,6 +39,7 @@ var (
 		"internal/actuate":   judgement,
 		"internal/health":    judgement,
 		"internal/blueprint": judgement,
+		"internal/calibrate": judgement,
 		"internal/checkup":   append(slices.Clone(judgement), "internal/blueprint"),
 
 		"internal/document": {},
@@ -53,12 +54,15 @@ var (
 		"internal/policy":   hands,
 		"internal/systemd":  hands,
 		"internal/remote":   hands,
+		"internal/capacity": hands,
 
 		"internal/daemon":  assembly,
 		"internal/install": {"internal/config", "internal/state", "internal/daemon"},
 		"internal/deploy":  {"internal/document", "internal/config", "internal/install", "internal/remote"},
 
 		"internal/lab/flows":    words,
+		"internal/lab/memnet":   {},
+		"internal/lab/soak":     {},
 		"internal/lab/netsim":   words,
 		"internal/lab/rosim":    words,
 		"internal/lab/scenario": append(slices.Clone(words), "internal/document"),
@@ -85,6 +89,7 @@ var (
 	pure = []string{
 		"internal/unit", "internal/link", "internal/flow", "internal/filter", "internal/reflector", "internal/shaper",
 		"internal/tracking", "internal/steer", "internal/actuate", "internal/health", "internal/blueprint", "internal/checkup",
+		"internal/calibrate",
 	}
 	impure = []string{"os", "net", "log", "log/slog", "os/exec", "syscall", "math/rand", "math/rand/v2", "crypto/rand", "sync"}
 

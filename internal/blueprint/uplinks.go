@@ -12,12 +12,14 @@ type Uplink struct {
 	// Name and Type are the interface's.
 	Name, Type string
 	Running    bool
-	// Gateway is that of its default route in the main table, empty where it has none, and Distance the route's.
-	Gateway  string
+	// Gateway is the next hop: that of a default route of the main table, or what DHCP gave; empty where it has none.
+	Gateway string
+	// Routed says that a default route leaves by it, and Distance is the nearest's.
+	Routed   bool
 	Distance int
 }
 
-// Line says whether a default route leaves by the interface.
+// Line says whether the interface leads to the internet, as far as the router knows.
 func (u Uplink) Line() bool { return u.Gateway != "" }
 
 // Uplinks are the interfaces that lines may be on: those with a default route first, the nearest in front; then the others in
@@ -34,12 +36,12 @@ func Uplinks(inv Inventory) []Uplink {
 		if via, _, bound := strings.Cut(u.Gateway, "%"); bound {
 			u.Gateway = via
 		}
-		u.Distance = distance(inv, u.Name)
+		u.Distance, u.Routed = distance(inv, u.Name)
 		all = append(all, u)
 	}
 	inner := func(u Uplink) bool { return u.Type == "bridge" || u.Type == "loopback" }
 	slices.SortStableFunc(all, func(a, b Uplink) int {
-		return cmp.Or(before(a.Line(), b.Line()), cmp.Compare(a.Distance, b.Distance), -before(inner(a), inner(b)))
+		return cmp.Or(before(a.Routed, b.Routed), before(a.Line(), b.Line()), cmp.Compare(a.Distance, b.Distance), -before(inner(a), inner(b)))
 	})
 	return all
 }
@@ -55,9 +57,8 @@ func before(a, b bool) int {
 	return 0
 }
 
-// distance is that of an interface's nearest default route, RouterOS's default 1 where none is printed; 0 without a route.
-func distance(inv Inventory, iface string) int {
-	least := 0
+// distance is that of an interface's nearest default route, RouterOS's default 1 where none is printed.
+func distance(inv Inventory, iface string) (least int, routed bool) {
 	for _, r := range inv[Route] {
 		if r["dst-address"] != "0.0.0.0/0" || Truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
 			continue
@@ -74,9 +75,9 @@ func distance(inv Inventory, iface string) int {
 		if err != nil {
 			d = 1
 		}
-		if least == 0 || d < least {
-			least = d
+		if !routed || d < least {
+			least, routed = d, true
 		}
 	}
-	return least
+	return least, routed
 }

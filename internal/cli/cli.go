@@ -131,30 +131,31 @@ func unlessEnded[T any](ctx context.Context, read func() (T, error)) (T, error) 
 
 // grammar is the whole command line.
 type grammar struct {
-	Init     initCmd     `cmd:"" help:"Set wanctl up: find the router and the lines, measure, and write the files."`
-	Check    checkCmd    `cmd:"" help:"Check configuration files and say everything that is wrong with them."`
-	Autorate autorateCmd `cmd:"" help:"Control the rates of one or more WANs."`
-	Steer    steerCmd    `cmd:"" help:"Move new latency-sensitive connections to the healthier WAN."`
-	Run      runCmd      `cmd:"" help:"Run any mix of WANs and steering in one process."`
-	Status   statusCmd   `cmd:"" help:"Show what the running controllers see and do."`
-	Debug    debugCmd    `cmd:"" help:"Have a running controller log details for a while."`
-	Record   recordCmd   `cmd:"" help:"Record a WAN without ever writing to its router, or convert a recording."`
-	Replay   replayCmd   `cmd:"" help:"Run the controller again over a recording, and compare."`
-	Release  releaseCmd  `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
-	Qdisc    qdiscCmd    `cmd:"" help:"Set up and take away the CAKE queues of this host."`
-	Policy   policyCmd   `cmd:"" help:"Set up and take away the rules by which this host steers."`
-	Doctor   doctorCmd   `cmd:"" help:"Check everything a set-up rests on, and say what puts right what is not so."`
-	Router   routerCmd   `cmd:"" help:"Set a MikroTik router up for wanctl, and take that away."`
-	Handover handoverCmd `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
-	Deploy   deployCmd   `cmd:"" help:"Bring wanctl to the hosts of an inventory, over SSH."`
-	Install  installCmd  `cmd:"" help:"Put a version that was sent to this host into force, or go back."`
-	State    stateCmd    `cmd:"" help:"Take over what another program has learnt."`
-	Demo     demoCmd     `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
-	Sim      simCmd      `cmd:"" help:"Run a scenario in virtual time and print its figures."`
-	Emulate  emulateCmd  `cmd:"" help:"Serve an emulated RouterOS router over SSH."`
-	Lab      labCmd      `cmd:"" help:"Play scenarios on a real kernel with real CAKE, in virtual time."`
-	LabGuest labGuestCmd `cmd:"" name:"lab-guest" hidden:"" help:"Play a plan inside the lab's machine."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Init      initCmd      `cmd:"" help:"Set wanctl up: find the router and the lines, measure, and write the files."`
+	Check     checkCmd     `cmd:"" help:"Check configuration files and say everything that is wrong with them."`
+	Autorate  autorateCmd  `cmd:"" help:"Control the rates of one or more WANs."`
+	Steer     steerCmd     `cmd:"" help:"Move new latency-sensitive connections to the healthier WAN."`
+	Run       runCmd       `cmd:"" help:"Run any mix of WANs and steering in one process."`
+	Status    statusCmd    `cmd:"" help:"Show what the running controllers see and do."`
+	Debug     debugCmd     `cmd:"" help:"Have a running controller log details for a while."`
+	Record    recordCmd    `cmd:"" help:"Record a WAN without ever writing to its router, or convert a recording."`
+	Replay    replayCmd    `cmd:"" help:"Run the controller again over a recording, and compare."`
+	Calibrate calibrateCmd `cmd:"" help:"Measure what a WAN's line carries, and recommend limits and thresholds."`
+	Release   releaseCmd   `cmd:"" help:"Put the exit rates back and disable the steering rule, as a stop would."`
+	Qdisc     qdiscCmd     `cmd:"" help:"Set up and take away the CAKE queues of this host."`
+	Policy    policyCmd    `cmd:"" help:"Set up and take away the rules by which this host steers."`
+	Doctor    doctorCmd    `cmd:"" help:"Check everything a set-up rests on, and say what puts right what is not so."`
+	Router    routerCmd    `cmd:"" help:"Set a MikroTik router up for wanctl, and take that away."`
+	Handover  handoverCmd  `cmd:"" help:"Announce a restart, so that the next stop leaves the router as it is."`
+	Deploy    deployCmd    `cmd:"" help:"Bring wanctl to the hosts of an inventory, over SSH."`
+	Install   installCmd   `cmd:"" help:"Put a version that was sent to this host into force, or go back."`
+	State     stateCmd     `cmd:"" help:"Take over what another program has learnt."`
+	Demo      demoCmd      `cmd:"" help:"Play an evening on two simulated lines through an emulated router."`
+	Sim       simCmd       `cmd:"" help:"Run a scenario in virtual time and print its figures."`
+	Emulate   emulateCmd   `cmd:"" help:"Serve an emulated RouterOS router over SSH."`
+	Lab       labCmd       `cmd:"" help:"Play scenarios on a real kernel with real CAKE, in virtual time."`
+	LabGuest  labGuestCmd  `cmd:"" name:"lab-guest" hidden:"" help:"Play a plan inside the lab's machine."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 
 	Completion completionCmd `cmd:"" help:"Print a script that completes wanctl's commands in a shell."`
 	Man        manCmd        `cmd:"" help:"Print a manual page."`

@@ -31,6 +31,11 @@ var typedElsewhere = []elsewhere{
 		[]string{"func TestDeploymentPage(", `"DEPLOYMENT.md"`, "sh norun"},
 	},
 	{
+		"README.md", "sudo wanctl init", "it asks a person, who has to see what to answer",
+		"internal/cli/init_test.go",
+		[]string{"func TestInitByHand(", "pty.Start("},
+	},
+	{
 		"README.md", "sudo install -m 600 configs/linux.yaml /etc/wanctl/linux.yaml", "it takes a kernel with CAKE, which the lab's machine has",
 		"internal/cli/lab_test.go",
 		[]string{`"qdisc", "plan"`, `"qdisc", "apply"`, `"autorate", "--configs"`},
@@ -49,6 +54,21 @@ var typedElsewhere = []elsewhere{
 		"docs/install.md", "dpkg -i wanctl_1.0.0_amd64.deb", "it takes a package and a systemd",
 		"packaging/life/testdata/story.sh",
 		[]string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
+	},
+	{
+		"docs/install.md", "cp /usr/share/doc/wanctl/examples/minimal.yaml /etc/wanctl/cable.yaml", "it takes a package and a systemd",
+		"packaging/life/testdata/story.sh",
+		[]string{"systemctl enable --now wanctl@", "wanctl status"},
+	},
+	{
+		"docs/calibrate.md", "wanctl calibrate /etc/wanctl/att_config.yaml", "it takes recordings of a line",
+		"testdata/script/calibrate.txtar",
+		[]string{"wanctl calibrate"},
+	},
+	{
+		"docs/calibrate.md", "wanctl calibrate /etc/wanctl/att_config.yaml --iperf3 iperf.example.net", "it takes a server at the other end of a line",
+		"internal/e2e/calibrate_test.go",
+		[]string{`"calibrate", file, "--iperf3"`, `"--lift"`},
 	},
 	{
 		"docs/install.md", "install -m 640 -g wanctl-config cable.yaml /etc/wanctl/cable.yaml", "it takes a package and a systemd",
@@ -95,6 +115,7 @@ func (e elsewhere) of(page string, f fence) bool {
 // helpRuns are the commands of the help of which an example cannot be typed on a host (notTyped), and the test that runs the
 // command: a file, and what stands in it.
 var helpRuns = map[string][2]string{
+	"init": {"testdata/script/init.txtar", "wanctl init --yes"}, "calibrate": {"testdata/script/calibrate.txtar", "wanctl calibrate"},
 	"record": {"testdata/script/record.txtar", "wanctl record --import"}, "handover": {"testdata/script/release.txtar", "wanctl handover"},
 	"qdisc": {"internal/cli/lab_test.go", `"qdisc", `}, "qdisc plan": {"internal/cli/lab_test.go", `"qdisc", "plan"`},
 	"qdisc apply": {"internal/cli/lab_test.go", `"qdisc", "apply"`}, "qdisc remove": {"internal/cli/lab_test.go", `"qdisc", "remove"`},

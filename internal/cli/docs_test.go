@@ -111,8 +111,9 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				}
 			case "console":
 				ran++
+				dir := t.TempDir()
 				if err := session(f, func(line string) string {
-					out, _ := process(t, line).CombinedOutput() // an example may show a failure: its text is what counts
+					out, _ := process(t, strings.ReplaceAll(line, "$TMPDIR", dir)).CombinedOutput() // an example may show a failure: its text is what counts
 					return string(out)
 				}); err != nil {
 					t.Error(err)

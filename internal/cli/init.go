@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"wanctl/internal/preset"
 	"wanctl/internal/routeros"
@@ -25,15 +27,19 @@ type initCmd struct {
 	User         string `default:"wanctl" placeholder:"NAME" help:"wanctl's own user on the router, with the least rights that do."`
 	Admin        string `placeholder:"NAME" help:"Log in as this user, who may make wanctl's own; with the password in WANCTL_ADMIN_PASSWORD, or asked for."`
 	SSHKey       string `name:"ssh-key" placeholder:"FILE" help:"Private key of wanctl's own user, who is there already; default: a password."`
-	PasswordFile string `placeholder:"FILE" help:"File of its password: taken from there, else from WANCTL_ROUTER_PASSWORD or asked for, and written there; default: DIR/secrets/router.password."`
+	PasswordFile string `placeholder:"FILE" help:"File of its password, which is taken from WANCTL_ROUTER_PASSWORD, else from there, else asked for, and is written there; default: DIR/secrets/router.password."`
 
-	Line      []string `placeholder:"KEY=VALUE,…" sep:"none" help:"A line, with all its answers: see below. Once for each."`
+	Line      []string `placeholder:"KEY=VALUE,…" sep:"none" help:"A line, with all its answers: see above. Once for each."`
 	LAN       []string `name:"lan" placeholder:"INTERFACE" help:"Interface towards the house; default: the router's one bridge, asked for with --linux and steering."`
 	Policy    string   `default:"tracking" enum:"tracking,steps" help:"The law that moves the rates: tracking or steps."`
 	PingHosts []string `name:"ping-host" placeholder:"HOST" help:"A reflector to probe, instead of well-known resolvers. At least three are best."`
 	NoMeasure bool     `help:"Do not measure the idle lines."`
-	Steer     *bool    `negatable:"" help:"Write a steering file for two lines or more; default: asked for."`
-	Primary   string   `placeholder:"NAME" help:"The line that steering moves connections from; default: the one of the nearest default route."`
+
+	CapacityFrom string        `placeholder:"HOST[:PORT]" help:"Load each line through this iperf3 server of yours, and propose what it carries instead of asking what it is sold as."`
+	CapacityTime time.Duration `default:"15s" help:"How long each direction is loaded for that, 8s to 45s: the first two seconds do not count, and five are a figure."`
+
+	Steer   *bool  `negatable:"" help:"Write a steering file for two lines or more; default: asked for, and done with --yes."`
+	Primary string `placeholder:"NAME" help:"The line that steering moves connections from; default: the one of the nearest default route."`
 
 	Apply  *bool `negatable:"" help:"Make what the router, or this host, lacks; default: asked for, and not done with --yes."`
 	Doctor *bool `negatable:"" help:"Examine the result; default: asked for, and not done with --yes."`
@@ -44,10 +50,11 @@ func (initCmd) Help() string {
 	return `Finds the router, shows what it is known by and asks whether that is right, logs in, shows interfaces and queues, measures
 the idle lines and writes a commented file for each, and one for steering, every proposed number with its reason. All are
 checked before the first is written, and either all are written or none. Nothing on the router is changed, unless you say so
-at the end. An answer in brackets is taken by Enter; Ctrl-C ends everything, and leaves nothing behind.
+at the end. An answer in brackets is taken by Enter; Ctrl-C ends everything, and leaves nothing behind. When the doctor looked at
+the result, its exit code is this command's.
 
 A --line is a list of KEY=VALUE: wan (the router's interface, or this host's), access (` + strings.Join(preset.Words(), ", ") + `) and
-rates (DOWN/UP in Mbit/s, as sold; "unknown" where the queues are there already) are needed; name, download and upload
+rates (DOWN/UP in Mbit/s, as sold; "measured" with --capacity-from; "unknown" where the queues are there already) are needed; name, download and upload
 (queues of the tree), simple (a simple queue in their place), source (the address of this host that takes the line; needed
 with two lines or more, "none" for none) and baseline (ms, instead of measuring) may be given.
 
@@ -90,9 +97,11 @@ func (c initCmd) Run(app *App) error {
 	if err != nil {
 		return w.ended(err)
 	}
-	cancel() // what comes now has its own way with signals
-	w.ctx, cancel = app.context()
-	defer cancel()
+	if ctx.Err() == nil {
+		cancel() // what comes now has its own way with signals
+		w.ctx, cancel = app.context()
+		defer cancel()
+	}
 	return w.after(files)
 }
 
@@ -178,6 +187,9 @@ func (w *wizard) missing() (flags []string) {
 	if !w.done.place && w.Router == "" && !w.Linux {
 		flags = append(flags, "--router HOST, or --linux")
 	}
+	if w.CapacityFrom == "" && slices.ContainsFunc(w.answers, func(a lineAnswers) bool { return a.rates == measuredRates }) {
+		flags = append(flags, "--capacity-from HOST, for rates="+measuredRates)
+	}
 	if !w.done.trust && !w.Linux && w.Fingerprint == "" && !w.Yes { // with --yes it may be recorded already
 		flags = append(flags, "--fingerprint TEXT")
 	}
@@ -189,6 +201,9 @@ func (w *wizard) missing() (flags []string) {
 	}
 	if len(w.answers) == 0 {
 		return append(flags, "--line wan=INTERFACE,access=WORD,rates=DOWN/UP for each line")
+	}
+	if w.Linux && len(w.answers) > 1 && len(w.LAN) == 0 && (w.Steer == nil || *w.Steer) {
+		flags = append(flags, "--lan INTERFACE")
 	}
 	for i := range w.answers {
 		if lacks := w.answers[i].missing(len(w.answers) > 1, w.Linux); len(lacks) > 0 {

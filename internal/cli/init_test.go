@@ -174,6 +174,9 @@ var boxDay = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 
 func newHome(t *testing.T) *home {
 	t.Helper()
+	if err := program(); err != nil {
+		t.Fatal(err)
+	}
 	o := rosim.DefaultOptions()
 	o.Version, o.Queues, o.Rules = "7.24.2", nil, nil
 	o.Users = []rosim.User{{Name: "admin", Password: "boss", Group: "full"}}
@@ -278,22 +281,22 @@ func TestInitByHand(t *testing.T) {
 	k.types(`1  cable \(DOCSIS\)(?s:.*)What kind of line is cable: `, "\n")
 	k.types(`There is nothing to propose`, "docsis\n")
 	k.types(`"docsis" is none of the numbers 1 to 10`, "1\n")
+	k.types(`This host's address for probes of cable, or none`, "nowhere\n")
+	k.types(`"nowhere" is no IPv4 address`, "127.0.0.2\n")
 	k.types(`What is cable sold as, download/upload in Mbit/s, as 450/38: `, "fast\n")
 	k.types(`"fast" is not download and upload in Mbit/s`, "unknown\n")
 	k.types(`the rates are needed: its queues are to be made`, "450/0\n")
 	k.types(`the upload "0" is no rate`, "450/38\n")
-	k.types(`This host's address for probes of cable, or none`, "nowhere\n")
-	k.types(`"nowhere" is no IPv4 address`, "127.0.0.2\n")
 	k.types(`A name for the line on ether2 \[ether2\]: `, "Cable\n")
 	k.types(`"Cable" is the name of another line`, "lte\n")
 	k.types(`What kind of line is lte: `, "8\n")
-	k.types(`What does lte give in its best hour.*: `, "150/30\n")
 	k.types(`This host's address for probes of lte, or none`, "127.0.0.2\n")
 	k.types(`127.0.0.2 is another line's`, "127.0.0.3\n")
+	k.types(`What does lte give in its best hour.*: `, "150/30\n")
 	k.sees(`Measuring cable, which should be idle … 0\.\d+ ms \(the least of a few echoes each, 127.0.0.1 `)
 	k.sees(`Measuring lte, which should be idle … not now: it is not proved that probes take it`)
 	k.types(`While one line is congested, begin new calls and games on another \[yes\]: `, "maybe\n")
-	k.types(`Please answer yes or no`, "\n")
+	k.types(`please answer yes or no`, "\n")
 	k.types(`Which line carries everything as long as it is well \[1\]: `, "\n")
 	k.sees(`wrote .*/etc/cable.yaml`)
 	k.types(`Show what the router lacks for that, and make it once you agree \[yes\]: `, "\n")
@@ -306,8 +309,8 @@ func TestInitByHand(t *testing.T) {
 
 	// What it wrote is complete, and nothing but that is there; what it says comes next can be typed.
 	want := []string{
-		"etc drwxr-xr-x", "etc/cable.yaml -rw-r--r--", "etc/lte.yaml -rw-r--r--", "etc/secrets drwx------",
-		"etc/secrets/router.password -rw-------", "etc/ssh drwx------", "etc/ssh/known_hosts -rw-------", "etc/steering.yaml -rw-r--r--",
+		"etc drwxr-xr-x", "etc/cable.yaml -rw-r-----", "etc/lte.yaml -rw-r-----", "etc/secrets drwx------",
+		"etc/secrets/router.password -rw-------", "etc/ssh drwx------", "etc/ssh/known_hosts -rw-------", "etc/steering.yaml -rw-r-----",
 	}
 	if got := slices.DeleteFunc(h.files(), func(s string) bool { return !strings.HasPrefix(s, "etc") }); !slices.Equal(got, want) {
 		t.Errorf("there is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -341,7 +344,9 @@ func TestInitByHand(t *testing.T) {
 	k.types(`A name for the line on ether1 \[ether1\]: `, "cable\n")
 	k.types(`What kind of line is cable: `, "5\n")
 	k.sees(`1  the queues WAN-Download-cable and WAN-Upload-cable that are there`)
-	k.types(`Which \[\d\]: `, "1\n")
+	k.types(`5  two other queues of the tree(?s:.*)Which \[\d\]: `, "5\n")
+	k.types(`1  WAN-Download-cable(?s:.*)Which has the download of cable: `, "1\n")
+	k.types(`1  WAN-Upload-cable(?s:.*)Which has its upload: `, "1\n")
 	k.types(`What is cable sold as, .* \[unknown\]: `, "\n")
 	k.types(`There already, with another content: .*/cable.yaml(?s:.*)Overwrite \[no\]: `, "\n")
 	if out := k.ends(exitFailed); !strings.Contains(out, "what is there stays") {
@@ -499,7 +504,127 @@ func TestDefaultRoutes(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s by %v, %d", r.iface, r.gateway, r.metric))
 	}
 	want := []string{"eth0 by 192.168.88.1, 100", "lte0 by invalid IP, 700"} // an unreachable route and one that is down are none
-	if !slices.Equal(got, want) { // on a machine of the usual order of bytes
+	if !slices.Equal(got, want) {                                            // on a machine of the usual order of bytes
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Without a word about the door, it is the best that shows itself; one that is not there is told.
+func TestInitFindsTheDoor(t *testing.T) {
+	t.Parallel()
+	o := rosim.DefaultOptions()
+	r, err := rosim.NewRouter(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := fmt.Sprintf("127.77.%d.1", os.Getpid()%250) // an address of this host alone, where the usual port is free
+	ln, err := net.Listen("tcp", net.JoinHostPort(host, "8729"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.ServeAPITLS(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	<-r.Ready()
+	var out, errs strings.Builder
+	app := &App{
+		Stdout: &out, Stderr: &errs, ReadFile: os.ReadFile, Getenv: func(string) string { return "" },
+		LookupEnv: func(n string) (string, bool) { return "secret", n == routerVariable },
+		Notify:    func(chan<- os.Signal, ...os.Signal) func() { return func() {} },
+	}
+	etc := filepath.Join(t.TempDir(), "etc")
+	args := []string{"init", "--yes", "--dir", etc, "--router", host, "--line", "wan=ether1,access=cable,rates=450/38"}
+	if code := Main(args, app); code != exitFailed || !strings.Contains(out.String(), "@"+host+":8729 shows sha256:") || !strings.Contains(errs.String(), "missing: --fingerprint") {
+		t.Errorf("%d\n%s%s", code, &out, &errs)
+	}
+	// A key is for ssh alone, which is not there.
+	errs.Reset()
+	if code := Main(append(args, "--ssh-key", "/dev/null"), app); code != exitFailed || !strings.Contains(errs.String(), "no door of the router "+host+" shows itself") || exists(etc) {
+		t.Errorf("%d\n%s", code, &errs)
+	}
+}
+
+// When the last of several files cannot be put in its place, those before it are as they were, and nothing else is left.
+func TestInitWritesAllOrNone(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(at("old.yaml"), []byte("old\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(at("taken.yaml/inside"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	w := &wizard{app: &App{Stdout: &out}, ctx: t.Context()}
+	w.Linux = true
+	files := []outFile{
+		{path: at("old.yaml"), content: []byte("new\n"), mode: configMode, was: []byte("old\n")},
+		{path: at("new/new.yaml"), content: []byte("new\n"), mode: configMode},
+		{path: at("new/secret"), content: []byte("new\n"), mode: secretMode},
+		{path: at("taken.yaml"), content: []byte("new\n"), mode: configMode},
+	}
+	if err := w.put(slices.Clone(files)); err == nil || !strings.Contains(err.Error(), "write "+at("taken.yaml")) {
+		t.Errorf("it says %v", err)
+	}
+	left := func() (names []string) {
+		_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error {
+			names = append(names, strings.TrimPrefix(path, dir))
+			return nil
+		})
+		return names
+	}
+	if got := left(); !slices.Equal(got, []string{"", "/old.yaml", "/taken.yaml", "/taken.yaml/inside"}) || out.String() != "" {
+		t.Errorf("it left %q and said %q", got, &out)
+	}
+	if b, err := os.ReadFile(at("old.yaml")); err != nil || string(b) != "old\n" {
+		t.Errorf("the old file holds %q, %v", b, err)
+	}
+	// Interrupted before the first has its name, none has it; else all have, and what is there already is not written again.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.ctx = ctx
+	if err := w.put(slices.Clone(files[:3])); !errors.Is(err, context.Canceled) || len(left()) != 4 {
+		t.Errorf("interrupted: %v, %q", err, left())
+	}
+	w.ctx = t.Context()
+	files[0].was = []byte("new\n")
+	if err := w.put(slices.Clone(files[:3])); err != nil || out.String() != "wrote "+at("new/new.yaml")+"\nwrote "+at("new/secret")+"\n" {
+		t.Errorf("%v: %s", err, &out)
+	}
+}
+
+// A router that shows another key than the recorded one is not asked about: nothing is sent to it.
+func TestInitAnotherKey(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	other, err := rosim.NewRouter(rosim.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := filepath.Join(h.etc(), "ssh", "known_hosts")
+	if err := os.MkdirAll(filepath.Dir(known), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	line := other.KnownHosts(net.JoinHostPort("127.0.0.1", fmt.Sprint(h.port)))
+	if err := os.WriteFile(known, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range [][]string{nil, {"--fingerprint", "SHA256:whatever"}} {
+		k := h.sits(append(more, "--router", "127.0.0.1", "--admin", "admin")...)
+		out := k.ends(exitFailed)
+		for _, want := range []string{known + " records another key for it", "ssh-keygen -f " + known + " -R", "nothing was written"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%q is not said:\n%s", want, out)
+			}
+		}
+	}
+	if b, err := os.ReadFile(known); err != nil || string(b) != line {
+		t.Errorf("the record holds %q, %v", b, err)
 	}
 }

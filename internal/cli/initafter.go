@@ -17,14 +17,11 @@ func (w *wizard) after(files []string) error {
 		return err
 	}
 	applied, err := w.setUp(files)
-	if applied {
+	if err == nil && applied {
 		err = w.again()
 	}
 	if err == nil {
-		var examine bool
-		if examine, err = w.wants(w.Doctor, "Have the doctor look at it", "--doctor or --no-doctor"); err == nil && examine {
-			err = doctorCmd{Files: files, Watch: initWatch}.Run(w.app)
-		}
+		err = w.examine(files)
 	}
 	if w.ctx.Err() != nil {
 		fmt.Fprintln(w.app.Stdout)
@@ -34,13 +31,22 @@ func (w *wizard) after(files []string) error {
 	return err
 }
 
+// examine runs the doctor.
+func (w *wizard) examine(files []string) error {
+	yes, err := w.wants(w.Doctor, "Have the doctor look at it", "--doctor or --no-doctor")
+	if err != nil || !yes {
+		return err
+	}
+	return doctorCmd{Files: files, Watch: initWatch}.Run(w.app)
+}
+
 // initWatch is how long the doctor watches counters here: nothing is downloaded yet that they could prove anything by.
 const initWatch = time.Second
 
 // wants is a flag, or the answer to a question; with --yes what was not said is not done.
 func (w *wizard) wants(flag *bool, question, name string) (bool, error) {
-	if flag != nil {
-		return *flag, nil
+	if flag != nil || w.ctx.Err() != nil {
+		return flag != nil && *flag && w.ctx.Err() == nil, nil
 	}
 	if w.Yes {
 		return false, nil
@@ -102,10 +108,16 @@ func (w *wizard) next(files []string, applied bool) {
 	}) {
 		var units []string
 		for i := range w.house.Lines {
+			if w.Linux { // made anew at each boot
+				units = append(units, "wanctl-qdisc@"+w.house.Lines[i].Name+".service")
+			}
 			units = append(units, "wanctl@"+w.house.Lines[i].Name+".service")
 		}
 		if w.house.Steering != nil {
 			units = append(units, "wanctl-steer.service")
+		}
+		if w.Linux { // units may not change this host's network without them
+			lines = append(lines, "# the drop-ins linux.conf and qdisc.conf: docs/install.md, \"Units\"")
 		}
 		lines = append(lines, "systemctl enable --now "+strings.Join(units, " "))
 	} else {

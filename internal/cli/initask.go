@@ -58,7 +58,7 @@ func (w *wizard) agree(question, flag string, proposal bool) (bool, error) {
 		case "y", "yes", "n", "no":
 			return nil
 		}
-		return errors.New("Please answer yes or no")
+		return errors.New("please answer yes or no")
 	})
 	return isYes(answer), err
 }

@@ -73,7 +73,7 @@ func (a *App) kernelUplinks() (all []blueprint.Uplink) {
 		u := blueprint.Uplink{Name: i.Name, Type: "this host's", Running: i.Flags&net.FlagRunning != 0}
 		for _, r := range routes {
 			if r.iface == i.Name && u.Gateway == "" {
-				u.Distance = r.metric
+				u.Routed, u.Distance = true, r.metric
 				if u.Gateway = i.Name; r.gateway.IsValid() {
 					u.Gateway = r.gateway.String()
 				}
@@ -82,7 +82,13 @@ func (a *App) kernelUplinks() (all []blueprint.Uplink) {
 		all = append(all, u)
 	}
 	slices.SortStableFunc(all, func(a, b blueprint.Uplink) int {
-		return cmp.Or(-cmp.Compare(len(a.Gateway), 0)+cmp.Compare(len(b.Gateway), 0), cmp.Compare(a.Distance, b.Distance))
+		switch {
+		case a.Routed != b.Routed && a.Routed:
+			return -1
+		case a.Routed != b.Routed:
+			return 1
+		}
+		return cmp.Compare(a.Distance, b.Distance)
 	})
 	return all
 }

@@ -43,7 +43,7 @@ func parseLine(s string) (a lineAnswers, err error) {
 		judge      func(string) error
 	}{
 		{a.access, "access", judgeAccess},
-		{a.rates, "rates", func(s string) error { _, err := soldRates(s); return err }},
+		{a.rates, "rates", judgeRates},
 		{a.name, "name", judgeName},
 		{a.download, "download", judgeQueue},
 		{a.upload, "upload", judgeQueue},
@@ -94,14 +94,26 @@ func judgeSource(s string) error {
 	return nil
 }
 
-// unknownRates says that a line has no rates that one could name.
-const unknownRates = "unknown"
+// unknownRates says that a line has no rates that one could name, measuredRates that they are to be measured.
+const (
+	unknownRates  = "unknown"
+	measuredRates = "measured"
+)
 
 // leastRate bounds what is taken for a line's rate, in Mbit/s; the most is a configuration's.
 const (
 	leastRate = 0.5
 	mostRate  = 100000
 )
+
+// judgeRates takes what a --line may say of rates.
+func judgeRates(s string) error {
+	if s == measuredRates {
+		return nil
+	}
+	_, err := soldRates(s)
+	return err
+}
 
 // soldRates reads "450/38" in Mbit/s; "unknown" is none.
 func soldRates(s string) (r link.Rates, err error) {
@@ -129,8 +141,8 @@ func soldRates(s string) (r link.Rates, err error) {
 // baseline reads a round trip in ms.
 func baseline(s string) (float64, error) {
 	f, err := strconv.ParseFloat(strings.TrimSuffix(s, "ms"), 64)
-	if err != nil || !(f >= 1 && f <= 500) {
-		return 0, fmt.Errorf("%q is no round trip from 1 to 500 ms", s)
+	if err != nil || !(f > 0 && f <= 5000) {
+		return 0, fmt.Errorf("%q is no round trip of up to 5000 ms", s)
 	}
 	return f, nil
 }
@@ -258,6 +270,8 @@ func found(u blueprint.Uplink) string {
 	switch {
 	case !u.Line():
 		return "no default route"
+	case !u.Routed:
+		return fmt.Sprintf("gateway %s by DHCP, no default route", u.Gateway)
 	case u.Gateway == u.Name:
 		return fmt.Sprintf("default route, distance %d", u.Distance)
 	}
@@ -295,14 +309,14 @@ func (w *wizard) line(a *lineAnswers, u blueprint.Uplink) (l preset.Line, err er
 			return l, err
 		}
 	}
-	if l.Sold, err = w.sold(a, &l); err != nil {
+	if l.Source, err = w.source(a, &l); err != nil {
 		return l, err
 	}
 	if a.baseline != "" {
 		l.Idle.RTT, _ = baseline(a.baseline)
 		l.Idle.How = "as you said"
 	}
-	l.Source, err = w.source(a, &l)
+	l.Sold, l.Measured, err = w.sold(a, &l)
 	return l, err
 }
 
@@ -321,8 +335,8 @@ func (w *wizard) access(name string, u blueprint.Uplink) (string, error) {
 	return preset.Words()[n], err
 }
 
-// sold asks what a line is sold as.
-func (w *wizard) sold(a *lineAnswers, l *preset.Line) (link.Rates, error) {
+// sold asks what a line is sold as, unless it was measured what it carries.
+func (w *wizard) sold(a *lineAnswers, l *preset.Line) (sold link.Rates, measured bool, err error) {
 	// A queue has to be made with a limit, and the policy steps lives between a floor and a ceiling.
 	needed := l.Policy == preset.Steps || !w.Linux && !l.Queues.There
 	judge := func(s string) error {
@@ -336,24 +350,41 @@ func (w *wizard) sold(a *lineAnswers, l *preset.Line) (link.Rates, error) {
 		}
 		return err
 	}
+	proposal := ""
+	if !needed {
+		proposal = unknownRates
+	}
+	carried := ""
+	if a.rates == measuredRates || a.rates == "" && w.CapacityFrom != "" {
+		if carried, err = w.carries(l); err != nil && (w.ctx.Err() != nil || a.rates != "") {
+			return sold, false, fmt.Errorf("--line wan=%s: rates=%s: %w", a.wan, measuredRates, err)
+		}
+		if err != nil {
+			fmt.Fprintf(w.app.Stdout, "  What %s carries was not measured: %v.\n", l.Name, err)
+		} else {
+			proposal = carried
+		}
+		if a.rates != "" {
+			a.rates = carried
+		}
+	}
 	if a.rates == "" {
 		question := fmt.Sprintf("What is %s sold as, download/upload in Mbit/s, as 450/38", l.Name)
-		if l.Technology.Radio {
+		switch {
+		case carried != "":
+			question = fmt.Sprintf("What shall be taken for %s, download/upload in Mbit/s", l.Name)
+		case l.Technology.Radio:
 			question = fmt.Sprintf("What does %s give in its best hour, download/upload in Mbit/s, as 150/30", l.Name)
 		}
-		proposal := ""
-		if !needed {
-			proposal = unknownRates
-		}
-		var err error
 		if a.rates, err = w.ask(question, "--line rates=", proposal, judge); err != nil {
-			return link.Rates{}, err
+			return sold, false, err
 		}
 	}
 	if err := judge(a.rates); err != nil {
-		return link.Rates{}, fmt.Errorf("--line wan=%s: rates: %w", a.wan, err)
+		return sold, false, fmt.Errorf("--line wan=%s: rates: %w", a.wan, err)
 	}
-	return soldRates(a.rates)
+	sold, err = soldRates(a.rates)
+	return sold, carried != "" && a.rates == carried, err
 }
 
 // source asks for the address of this host that takes a line, where there are several lines.

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,10 +56,8 @@ func (w *wizard) idle(l *preset.Line) preset.Idle {
 			hosts = append(hosts, c.String())
 		}
 	}
-	o := probe.Options{Targets: hosts, Source: l.Source, Interval: 100 * time.Millisecond, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now}
-	if w.Linux {
-		o.Interface, o.Source = l.Interface, netip.Addr{}
-	}
+	o := probe.Options{Targets: hosts, Interval: 100 * time.Millisecond, Timeout: 2 * time.Second, Now: daemon.HostClock{}.Now}
+	o.Source, o.Interface = w.way(l)
 	found := echoed(w.ctx, o, idleEchoes)
 	if why := w.elsewhere(l, found); why != "" {
 		return preset.Idle{How: why}
@@ -68,9 +65,10 @@ func (w *wizard) idle(l *preset.Line) preset.Idle {
 	return idleOf(found)
 }
 
-// again measures the lines that could not be measured before the router sent their probes through them, and writes their files
+// again measures the lines that could not be measured before the router sent their probes through them, and writes the files
 // anew. A line that is still not measured is so by its controller.
 func (w *wizard) again() error {
+	measured := false
 	for i := range w.house.Lines {
 		l := &w.house.Lines[i]
 		if w.Linux || w.NoMeasure || l.Idle.RTT > 0 || !l.Source.IsValid() || w.house.Steering == nil {
@@ -78,19 +76,27 @@ func (w *wizard) again() error {
 		}
 		w.ruled = true
 		w.tell(l)
-		if l.Idle.RTT == 0 {
-			continue
-		}
-		f := w.house.Files()[i]
-		out := []outFile{{path: filepath.Join(w.Dir, f.Name), content: []byte(f.Text), mode: configMode}}
-		if err := w.check(out); err != nil {
-			return err
-		}
-		if err := w.put(out); err != nil {
-			return err
-		}
+		measured = measured || l.Idle.RTT > 0
 	}
-	return nil
+	if !measured {
+		return nil
+	}
+	out := w.configs()
+	if err := w.check(out); err != nil {
+		return err
+	}
+	if _, err := there(out); err != nil {
+		return err
+	}
+	return w.put(out)
+}
+
+// way is what ties a measurement to a line: the address that the router sends by it, or this host's interface.
+func (w *wizard) way(l *preset.Line) (source netip.Addr, iface string) {
+	if w.Linux {
+		return netip.Addr{}, l.Interface
+	}
+	return l.Source, ""
 }
 
 // idleOf is the median of the reflectors' least round trips.

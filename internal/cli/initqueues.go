@@ -22,8 +22,8 @@ func (w *wizard) queues(a *lineAnswers, u blueprint.Uplink) (preset.Queues, erro
 		made.There = w.has(blueprint.QueueTree, made.Download) && w.has(blueprint.QueueTree, made.Upload)
 		return made, nil
 	}
-	found := w.foundQueues(u.Name)
-	if len(found) == 0 {
+	found, tree := w.foundQueues(u.Name), w.freeTree()
+	if len(found) == 0 && len(tree) < 2 {
 		return made, nil
 	}
 	options := make([]string, 0, len(found)+2)
@@ -35,6 +35,9 @@ func (w *wizard) queues(a *lineAnswers, u blueprint.Uplink) (preset.Queues, erro
 		options = append(options, fmt.Sprintf("the queues %s and %s that are there", q.Download, q.Upload))
 	}
 	options = append(options, fmt.Sprintf("new queues of the tree, %s and %s", made.Download, made.Upload), "a new simple queue, WAN-"+a.name)
+	if len(tree) >= 2 {
+		options = append(options, "two other queues of the tree")
+	}
 	proposal := len(found) // new ones, unless there is no doubt
 	if len(found) == 1 {
 		proposal = 0
@@ -48,8 +51,16 @@ func (w *wizard) queues(a *lineAnswers, u blueprint.Uplink) (preset.Queues, erro
 		return found[n], nil
 	case n == len(found):
 		return made, nil
+	case n == len(found)+1:
+		return preset.Queues{Simple: "WAN-" + a.name}, nil
 	}
-	return preset.Queues{Simple: "WAN-" + a.name}, nil
+	down, err := w.pick("Which has the download of "+a.name, "--line download=", tree, -1)
+	if err != nil {
+		return made, err
+	}
+	rest := slices.Delete(slices.Clone(tree), down, down+1)
+	up, err := w.pick("Which has its upload", "--line upload=", rest, -1)
+	return preset.Queues{Download: tree[down], Upload: rest[up], There: true}, err
 }
 
 func (w *wizard) has(menu, name string) bool {
@@ -64,13 +75,8 @@ const mostFound = 9
 // configuration takes.
 func (w *wizard) foundQueues(wan string) (found []preset.Queues) {
 	inv := w.view.inventory
-	free := func(name string) bool {
-		return queueName.MatchString(name) && !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool {
-			return name == l.Queues.Download || name == l.Queues.Upload || name == l.Queues.Simple
-		})
-	}
 	for _, r := range inv[blueprint.QueueSimple] {
-		if r["dst"] == wan && !blueprint.Truth(r["dynamic"]) && blueprint.Enabled(r) && r["parent"] == "" && free(r["name"]) {
+		if r["dst"] == wan && !blueprint.Truth(r["dynamic"]) && blueprint.Enabled(r) && r["parent"] == "" && w.free(r["name"]) {
 			found = append(found, preset.Queues{Simple: r["name"], There: true})
 		}
 	}
@@ -82,10 +88,27 @@ func (w *wizard) foundQueues(wan string) (found []preset.Queues) {
 	}
 	for _, up := range inv[blueprint.QueueTree] {
 		for _, down := range inv[blueprint.QueueTree] {
-			if up["parent"] == wan && down["parent"] != wan && !lines[down["parent"]] && blueprint.Enabled(up) && blueprint.Enabled(down) && free(up["name"]) && free(down["name"]) {
+			if up["parent"] == wan && down["parent"] != wan && !lines[down["parent"]] && blueprint.Enabled(up) && blueprint.Enabled(down) && w.free(up["name"]) && w.free(down["name"]) {
 				found = append(found, preset.Queues{Download: down["name"], Upload: up["name"], There: true})
 			}
 		}
 	}
 	return found[:min(len(found), mostFound)]
+}
+
+// free says whether a queue can be a line's: no line has it yet, and a configuration takes its name.
+func (w *wizard) free(name string) bool {
+	return queueName.MatchString(name) && !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool {
+		return name == l.Queues.Download || name == l.Queues.Upload || name == l.Queues.Simple
+	})
+}
+
+// freeTree are the queues of the tree that no line has yet.
+func (w *wizard) freeTree() (names []string) {
+	for _, r := range w.view.inventory[blueprint.QueueTree] {
+		if blueprint.Enabled(r) && w.free(r["name"]) {
+			names = append(names, r["name"])
+		}
+	}
+	return names
 }

@@ -164,6 +164,9 @@ func (w *wizard) enter() error {
 			w.Admin = who
 		}
 	}
+	if w.Admin == w.User { // it is there, and needs nobody to make it
+		w.Admin = ""
+	}
 	if w.Admin != "" {
 		var err error
 		if w.adminPassword, err = w.login(w.Admin, "", adminVariable, ""); err != nil {
@@ -208,6 +211,10 @@ func judgeUser(s string) error {
 func (w *wizard) newcomer() error {
 	if w.SSHKey != "" {
 		return fmt.Errorf("the router has no user %s: make it and import the key first, or leave --ssh-key out and a password is made", w.User)
+	}
+	if _, rights := w.view.rights(w.Admin); rights != nil && !slices.Contains(rights, "policy") {
+		return fmt.Errorf("the router has no user %s, and %s may not make one: it lacks the right policy (log in as somebody who has it, or make the user by hand: "+
+			"docs/routeros.md, \"Rights\")", w.User, w.Admin)
 	}
 	w.keep(rand.Text())
 	w.house.Router.Rights = policies(w.house.Router.Transport)

@@ -19,7 +19,7 @@ func (w *wizard) nearest() string {
 	} else {
 		uplinks = blueprint.Uplinks(w.view.inventory)
 	}
-	if len(uplinks) == 0 || !uplinks[0].Line() {
+	if len(uplinks) == 0 || !uplinks[0].Routed {
 		return ""
 	}
 	return uplinks[0].Name
@@ -28,8 +28,8 @@ func (w *wizard) nearest() string {
 // steering asks whether calls move between the lines, and from which.
 func (w *wizard) steering() error {
 	if len(w.house.Lines) < 2 {
-		if w.Steer != nil && *w.Steer {
-			return errors.New("--steer: one line alone has nothing to steer to")
+		if w.Steer != nil && *w.Steer || w.Primary != "" {
+			return errors.New("--steer, --primary: one line alone has nothing to steer to")
 		}
 		return nil
 	}

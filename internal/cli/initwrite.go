@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"wanctl/internal/config"
+	"wanctl/internal/install"
 	"wanctl/internal/routeros"
 	"wanctl/internal/systemd"
 )
@@ -29,21 +30,19 @@ type outFile struct {
 // stays says that it is there already.
 func (f *outFile) stays() bool { return f.was != nil && bytes.Equal(f.was, f.content) }
 
-// Modes. A configuration holds no secret, and the services, whose user exists only while they run, have to read it
-// (docs/install.md).
+// Modes. A configuration holds no secret; the services, whose user exists only while they run, read it as members of
+// [install.ConfigGroup] (docs/install.md).
 const (
-	configMode = 0o644
+	configMode = 0o640
 	secretMode = 0o600
 )
 
 // commit checks the files as "wanctl check" does, and writes all of them or none.
 func (w *wizard) commit() ([]string, error) {
-	var out []outFile
+	out := w.configs()
 	var configs []string
-	for _, f := range w.house.Files() {
-		path := filepath.Join(w.Dir, f.Name)
-		out = append(out, outFile{path: path, content: []byte(f.Text), mode: configMode})
-		configs = append(configs, path)
+	for _, f := range out {
+		configs = append(configs, f.path)
 	}
 	if err := w.check(out); err != nil {
 		return nil, err
@@ -61,6 +60,14 @@ func (w *wizard) commit() ([]string, error) {
 		w.known, w.door.KnownHosts = true, w.house.Router.KnownHosts
 	}
 	return configs, nil
+}
+
+// configs are the configurations, as they are to be.
+func (w *wizard) configs() (out []outFile) {
+	for _, f := range w.house.Files() {
+		out = append(out, outFile{path: filepath.Join(w.Dir, f.Name), content: []byte(f.Text), mode: configMode})
+	}
+	return out
 }
 
 // check reads the configurations back.
@@ -88,28 +95,33 @@ func (w *wizard) check(out []outFile) error {
 	return nil
 }
 
-// mayOverwrite asks about files that are there with another content.
-func (w *wizard) mayOverwrite(out []outFile) error {
-	var there []string
+// there reads what is at the files' places, and returns those with another content.
+func there(out []outFile) (others []string, err error) {
 	for i := range out {
 		b, err := os.ReadFile(out[i].path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			return fmt.Errorf("look at what is there: %w", err)
+			return nil, fmt.Errorf("look at what is there: %w", err)
 		}
 		if out[i].was = append([]byte{}, b...); !out[i].stays() {
-			there = append(there, out[i].path)
+			others = append(others, out[i].path)
 		}
 	}
-	if len(there) == 0 || w.Force {
-		return nil
+	return others, nil
+}
+
+// mayOverwrite asks about files that are there with another content.
+func (w *wizard) mayOverwrite(out []outFile) error {
+	others, err := there(out)
+	if err != nil || len(others) == 0 || w.Force {
+		return err
 	}
 	if w.Yes {
-		return fmt.Errorf("%s: there already (--force overwrites, --dir names another place)", strings.Join(there, ", "))
+		return fmt.Errorf("%s: there already (--force overwrites, --dir names another place)", strings.Join(others, ", "))
 	}
-	fmt.Fprintf(w.app.Stdout, "There already, with another content: %s\n", strings.Join(there, ", "))
+	fmt.Fprintf(w.app.Stdout, "There already, with another content: %s\n", strings.Join(others, ", "))
 	yes, err := w.agree("Overwrite", "--force", false)
 	if err == nil && !yes {
 		err = errors.New("what is there stays")
@@ -148,6 +160,11 @@ func (w *wizard) put(out []outFile) (err error) {
 			return fmt.Errorf("write %s: %w (run as root, or --dir)", f.path, err)
 		}
 		pending = append(pending, p)
+		if group, ok := install.ConfigGroupID(); ok && f.mode == configMode && w.app.UID == 0 {
+			if err := p.Chown(-1, group); err != nil {
+				return fmt.Errorf("give %s to the group %s: %w", f.path, install.ConfigGroup, err)
+			}
+		}
 		if _, err := p.Write(f.content); err != nil {
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}

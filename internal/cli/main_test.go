@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,6 +83,7 @@ const (
 //	eventually -file PATH RE                 looks again and again, up to a generous bound
 //	signal NAME LOCK                         signals the process that holds a lock file
 //	steered FILE                             writes a state in which Spectrum is steered away from
+//	webserver                                a server at $URL: /endless, paced, and /dies, which ends in the middle
 //	router COMMAND                           the machine's own ssh client, logged in to the emulator of directory emu;
 //	                                         a PROGRAM, too
 func TestStories(t *testing.T) {
@@ -107,6 +110,7 @@ func TestStories(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fill": fill, "exits": exits, "router": router, "eventually": eventually, "signal": signalHolder, "steered": steered,
+			"webserver": webserver,
 		},
 	})
 }
@@ -337,4 +341,36 @@ func steered(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 	ts.Check(os.WriteFile(path, b.Bytes(), 0o600))
+}
+
+// webserver serves what a line can be loaded with, at a pace that leaves the machine to others, until the story ends.
+func webserver(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: webserver")
+	}
+	mux := http.NewServeMux()
+	send := func(w http.ResponseWriter, r *http.Request, pieces int) {
+		pace := time.NewTicker(20 * time.Millisecond)
+		defer pace.Stop()
+		piece := make([]byte, 100_000)
+		for range pieces {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+			select {
+			case <-pace.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	mux.HandleFunc("GET /endless", func(w http.ResponseWriter, r *http.Request) { send(w, r, 1<<30) })
+	mux.HandleFunc("GET /dies", func(w http.ResponseWriter, r *http.Request) {
+		send(w, r, 50)
+		panic(http.ErrAbortHandler)
+	})
+	s := httptest.NewServer(mux)
+	ts.Defer(s.Close)
+	ts.Defer(s.CloseClientConnections)
+	ts.Setenv("URL", s.URL)
 }

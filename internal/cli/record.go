@@ -90,7 +90,7 @@ func (c recordCmd) Run(app *App) error {
 func create(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("%s is there already: name another file with -o, or remove it", path)
+		return nil, fmt.Errorf("%s is there already: name another with -o (or --journal), or remove it", path)
 	}
 	return f, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -39,6 +40,7 @@ type simPlayCmd struct {
 	Duration time.Duration `help:"Play only this much of it."`
 	Latency  time.Duration `default:"150ms" help:"How long a router command takes, in virtual time."`
 	Trace    string        `placeholder:"FILE" help:"Capacity of the first link's download, as a mahimahi trace."`
+	Journal  string        `placeholder:"DIR" help:"Record each controller into DIR/WAN.journal, for wanctl replay and wanctl calibrate."`
 	JSON     bool          `help:"Print the figures as JSON."`
 	Verbose  bool          `short:"v" help:"Print every note of the loops with its virtual time."`
 	Speed    bool          `help:"Also print how much faster than real time it ran."`
@@ -79,6 +81,10 @@ func (c simPlayCmd) Run(app *App) error {
 		return err
 	}
 	setup := siteSetup(s, site, c.Control, c.Latency)
+	tapes, err := c.record(setup.Lines)
+	if err != nil {
+		return err
+	}
 	var note func(string, link.Note)
 	var run *score.Run
 	if c.Verbose {
@@ -97,6 +103,11 @@ func (c simPlayCmd) Run(app *App) error {
 	run.Advance(run.Net().End())
 	took := daemon.HostClock{}.Now().Sub(began)
 	res := run.Result()
+	for _, t := range tapes {
+		if err := t.Close(); err != nil {
+			return fmt.Errorf("record: %w", err)
+		}
+	}
 	if c.JSON {
 		return app.printJSON("figures", res)
 	}
@@ -108,6 +119,29 @@ func (c simPlayCmd) Run(app *App) error {
 			s.Duration, took.Seconds(), s.Duration.Seconds()/took.Seconds())
 	}
 	return nil
+}
+
+// record puts each controller on a tape of its own.
+func (c simPlayCmd) record(lines []score.Line) (tapes []*daemon.WriterTape, err error) {
+	if c.Journal == "" {
+		return nil, nil
+	}
+	if err := os.MkdirAll(c.Journal, 0o755); err != nil {
+		return nil, err
+	}
+	for i := range lines {
+		l := &lines[i]
+		if l.Control != score.Loop {
+			continue
+		}
+		f, err := create(filepath.Join(c.Journal, l.Config.Name+".journal"))
+		if err != nil {
+			return nil, err
+		}
+		t := daemon.NewWriterTape(f)
+		l.Tape, tapes = t, append(tapes, t)
+	}
+	return tapes, nil
 }
 
 func listScenarios(app *App) error {

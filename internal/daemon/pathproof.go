@@ -145,5 +145,9 @@ func ProvePath(ctx context.Context, router any, facts health.PathFacts) (health.
 	return health.JudgePath(pathOf(facts, path))
 }
 
-// ProbeOptions are how a configuration's reflectors are probed by a person's command.
-func ProbeOptions(c *config.WAN) probe.Options { return probeOptions(c, HostClock{}, nil) }
+// ProbeOptions are how a configuration's reflectors are probed by a person's command. Notes are discarded.
+func ProbeOptions(c *config.WAN) probe.Options {
+	o := probeOptions(c, HostClock{}, nil)
+	o.Log = nil // there is no log for them
+	return o
+}

@@ -80,6 +80,7 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 	defer done()
 	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
 	var has remains
+	left, _ := liftLeft(r.Dirs, c.Name) // one that cannot be read tells no limits, and those of an exit are as good
 	if c.OnExit == config.ExitLast {
 		// The last rate is the one on the router, unless that is none at all.
 		err := persist(func(ctx context.Context) error {
@@ -90,8 +91,16 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", c.Name, err)
 		}
+		last := has.rates
+		if left != nil {
+			for _, d := range bothWays {
+				if b := left.still(has.rates).Get(d); b > 0 {
+					last.Set(d, b)
+				}
+			}
+		}
 		for _, d := range bothWays {
-			if r := has.rates.Get(d); r > 0 {
+			if r := last.Get(d); r > 0 {
 				want.Set(d, r)
 			}
 		}
@@ -102,7 +111,7 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 	if has, err := setRates(router, want, has); err != nil {
 		return "", fmt.Errorf("%s: %w; the router has %s", c.Name, err, &has)
 	}
-	return fmt.Sprintf("%s: DL=%s, UL=%s are on the router", c.Name, want.Down, want.Up), nil
+	return fmt.Sprintf("%s: DL=%s, UL=%s are on the router", c.Name, want.Down, want.Up), forgetLift(r.Dirs, c.Name)
 }
 
 func (r Releaser) steering(c *config.Steering) (string, error) {

@@ -55,6 +55,9 @@ func (j *job) configGroup(ctx context.Context) (int, error) {
 	return gid, nil
 }
 
+// ConfigGroupID is the number of [ConfigGroup] on this host, where it has one.
+func ConfigGroupID() (int, bool) { return place{"/"}.groupID() }
+
 // groupID looks ConfigGroup up in the host's own table.
 func (p place) groupID() (int, bool) {
 	text, err := os.ReadFile(p.at("etc/group"))

@@ -2,6 +2,7 @@ package preset
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -185,22 +186,40 @@ func (l *Line) control(p *page) {
 	}
 }
 
-// leastInitial is the least first guess of a baseline that a configuration takes, in ms, and the usual lower bound of what is
-// learnt.
-const leastInitial = 1
+// A first guess of a baseline lies between these, in ms, which are the usual bounds of what is learnt, too.
+const (
+	leastInitial = 1
+	mostInitial  = 500
+)
 
 // idle writes what the idle line was measured at.
 func (l *Line) idle(p *page) {
-	switch rtt := l.Idle.RTT; {
+	rtt := l.Idle.RTT
+	switch {
 	case rtt <= 0 && l.Idle.How != "":
 		p.note(1, "The idle line's round trip is measured at start: "+l.Idle.How+".")
-	case rtt >= leastInitial:
+	case rtt >= leastInitial && rtt <= mostInitial:
 		p.put(1, "baseline_rtt_initial", decimal(rtt), "ms, idle: "+l.Idle.How)
 	}
-	if rtt := l.Idle.RTT; rtt > 0 && rtt < 2*leastInitial {
-		p.put(1, "baseline_rtt_bounds", "{min: "+strconv.FormatFloat(rtt/10, 'g', 1, 64)+"}",
-			fmt.Sprintf("ms; the idle line has %s (%s), which is near or under the usual bound", decimal(rtt), l.Idle.How))
+	if b := bounds(rtt, rtt); b != "" {
+		p.put(1, "baseline_rtt_bounds", b, fmt.Sprintf("ms; the idle line has %s (%s), which the usual bounds leave no room for", decimal(rtt), l.Idle.How))
 	}
+}
+
+// bounds are those of a baseline where the usual ones leave no room for idle round trips in ms, 0 for none: a tenth of the least, for
+// reflectors that are nearer, and twice the most. Empty is that they do.
+func bounds(least, most float64) string {
+	var parts []string
+	if least > 0 && least < 2*leastInitial {
+		parts = append(parts, "min: "+strconv.FormatFloat(least/10, 'g', 1, 64))
+	}
+	if most > mostInitial/2 {
+		parts = append(parts, "max: "+decimal(math.Ceil(2*most)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
 }
 
 // The growth per 2 s under the policy steps, as shares of the ceiling: those of the two lines in configs/.

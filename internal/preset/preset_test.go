@@ -70,7 +70,7 @@ func drawn(t *rapid.T) House {
 			l.Source = netip.AddrFrom4([4]byte{192, 168, 88, byte(10 + i)})
 		}
 		if rapid.Bool().Draw(t, "idle") {
-			l.Idle = Idle{RTT: float64(rapid.IntRange(1, 500_000).Draw(t, "RTT")) / 1000, How: "measured"}
+			l.Idle = Idle{RTT: float64(rapid.IntRange(1, 3_000_000).Draw(t, "RTT")) / 1000, How: "measured"}
 		} else {
 			l.Idle.How = "no reflector answers"
 		}
@@ -102,10 +102,10 @@ func TestPropertyFilesAreValid(t *testing.T) {
 				t.Fatalf("%+v is read as %+v, %+v", l, c.Interfaces, c.Queues)
 			case h.Router == nil && (c.Interfaces.Upload != l.Interface || c.Probe.Interface != l.Interface):
 				t.Fatalf("%s is read as %+v", l.Interface, c.Interfaces)
-			case l.Idle.RTT >= 1 && c.Shaper.BaselineInitial != unit.Millis(l.Idle.RTT):
+			case l.Idle.RTT >= 1 && l.Idle.RTT <= 500 && c.Shaper.BaselineInitial != unit.Millis(l.Idle.RTT):
 				t.Fatalf("a round trip of %v is read as %v", l.Idle.RTT, c.Shaper.BaselineInitial)
-			case l.Idle.RTT > 0 && unit.Millis(l.Idle.RTT) < c.Shaper.BaselineMin:
-				t.Fatalf("a round trip of %v is under its bound %v", l.Idle.RTT, c.Shaper.BaselineMin)
+			case l.Idle.RTT > 0 && (unit.Millis(l.Idle.RTT) < 2*c.Shaper.BaselineMin && l.Idle.RTT < 1 || unit.Millis(l.Idle.RTT)*2 > c.Shaper.BaselineMax && l.Idle.RTT > 500):
+				t.Fatalf("a round trip of %v has no room between %v and %v", l.Idle.RTT, c.Shaper.BaselineMin, c.Shaper.BaselineMax)
 			}
 			for _, d := range []link.Direction{link.Down, link.Up} {
 				ceiling := c.Shaper.Down.Ceiling
@@ -121,6 +121,11 @@ func TestPropertyFilesAreValid(t *testing.T) {
 			c := files[len(files)-1].Steering
 			if c.Steer.Primary != h.Lines[s.Primary].Name || len(c.Alternates) != len(h.Lines)-1 {
 				t.Fatalf("steering is read as from %s to %v", c.Steer.Primary, c.Alternates)
+			}
+			for i := range h.Lines {
+				if rtt := unit.Millis(h.Lines[i].Idle.RTT); rtt > 0 && (rtt < c.Steer.BaselineMin || rtt > c.Steer.BaselineMax) {
+					t.Fatalf("steering does not believe the round trip %v of %s", rtt, h.Lines[i].Name)
+				}
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package preset
 
 import (
+	"cmp"
 	"path"
 )
 
@@ -71,6 +72,17 @@ func (h House) steering() string {
 		p.gap()
 		p.put(0, "cake_queues", "", "")
 		p.put(1, "primary_download", text(Ifb(primary.Interface)), "its drops, marks and depth confirm a congestion")
+	}
+	least, most := 0.0, 0.0
+	for i := range h.Lines {
+		if rtt := h.Lines[i].Idle.RTT; rtt > 0 {
+			least, most = min(rtt, cmp.Or(least, rtt)), max(rtt, most)
+		}
+	}
+	if b := bounds(least, most); b != "" {
+		p.gap()
+		p.put(0, "thresholds", "", "")
+		p.put(1, "baseline_rtt_bounds", b, "ms; the usual bounds leave no room for what the idle lines have")
 	}
 	p.gap()
 	p.put(0, "confirm", "", "")
