@@ -92,6 +92,23 @@ func Run(f *Facts) []Finding {
 	return found
 }
 
+// IDs are the ids of all checks there are, those of a line called "LINE", in the order of [Run].
+func IDs() []string {
+	everything := []*Facts{
+		{Router: &Router{}, Lines: []Line{{Name: "LINE"}}, Steering: &Steering{}},
+		{Linux: &Linux{}, Steering: &Steering{Host: &SteeringHost{Gateways: []Gateway{{Line: "LINE"}}}, Light: true}},
+	}
+	var ids []string
+	for _, f := range everything {
+		for _, c := range graph(f) {
+			if !slices.Contains(ids, c.id) {
+				ids = append(ids, c.id)
+			}
+		}
+	}
+	return ids
+}
+
 // blamed is the first of the checks that failed, or that was skipped because of one that did.
 func blamed(after []string, found []Finding, at map[string]int) string {
 	for _, id := range after {

@@ -72,6 +72,35 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
+// Every check that any facts lead to has an id that is listed.
+func TestIDs(t *testing.T) {
+	ids := IDs()
+	f := well()
+	f.Steering.Light, f.Steering.Host = true, &SteeringHost{Gateways: []Gateway{{Line: "ATT"}}}
+	for _, fd := range append(Run(well()), Run(f)...) {
+		if id := strings.NewReplacer("ATT", "LINE", "Spectrum", "LINE").Replace(fd.ID); !slices.Contains(ids, id) {
+			t.Errorf("%s is not listed", id)
+		}
+	}
+	if len(ids) != 16+2+8+3+5+1 || len(ids) != len(slices.Compact(slices.Sorted(slices.Values(ids)))) {
+		t.Errorf("%d ids: %v", len(ids), ids)
+	}
+}
+
+// The reason why the way of the probes is not proved is told once.
+func TestPathIsToldOnce(t *testing.T) {
+	for text, want := range map[string]string{
+		"probes have no source address": "by which line the probes leave is not proved: probes have no source address",
+		"That the router sends the probes out through their WAN is not proved: no echo": "That the router sends the probes out through their WAN is not proved: no echo",
+	} {
+		f := well()
+		f.Lines[0].Path, f.Lines[0].PathText = "", text
+		if got := find(t, Run(f), "ATT.path"); got.Text != want || got.Status != Skipped {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 // What the router watches is said to be watched.
 func TestAHeartbeatThatIsThere(t *testing.T) {
 	f := well()

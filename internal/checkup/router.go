@@ -333,7 +333,7 @@ func (r *Router) flash() verdict {
 	if r.Sectors > 1 {
 		return verdict{
 			Warned, fmt.Sprintf("a rate change writes %.1f sectors of the router's flash", r.Sectors), "flash wears: 5 000 changes a day are then many",
-			"keep the daily budget as it is, or raise the least change that is written",
+			"fewer changes: all lines in one process (wanctl run) share one budget, and under policy steps a greater step_up_mbps needs fewer",
 		}
 	}
 	return pass("a rate change writes %.1f sectors of the router's flash", r.Sectors)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"wanctl/internal/config"
+	"wanctl/internal/deploy"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/lab/scenario"
 	"wanctl/internal/state"
@@ -34,10 +36,19 @@ func documents(t *testing.T) []string {
 	if err != nil || len(docs) == 0 {
 		t.Fatalf("no documents: %v", err)
 	}
-	for i := range docs {
-		docs[i] = filepath.Join("docs", filepath.Base(docs[i]))
+	reasons, err := filepath.Glob(filepath.Join(repository, "docs", "decisions", "*.md"))
+	if err != nil || len(reasons) == 0 {
+		t.Fatalf("no decisions: %v", err)
 	}
-	return append(docs, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+	all := []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/lab/README.md"}
+	for _, path := range append(docs, reasons...) {
+		name, err := filepath.Rel(repository, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, name)
+	}
+	return all
 }
 
 func page(t *testing.T, name string) string {
@@ -58,9 +69,17 @@ type fence struct {
 
 func fences(t *testing.T, name string) []fence {
 	t.Helper()
+	text := page(t, name)
+	if strings.Count("\n"+text, "\n```")%2 != 0 {
+		t.Errorf("%s: a fence is not closed", name)
+	}
+	return fencesOf(name, text)
+}
+
+func fencesOf(name, text string) []fence {
 	var all []fence
 	open := false
-	for i, line := range strings.Split(page(t, name), "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		info, isFence := strings.CutPrefix(line, "```")
 		switch {
 		case isFence && !open:
@@ -72,9 +91,6 @@ func fences(t *testing.T, name string) []fence {
 			f := &all[len(all)-1]
 			f.lines = append(f.lines, line)
 		}
-	}
-	if open {
-		t.Errorf("%s: a fence is not closed", name)
 	}
 	return all
 }
@@ -94,7 +110,13 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				}
 			case "console":
 				ran++
-				runSession(t, f)
+				dir := t.TempDir() // an example's $TMPDIR
+				if err := session(f, func(line string) string {
+					out, _ := process(t, strings.ReplaceAll(line, "$TMPDIR", dir)).CombinedOutput() // an example may show a failure: its text is what counts
+					return string(out)
+				}); err != nil {
+					t.Error(err)
+				}
 			case "sh norun":
 				for _, line := range f.lines {
 					understood(t, f.where, line)
@@ -109,7 +131,14 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				if _, ds := config.Parse(f.where, strings.NewReader(strings.Join(f.lines, "\n")), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
 					t.Errorf("%s: %v", f.where, ds.Err())
 				}
-			case "text", "routeros norun", "json lock", "json feed", "json handover":
+			case "sh host", "console host", "routeros host": // TestPagesOnAHost
+			case "text":
+				for _, line := range f.lines {
+					if shown.MatchString(line) {
+						t.Errorf("%s: %q is a command, and nothing runs it: make the block sh, sh host or sh norun", f.where, line)
+					}
+				}
+			case "routeros norun", "json lock", "json feed", "json handover":
 			default:
 				t.Errorf("%s: nothing checks a block of kind %q: make it sh, console, sh norun, routeros, yaml (a scenario), yaml config or text", f.where, f.info)
 			}
@@ -119,6 +148,9 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 		t.Error("no example ran")
 	}
 }
+
+// shown is a line that a reader takes for a command to type.
+var shown = regexp.MustCompile(`^(?:\$ |sudo |wanctl |make |systemctl |ssh )`)
 
 // makes are the targets of the Makefile that a document may name, and what runs of each here; nothing for what would
 // run this test in itself.
@@ -153,27 +185,26 @@ func process(t *testing.T, line string) *exec.Cmd {
 	return c
 }
 
-// runSession runs the lines after "$ " and compares what they print; a line "…" stands for any number of lines.
-func runSession(t *testing.T, f fence) {
-	t.Helper()
-	dir := t.TempDir()
+// session types the lines after "$ " and compares what they print; a line "…" stands for any number of lines.
+func session(f fence, typed func(line string) string) error {
+	var problems []error
 	for i := 0; i < len(f.lines); {
 		line, ok := strings.CutPrefix(f.lines[i], "$ ")
 		if !ok {
-			t.Fatalf("%s: %q: a console block begins with \"$ \"", f.where, f.lines[i])
+			return fmt.Errorf("%s: %q: a console block begins with \"$ \"", f.where, f.lines[i])
 		}
 		i++
 		var want []string
 		for ; i < len(f.lines) && !strings.HasPrefix(f.lines[i], "$ "); i++ {
 			want = append(want, f.lines[i])
 		}
-		out, _ := process(t, strings.ReplaceAll(line, "$TMPDIR", dir)).CombinedOutput() // an example may show a failure: its text is what counts
-		expr := regexp.QuoteMeta(strings.Join(want, "\n"))
-		expr = strings.ReplaceAll(expr, "…", `(?s:.*)`)
-		if !regexp.MustCompile(`\A` + expr + `\s*\z`).Match(out) {
-			t.Errorf("%s: %s prints\n%s\nwant\n%s", f.where, line, out, strings.Join(want, "\n"))
+		out := typed(line)
+		expr := strings.ReplaceAll(regexp.QuoteMeta(strings.Join(want, "\n")), "…", `(?s:.*)`)
+		if !regexp.MustCompile(`\A` + expr + `\s*\z`).MatchString(out) {
+			problems = append(problems, fmt.Errorf("%s: %s prints\n%s\nwant\n%s", f.where, line, out, strings.Join(want, "\n")))
 		}
 	}
+	return errors.Join(problems...)
 }
 
 var wanctlCall = regexp.MustCompile(`(?:^|&& |sudo |Examples?: )wanctl (.*)`)
@@ -195,9 +226,6 @@ func understood(t *testing.T, where, line string) {
 	}
 }
 
-// notEmulated are the menus of a real router that the emulator does not have.
-var notEmulated = []string{"/user/ssh-keys/"}
-
 // household is the router that a document's commands are given to.
 func household(t *testing.T) *rosim.Router {
 	t.Helper()
@@ -218,9 +246,6 @@ func household(t *testing.T) *rosim.Router {
 func paste(t *testing.T, r *rosim.Router, f fence) {
 	t.Helper()
 	for _, line := range f.lines {
-		if slices.ContainsFunc(notEmulated, func(menu string) bool { return strings.HasPrefix(line, menu) }) {
-			continue
-		}
 		if reply, failed := r.Exec(t.Context(), "admin", line); failed || reply != "" {
 			t.Errorf("%s: %s: the router says %q", f.where, line, reply)
 		}
@@ -278,6 +303,103 @@ func TestCommandPageIsCurrent(t *testing.T) {
 	if diff := cmp.Diff(page(t, "docs/cli.md"), got); diff != "" {
 		t.Errorf("docs/cli.md is not what wanctl says (go test ./internal/cli -run CommandPage -update writes it anew):\n%s", diff)
 	}
+}
+
+// docs/config.md is what the program's own tables say of its files.
+func TestConfigPageIsCurrent(t *testing.T) {
+	got := configPage()
+	if *update {
+		if err := os.WriteFile(filepath.Join(repository, "docs", "config.md"), []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(page(t, "docs/config.md"), got); diff != "" {
+		t.Errorf("docs/config.md is not what wanctl says (go test ./internal/cli -run ConfigPage -update writes it anew):\n%s", diff)
+	}
+}
+
+func configPage() string {
+	wan, steering := config.Keys()
+	var b strings.Builder
+	b.WriteString(`# Configuration files
+
+Written from the tables that drive the parser, by ` + "`go test ./internal/cli -run ConfigPage -update`" + `.
+
+Three kinds of file, all YAML: one per line (WAN), one for steering, and the inventory of ` + "`wanctl deploy`" + `. What a file is for is known by its
+keys. Keys of a section are written with a dot here; a ` + "`*`" + ` stands for a name that is yours, mostly a line's. Rates are in Mbit/s: 1 Mbit is
+1 000 000 bit. ` + "`wanctl check FILE`" + ` reports all errors of a file at once, each with line, column and a way out; a key that nobody knows is
+one. Complete files with every key are [reference.yaml](reference.yaml) and [inventory.yaml](inventory.yaml), short ones are in
+[configs](../configs/).
+
+A secret is named, not written: ` + "`${NAME}`" + ` is a variable of the environment, ` + "`file:/path`" + ` the first line of a file.
+`)
+	for _, kind := range []struct {
+		title, about string
+		keys         []config.KeyDoc
+	}{
+		{"A line", "`wanctl autorate FILE`. [minimal.yaml](../configs/minimal.yaml) is the least.", wan},
+		{"Steering", "`wanctl steer FILE`. What it does: [steering.md](steering.md).", steering},
+		{"Inventory", "`wanctl deploy FILE`: a list `hosts` with these keys for each, and a section `defaults` for all. What it does: [DEPLOYMENT.md](DEPLOYMENT.md).", deploy.Keys()},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", kind.title, kind.about)
+		sections := []config.KeyDoc{{Section: true}}
+		var unused []config.KeyDoc
+		for _, k := range kind.keys {
+			switch {
+			case k.Section:
+				sections = append(sections, k)
+			case k.Ignored != "":
+				unused = append(unused, k)
+			}
+		}
+		for _, s := range sections {
+			var rows []string
+			for _, k := range kind.keys {
+				if at, _ := splitKey(k.Path); at == s.Path && !k.Section && k.Ignored == "" {
+					rows = append(rows, configRow(k))
+				}
+			}
+			if s.Path != "" {
+				fmt.Fprintf(&b, "\n### %s\n\n%s\n", s.Path, s.Doc)
+			}
+			if rows != nil {
+				fmt.Fprintf(&b, "\n| key | value | without it | meaning |\n|---|---|---|---|\n%s", strings.Join(rows, ""))
+			}
+		}
+		if unused == nil {
+			continue
+		}
+		fmt.Fprintf(&b, "\n### %s: keys that are not used\n\nAccepted for files of the earlier Python system, with a warning.\n\n| key | why |\n|---|---|\n", kind.title)
+		for _, k := range unused {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", k.Path, cell(k.Ignored))
+		}
+	}
+	return b.String()
+}
+
+// splitKey cuts the last part off a dotted path.
+func splitKey(path string) (section, key string) {
+	i := strings.LastIndexByte(path, '.')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+func configRow(k config.KeyDoc) string {
+	_, name := splitKey(k.Path)
+	without := k.Default
+	if k.Required != "" {
+		without = strings.TrimSuffix(k.Required, " always")
+		if k.Default != "" {
+			without += "; " + k.Default
+		}
+	}
+	doc := k.Doc
+	if k.Alias != "" {
+		doc += " Another name of `" + k.Alias + "`."
+	}
+	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, cell(k.Value), cell(without), cell(doc))
 }
 
 func commandPage(root *kong.Node) string {

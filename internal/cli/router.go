@@ -53,7 +53,8 @@ type routerTrustCmd struct {
 func (routerTrustCmd) Help() string {
 	return `Connects without logging in and prints the host key's fingerprint, or the certificate's for REST and the API. After a yes
 the key is added to known_hosts (router.known_hosts); a certificate's pin is printed as the line to put into the file.
-Compare it with the router's own: /ip/ssh/print for the key, /certificate/print for the certificate.
+Compare it with the router's own: /ip/ssh/export-host-key and ssh-keygen -lf for the key, /certificate/print detail for the
+certificate.
 
 Example:
 
@@ -190,7 +191,7 @@ func isFingerprint(seen, text string) bool {
 
 func ownPlace(t routeros.Transport) string {
 	if t == routeros.SSH {
-		return "/ip/ssh/print and ssh-keygen -lf on its exported key."
+		return "/ip/ssh/export-host-key, and ssh-keygen -lf on the public file."
 	}
 	return "/certificate/print detail."
 }

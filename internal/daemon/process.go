@@ -43,6 +43,10 @@ func (p *Process) Run(ctx context.Context) error {
 	for _, t := range p.Tasks {
 		g.Go(func() error {
 			if err := t.Run(ctx); err != nil {
+				var held *LockHeldError // which names it already
+				if errors.As(err, &held) && held.Name == t.String() {
+					return err
+				}
 				return fmt.Errorf("%s: %w", t, err)
 			}
 			return nil

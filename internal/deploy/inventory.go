@@ -73,6 +73,35 @@ var rows = []row{
 	{name: "steering", kind: "path", doc: "Steering configuration, relative to the inventory: /etc/wanctl/steering.yaml, which wanctl-steer.service runs.", example: "steering_config_v2.yaml"},
 }
 
+// Keys are the keys of a host, for the manual.
+func Keys() []config.KeyDoc {
+	var all []config.KeyDoc
+	for _, r := range rows {
+		d := config.KeyDoc{Path: r.name, Doc: r.doc, Value: r.takes(), Default: r.def}
+		if r.required {
+			d.Required = "required"
+		}
+		if r.common {
+			d.Value += "; may stand in defaults"
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// takes is the kind of a key's value.
+func (r row) takes() string {
+	switch r.kind {
+	case "number":
+		return "whole number"
+	case "paths":
+		return "list of paths"
+	case "word":
+		return "one of " + strings.Join(r.words, ", ")
+	}
+	return r.kind
+}
+
 var form = document.Form{
 	Name: "inventory", MaxSize: MaxSize, TooLarge: "is it the right file?", Empty: "start from configs/deploy/inventory.yaml",
 }

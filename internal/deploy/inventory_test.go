@@ -165,7 +165,7 @@ func TestReference(t *testing.T) {
 			for _, l := range wrapped(r.doc, 116-len(indent)) {
 				b.WriteString(indent + "# " + l + "\n")
 			}
-			facts := map[string]string{"text": "text", "number": "whole number", "path": "path", "paths": "list of paths", "word": "one of " + strings.Join(r.words, ", ")}[r.kind]
+			facts := r.takes()
 			if r.required {
 				facts += "; required"
 			}

@@ -102,7 +102,7 @@ func TestWaysToLogIn(t *testing.T) {
 		{"asked in the open", &server{password: secret, interactive: []string{"Password:"}, echo: true}, "", secret, Auth, ""},
 		{"ed25519 key", &server{user: edPublic}, ed, "", 0, ""},
 		{"rsa key", &server{user: rsaPublic}, rsaFile, "", 0, ""},
-		{"unknown key", &server{user: rsaPublic}, ed, "", Auth, "/user/ssh-keys/import user=wanctl"},
+		{"unknown key", &server{user: rsaPublic}, ed, "", Auth, "/user/ssh-keys/add user=wanctl"},
 		{"key refused, then password", &server{user: rsaPublic, password: secret}, ed, secret, 0, ""},
 		{"empty password", &server{password: secret}, "", "", Auth, "empty"},
 		{"long password", &server{password: secret}, "", strings.Repeat("x", 1025), Auth, "longer than 1024"},

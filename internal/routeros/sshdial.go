@@ -148,7 +148,7 @@ func isRefusal(err error) bool {
 func (d sshDoor) authHint() string {
 	var ways []string
 	if d.opt.KeyFile != "" {
-		ways = append(ways, fmt.Sprintf("import the public half of %s on the router (/user/ssh-keys/import user=%s public-key-file=…)", d.opt.KeyFile, d.opt.User))
+		ways = append(ways, fmt.Sprintf("give the router the public half of %s (/user/ssh-keys/add user=%s key=\"…\")", d.opt.KeyFile, d.opt.User))
 	}
 	if d.opt.Password != nil {
 		ways = append(ways, "check the password; a user with a key has password login off unless /ip/ssh password-authentication=yes")

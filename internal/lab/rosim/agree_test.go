@@ -255,6 +255,9 @@ func TestRequiredArguments(t *testing.T) {
 		}
 	}
 	r, _ := steady(t, func(o *Options) { o.Users = append(o.Users, User{Name: "root", Group: "full"}) })
+	if out, _ := r.Exec(t.Context(), "root", "/user/ssh-keys/add"); out != wrongKey+" (/user/ssh-keys/add; line 1)\n" {
+		t.Errorf("no key: %q", out)
+	}
 	if out, _ := r.Exec(t.Context(), "root", "/user/group/add"); out != "failure: invalid group name (/user/group/add; line 1)\n" {
 		t.Errorf("a group without a name: %q", out)
 	}

@@ -227,6 +227,10 @@ func (r *run) insist(c *call) error {
 		if text = "failure: invalid group name"; r.words {
 			return &problem{text: text}
 		}
+	case c.menu.path == keysPath && !c.has("key"):
+		if text = wrongKey; r.words {
+			return &problem{text: text}
+		}
 	case len(missing) == 0:
 		return nil
 	case r.words:

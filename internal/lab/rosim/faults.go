@@ -211,11 +211,10 @@ func (r *Router) SetLocked(user string, on bool) error {
 func (r *Router) RevokeKeys(user string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	u := r.account(user)
-	if u == nil {
+	if r.account(user) == nil {
 		return fmt.Errorf("rosim: no user %q", user)
 	}
-	u.Keys = nil
+	r.dropKeys(user)
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // room is how many items the menu may hold.
@@ -54,6 +56,16 @@ func (r *Router) prepare(it *item, vals map[string]value) error {
 			it.user.Password, it.user.Open = v.str, v.str == ""
 			delete(vals, "password")
 		}
+	case keysPath:
+		key, info, _, _, err := ssh.ParseAuthorizedKey([]byte(vals["key"].str))
+		if err != nil {
+			return &problem{text: wrongKey}
+		}
+		if _, ok := vals["user"]; !ok {
+			return problemf("input does not match any value of user")
+		}
+		it.keep(key, info)
+		vals["key"] = it.vals["key"]
 	case groupPath:
 		if v, ok := vals["policy"]; ok {
 			vals["policy"] = policySet(0).with(it.vals["policy"]).with(v).words()
@@ -139,6 +151,9 @@ func (r *Router) removed(it *item) {
 	if g := r.gateOf(it); g != nil {
 		_ = g.Close()
 	}
+	if it.menu.path == userPath {
+		r.dropKeys(it.text("name"))
+	}
 	r.tell(it, true)
 }
 
@@ -154,11 +169,11 @@ func (r *Router) gateOf(it *item) *gate {
 	return nil
 }
 
-// birth is what the router's calendar shows when its clock is at zero.
+// birth is the usual Options.Calendar.
 var birth = time.Date(2026, 3, 2, 9, 17, 5, 0, time.UTC)
 
 // date is the router's calendar.
-func (r *Router) date() time.Time { return birth.Add(time.Duration(r.now())) }
+func (r *Router) date() time.Time { return r.opt.Calendar.Add(time.Duration(r.now())) }
 
 // addInterface adds a network interface, and its row of /queue/interface. The caller holds the lock, or nobody else knows
 // the router yet.

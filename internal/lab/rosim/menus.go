@@ -255,6 +255,17 @@ func systemMenus() []*menu {
 			},
 		},
 		{
+			path: keysPath, style: styleTable, legend: legendNone, guard: policyPolicy, brief: []string{"user", "bits", "key-type", "info"},
+			props: []prop{
+				{name: "user", refs: []string{userPath}},
+				{name: "key", quoted: true},
+				{name: "bits", kind: propNumber},
+				{name: "key-type"},
+				{name: "fingerprint"},
+				{name: "info"},
+			},
+		},
+		{
 			path: activePath, style: styleTable, legend: "Flags: R - RADIUS; M - BY-ROMON", guard: policyPolicy,
 			flags: [][]letter{{{'R', "radius"}}, {{'M', "by-romon"}}}, brief: []string{"when", "name", "address", "via"},
 			props: []prop{

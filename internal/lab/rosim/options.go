@@ -289,6 +289,8 @@ type Options struct {
 
 	// Now is the router's clock; nil is the host's monotonic clock.
 	Now func() unit.Time
+	// Calendar is the date and time, UTC, when Now is 0; zero is the host's where Now is nil, else 2026-03-02 09:17:05.
+	Calendar time.Time
 	// Sleep waits for d or until ctx ends and then returns its error; nil sleeps in real time.
 	Sleep func(ctx context.Context, d time.Duration) error
 	// Listen opens the listener again after a refusal or a reboot; nil is a TCP listener.
@@ -369,7 +371,13 @@ func (o *Options) fill() (version, error) {
 	}
 	if o.Now == nil {
 		start := time.Now()
+		if o.Calendar.IsZero() {
+			o.Calendar = start.UTC()
+		}
 		o.Now = func() unit.Time { return unit.Time(time.Since(start)) }
+	}
+	if o.Calendar.IsZero() {
+		o.Calendar = birth
 	}
 	if o.Sleep == nil {
 		o.Sleep = sleep

@@ -1,10 +1,13 @@
 package rosim
 
 import (
+	"crypto/rsa"
 	"crypto/subtle"
 	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // policySet is a set of the rights that a group can give.
@@ -83,6 +86,7 @@ func defaultGroups() []Group {
 const (
 	userPath    = "/user"
 	groupPath   = "/user/group"
+	keysPath    = "/user/ssh-keys"
 	activePath  = "/user/active"
 	servicePath = "/ip/service"
 )
@@ -93,6 +97,41 @@ func (r *Router) account(name string) *User {
 		return it.user
 	}
 	return nil
+}
+
+// wrongKey is the answer to what is no key.
+const wrongKey = "failure: unable to load key file (wrong format or bad passphrase)!"
+
+// keys are those that a user may log in with. The caller holds the lock.
+func (r *Router) keys(user string) []ssh.PublicKey {
+	var all []ssh.PublicKey
+	for _, it := range r.root.at(keysPath).items {
+		if it.text("user") == user {
+			all = append(all, it.key)
+		}
+	}
+	return all
+}
+
+// dropKeys takes all keys from a user. The caller holds the lock.
+func (r *Router) dropKeys(user string) {
+	m := r.root.at(keysPath)
+	m.items = slices.DeleteFunc(m.items, func(it *item) bool { return it.text("user") == user })
+}
+
+// keep makes a key the item's own, with the text behind it.
+func (it *item) keep(key ssh.PublicKey, info string) {
+	it.key = key
+	it.vals["key"] = str(strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))))
+	it.vals["key-type"] = str(strings.TrimPrefix(key.Type(), "ssh-"))
+	it.vals["fingerprint"], it.vals["info"] = str(ssh.FingerprintSHA256(key)), str(info)
+	bits := int64(256)
+	if k, ok := key.(ssh.CryptoPublicKey); ok {
+		if r, ok := k.CryptoPublicKey().(*rsa.PublicKey); ok {
+			bits = int64(r.N.BitLen())
+		}
+	}
+	it.vals["bits"] = num(bits)
 }
 
 // policies returns the rights a user has now; none when there is no such user. The caller holds the lock.

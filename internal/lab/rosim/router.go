@@ -225,8 +225,10 @@ func (r *Router) populate() error {
 			errs = append(errs, fmt.Errorf("rosim: user %q: no group %q", u.Name, u.Group))
 		}
 		it := add(r.root.at(userPath), map[string]string{"name": u.Name, "group": u.Group, "address": u.Address})
-		u.Keys = slices.Clone(u.Keys)
 		it.user = &u
+		for _, k := range u.Keys {
+			add(r.root.at(keysPath), map[string]string{"user": u.Name}).keep(k, "")
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -364,7 +366,11 @@ func (r *Router) AuthorizeKey(user string, key ssh.PublicKey) {
 		it.vals["name"], it.vals["group"], it.user = str(user), str("write"), u
 		m.items = append(m.items, it)
 	}
-	u.Keys = append(u.Keys, key)
+	m := r.root.at(keysPath)
+	it := newItem(m)
+	it.keep(key, "")
+	it.vals["user"] = str(user)
+	m.items = append(m.items, it)
 }
 
 // sleep waits by the injected clock.

@@ -82,7 +82,7 @@ func (r *Router) serverConfig(g *gate) *ssh.ServerConfig {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		u := r.account(user)
-		if u == nil || len(u.Keys) > 0 && !r.dialect.AllowPasswordWithKey || !r.admits(u, user, g, policySSH) || !u.knows(given) {
+		if u == nil || len(r.keys(user)) > 0 && !r.dialect.AllowPasswordWithKey || !r.admits(u, user, g, policySSH) || !u.knows(given) {
 			return refuse
 		}
 		return nil
@@ -108,7 +108,7 @@ func (r *Router) serverConfig(g *gate) *ssh.ServerConfig {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if u := r.account(m.User()); u != nil && r.admits(u, m.User(), g, policySSH) {
-				for _, k := range u.Keys {
+				for _, k := range r.keys(m.User()) {
 					if subtle.ConstantTimeCompare(k.Marshal(), key.Marshal()) == 1 {
 						return nil, nil
 					}

@@ -219,6 +219,48 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// A key that is added to a user logs in, from then on; one that is removed, or whose user is, does not.
+func TestKeysOfUsers(t *testing.T) {
+	served(t, func(o *Options) { o.Users = append(o.Users, User{Name: "root", Group: "full"}, User{Name: "other"}) }, func(t *testing.T, b *bench) {
+		admits := func(user string) bool {
+			config := b.config(ssh.PublicKeys(b.key))
+			config.User = user
+			c, err := b.dial(config)
+			if err != nil {
+				return false
+			}
+			return c.Close() == nil
+		}
+		tell := func(as, line, want string) {
+			t.Helper()
+			if out, _ := b.Exec(t.Context(), as, line); out != want {
+				t.Errorf("%s: %q, want %q", line, out, want)
+			}
+		}
+		add := `/user/ssh-keys/add user=other key="` + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(b.key.PublicKey()))) + ` of the host"`
+		tell(DefaultUser, add, "not enough permissions (9)\n")
+		tell("root", `/user/ssh-keys/add user=other key="ssh-ed25519 AAAA"`, wrongKey+"\n")
+		tell("root", strings.Replace(add, "user=other ", "", 1), "input does not match any value of user\n")
+		if admits("other") {
+			t.Error("a refused key logs in")
+		}
+		tell("root", add, "")
+		tell("root", "/user/set other name=renamed", "")
+		tell("root", ":put [/user/ssh-keys/get [find user=renamed] info]", "of the host\n")
+		tell("root", ":put [/user/ssh-keys/get [find user=renamed] key]", string(ssh.MarshalAuthorizedKey(b.key.PublicKey())))
+		if !admits("renamed") || admits(DefaultUser) {
+			t.Error("a key logs in as its own user alone")
+		}
+		tell("root", "/user/ssh-keys/remove [find user=renamed]", "")
+		if admits("renamed") {
+			t.Error("a key that was removed logs in")
+		}
+		tell("root", strings.Replace(add, "other", "renamed", 1), "")
+		tell("root", "/user/remove renamed", "")
+		tell("root", ":put [:len [/user/ssh-keys/find]]", "0\n")
+	})
+}
+
 func TestLogin(t *testing.T) {
 	challenge := func(pass string) ssh.AuthMethod {
 		return ssh.KeyboardInteractive(func(_, _ string, q []string, _ []bool) ([]string, error) {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/crypto/ssh"
+
 	"wanctl/internal/unit"
 )
 
@@ -20,7 +22,8 @@ type item struct {
 	traffic *traffic // queues of the tree and interfaces only
 	// halves are a simple queue's directions, by link.Direction.
 	halves [2]*traffic
-	user   *User // users only: what logs in
+	user   *User         // users only: what logs in
+	key    ssh.PublicKey // keys of users only
 	// expires is when an entry of an address list goes by itself; 0 is never.
 	expires unit.Time
 	// due is when an entry of the scheduler runs next; 0 is never.

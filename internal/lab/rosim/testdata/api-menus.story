@@ -243,7 +243,7 @@
 > !trap =category=1 =message=input does not match any value of type
 > !done
 < /system/clock/print
-> !re =time=09:17:05 =date=2026-03-02 =time-zone-autodetect=true =time-zone-name=manual =gmt-offset=+00:00 =dst-active=false
+> !re =time=00:00:00 =date=2000-01-01 =time-zone-autodetect=true =time-zone-name=manual =gmt-offset=+00:00 =dst-active=false
 > !done
 < /system/clock/set =time-zone-name=Europe/Vienna
 > !empty
