@@ -95,7 +95,8 @@ func (e elsewhere) of(page string, f fence) bool {
 // helpRuns are the commands of the help of which an example cannot be typed on a host (notTyped), and the test that runs the
 // command: a file, and what stands in it.
 var helpRuns = map[string][2]string{
-	"record": {"testdata/script/record.txtar", "wanctl record --import"}, "handover": {"testdata/script/release.txtar", "wanctl handover"},
+	"calibrate": {"testdata/script/calibrate.txtar", "wanctl calibrate"},
+	"record":    {"testdata/script/record.txtar", "wanctl record --import"}, "handover": {"testdata/script/release.txtar", "wanctl handover"},
 	"qdisc": {"internal/cli/lab_test.go", `"qdisc", `}, "qdisc plan": {"internal/cli/lab_test.go", `"qdisc", "plan"`},
 	"qdisc apply": {"internal/cli/lab_test.go", `"qdisc", "apply"`}, "qdisc remove": {"internal/cli/lab_test.go", `"qdisc", "remove"`},
 	"policy": {"docs/linux.md", "wanctl policy"}, "policy plan": {"docs/linux.md", "wanctl policy plan"},
