@@ -114,7 +114,7 @@ var exposureLine = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)
 
 func TestUnitsExposeLittle(t *testing.T) {
 	analyze := need(t, "systemd-analyze", "systemd")
-	for _, dropIns := range [][]string{nil, {"linux.conf"}, {"ping-group.conf"}} {
+	for _, dropIns := range [][]string{nil, {"linux.conf"}, {"linux.conf", "qdisc.conf"}, {"ping-group.conf"}} {
 		root := installed(t, dropIns...)
 		for _, u := range unitFiles(t) {
 			if !strings.HasSuffix(u, ".service") {
@@ -143,13 +143,35 @@ func TestUnitsShareTheirBox(t *testing.T) {
 			t.Fatalf("%s does not say who it runs as", u)
 		}
 		s, _, _ = strings.Cut(s, "\n[Install]")
-		return strings.TrimSpace(s)
+		var kept []string
+		for l := range strings.Lines(s) {
+			if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "#") {
+				kept = append(kept, l)
+			}
+		}
+		return strings.Join(kept[1:], "\n") // the first is the rest of a comment
 	}
 	want := box("wanctl@.service")
+	if strings.ReplaceAll(box("wanctl-qdisc@.service"), "CAP_NET_ADMIN", "CAP_NET_RAW") != want {
+		t.Error("wanctl-qdisc@.service and wanctl@.service differ in more than their one right")
+	}
 	for _, u := range []string{"wanctl-steer.service", "wanctl-once@.service", "wanctl-steer-once.service"} {
 		if box(u) != want {
 			t.Errorf("%s and wanctl@.service differ in what they may do", u)
 		}
+	}
+}
+
+// A line of this host gets its queues before its controller, at boot, too.
+func TestQueuesComeFirst(t *testing.T) {
+	dropIn, qdisc := unit(t, "drop-ins/qdisc.conf"), unit(t, "wanctl-qdisc@.service")
+	for _, want := range []string{"Wants=wanctl-qdisc@%i.service", "After=wanctl-qdisc@%i.service"} {
+		if !strings.Contains(dropIn, "\n"+want+"\n") {
+			t.Errorf("qdisc.conf lacks %s", want)
+		}
+	}
+	if !strings.Contains(qdisc, "\nExecStart=/usr/bin/wanctl qdisc apply /etc/wanctl/%i.yaml\n") || !strings.Contains(qdisc, "\nRemainAfterExit=yes\n") {
+		t.Error("wanctl-qdisc@.service does not make the queues, or makes them again and again")
 	}
 }
 

@@ -169,10 +169,8 @@ func (a *App) tasks(paths []string, f runFlags, want kinds) ([]task, error) {
 	c := daemon.Common{
 		Clock: daemon.HostClock{}, Dirs: a.dirs(f.RunDir), Version: version(), DryRun: f.DryRun,
 		Sharing: daemon.SharingOf(whole...),
-		OpenLog: func(name, main, debug string) (*daemon.Log, error) {
-			return daemon.OpenLog(daemon.LogOptions{
-				Name: name, Main: main, Debug: debug, Stderr: a.Stderr, JSON: f.LogJSON, Verbose: f.Debug,
-			})
+		OpenLog: func(name string, files config.Logging) (*daemon.Log, error) {
+			return daemon.OpenLog(daemon.LogOptions{Name: name, Files: files, Stderr: a.Stderr, JSON: f.LogJSON, Verbose: f.Debug})
 		},
 	}
 	var out []task

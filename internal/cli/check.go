@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"wanctl/internal/config"
+	"wanctl/internal/install"
 	"wanctl/internal/systemd"
 )
 
@@ -143,13 +145,15 @@ func (a *App) parseOne(path, run string) (*config.File, config.Diagnostics) {
 		if errors.As(err, &pe) {
 			msg = pe.Err.Error()
 		}
-		return nil, config.Diagnostics{{
-			File: path, Severity: config.Error, Message: "cannot be opened: " + msg,
-			Hint: "give the path of a WAN or steering configuration; examples are in configs/",
-		}}
+		hint := "give the path of a WAN or steering configuration; examples are in configs/"
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "run it as root, or as a member of the file's group (" + install.ConfigGroup + " for those of the services)"
+		}
+		return nil, config.Diagnostics{{File: path, Severity: config.Error, Message: "cannot be opened: " + msg, Hint: hint}}
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.IsDir() {
+	st, err := f.Stat()
+	if err == nil && st.IsDir() {
 		return nil, config.Diagnostics{{
 			File: path, Severity: config.Error, Message: "is a directory",
 			Hint: "give its files: " + filepath.Join(path, "*.yaml"),
@@ -158,6 +162,7 @@ func (a *App) parseOne(path, run string) (*config.File, config.Diagnostics) {
 	d := a.dirs(run)
 	return config.Parse(path, io.Reader(f), config.Options{
 		Env: a.LookupEnv, ReadFile: a.ReadFile, Credential: systemd.Credential, Dirs: config.Dirs{Run: d.Run, State: d.State},
+		Public: err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0,
 	})
 }
 

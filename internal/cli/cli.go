@@ -127,6 +127,7 @@ type grammar struct {
 	Steer     steerCmd     `cmd:"" help:"Move new latency-sensitive connections to the healthier WAN."`
 	Run       runCmd       `cmd:"" help:"Run any mix of WANs and steering in one process."`
 	Status    statusCmd    `cmd:"" help:"Show what the running controllers see and do."`
+	Debug     debugCmd     `cmd:"" help:"Have a running controller log details for a while."`
 	Record    recordCmd    `cmd:"" help:"Record a WAN without ever writing to its router, or convert a recording."`
 	Replay    replayCmd    `cmd:"" help:"Run the controller again over a recording, and compare."`
 	Calibrate calibrateCmd `cmd:"" help:"Measure what a WAN's line carries, and recommend limits and thresholds."`

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,9 +31,42 @@ func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 	return without, with
 }
 
+// sound is the evening of the shipped configurations with the first seed, played once for all who look at it.
+var sound = sync.OnceValues(func() (evening, error) {
+	app := quietApp()
+	site, err := app.sites("steps")
+	if err != nil {
+		return evening{}, err
+	}
+	d := demo{app: app, site: site, quiet: true}
+	without, with, err := d.play(context.Background(), 1, 0)
+	return evening{without, with, d.events}, err
+})
+
+type evening struct {
+	without, with score.Result
+	events        []event
+}
+
+// seeds are those that an evening is played with: one here, since it takes half a minute under the race detector, and three where
+// WANCTL_LONG is set.
+func seeds() []uint64 {
+	if os.Getenv("WANCTL_LONG") != "" {
+		return []uint64{1, 2, 3}
+	}
+	return []uint64{1}
+}
+
 // told is show with the events.
 func told(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result, events []event) {
 	t.Helper()
+	if seed == 1 && change == nil {
+		e, err := sound()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.without, e.with, e.events
+	}
 	app := quietApp()
 	site, err := app.sites("steps")
 	if err != nil {
@@ -52,7 +87,7 @@ func told(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 // steer because of delay alone.
 func TestDemoTellsItsStory(t *testing.T) {
 	t.Parallel()
-	for _, seed := range []uint64{1, 2, 3} {
+	for _, seed := range seeds() {
 		without, with, events := told(t, seed, nil)
 		// The evening's plan: the cable degrades from 1:00 and from 4:30, delay alone from 3:10, congestion at the provider
 		// from 6:30 to 8:10.
@@ -110,7 +145,7 @@ func TestDemoTellsItsStory(t *testing.T) {
 // congested is as good as on an idle line. Those that ran before keep their line, whatever it is like.
 func TestTheTrackedEvening(t *testing.T) {
 	t.Parallel()
-	for _, seed := range []uint64{1, 2, 3} {
+	for _, seed := range seeds() {
 		without, with := show(t, seed, func(s *sites) {
 			tracked, err := quietApp().sites("tracking")
 			if err != nil {
@@ -136,27 +171,27 @@ func TestTheTrackedEvening(t *testing.T) {
 // The column comes from a run: a controller that does not cut makes it worse.
 func TestACrippledControllerShows(t *testing.T) {
 	t.Parallel()
-	_, sound := show(t, 1, nil)
+	_, good := show(t, 1, nil)
 	_, lame := show(t, 1, func(s *sites) {
 		for _, c := range []*shaperConfig{&s.cable.Shaper, &s.vdsl.Shaper} {
 			c.Down.FactorDown, c.Up.FactorDown = unit.One, unit.One
 		}
 	})
-	if lame.Calls.P95*10 < sound.Calls.P95*13 || lame.Calls.Above100*10 < sound.Calls.Above100*15 {
+	if lame.Calls.P95*10 < good.Calls.P95*13 || lame.Calls.Above100*10 < good.Calls.Above100*15 {
 		t.Errorf("with factor_down 1.0 a call's p95 is %s and %.0f s stand above 100 ms; with the shipped one %s and %.0f s: no visible difference",
-			lame.Calls.P95, lame.Calls.Above100, sound.Calls.P95, sound.Calls.Above100)
+			lame.Calls.P95, lame.Calls.Above100, good.Calls.P95, good.Calls.Above100)
 	}
-	if lame.Lines[netsim.Cable].Line.P95*10 < sound.Lines[netsim.Cable].Line.P95*13 {
+	if lame.Lines[netsim.Cable].Line.P95*10 < good.Lines[netsim.Cable].Line.P95*13 {
 		t.Errorf("with factor_down 1.0 the line's p95 is %s, with the shipped one %s: no visible difference",
-			lame.Lines[netsim.Cable].Line.P95, sound.Lines[netsim.Cable].Line.P95)
+			lame.Lines[netsim.Cable].Line.P95, good.Lines[netsim.Cable].Line.P95)
 	}
 }
 
 // Real SSH lies between controller and network, and yet the same seed gives the same figures.
 func TestTheDemoCanBeRepeated(t *testing.T) {
 	t.Parallel()
-	a0, a1 := show(t, 4, nil)
-	b0, b1 := show(t, 4, nil)
+	a0, a1 := show(t, 1, nil)
+	b0, b1 := show(t, 1, func(*sites) {}) // played anew
 	x, _ := json.Marshal([]score.Result{a0, a1})
 	y, _ := json.Marshal([]score.Result{b0, b1})
 	if !bytes.Equal(x, y) {

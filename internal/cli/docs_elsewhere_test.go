@@ -61,6 +61,11 @@ var typedElsewhere = []elsewhere{
 		[]string{"dpkg -i", "systemctl enable --now wanctl@", "wanctl status"},
 	},
 	{
+		"docs/install.md", "install -m 640 -g wanctl-config cable.yaml /etc/wanctl/cable.yaml", "it takes a package and a systemd",
+		"packaging/life/testdata/story.sh",
+		[]string{"install -m 640 -g wanctl-config", "its-configuration-is-not-for-everybody"},
+	},
+	{
 		"docs/TROUBLESHOOTING.md", "journalctl -u 'wanctl@*' -u wanctl-steer --since -1h", "it takes a systemd",
 		"packaging/life/testdata/story.sh",
 		[]string{"journalctl --no-pager", "systemctl status"},
@@ -74,6 +79,11 @@ var typedElsewhere = []elsewhere{
 		"docs/UPGRADING.md", "wanctl state import /var/lib/wanctl/cable_state.json.corrupt --config /etc/wanctl/cable.yaml", "it takes a state of another program",
 		"testdata/script/state.txtar",
 		[]string{"wanctl state import"},
+	},
+	{
+		"docs/files.md", "wanctl debug ATT on --for 30m", "it takes a controller of that name",
+		"testdata/script/autorate.txtar",
+		[]string{"wanctl debug ATT on --for 90s", "wanctl debug att.yaml off"},
 	},
 	{
 		"docs/container.md", "docker load -i wanctl_1.0.0_docker_amd64.tar", "it takes a Docker daemon; the image runs in namespaces as these options ask for",

@@ -37,6 +37,9 @@ import (
 // compared with what it prints, "…" standing for anything.
 func TestPagesOnAHost(t *testing.T) {
 	t.Parallel()
+	if err := program(); err != nil {
+		t.Fatal(err)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,6 +180,9 @@ func process(t *testing.T, line string) *exec.Cmd {
 	if len(words) == 0 || words[0] != "wanctl" {
 		t.Fatalf("%q: only wanctl's own commands can run here; tag the block `sh norun`", line)
 	}
+	if err := program(); err != nil {
+		t.Fatal(err)
+	}
 	c := exec.CommandContext(t.Context(), "wanctl", words[1:]...)
 	c.Dir = repository
 	c.Env = append(os.Environ(), "STATE_DIRECTORY="+t.TempDir(), "RUNTIME_DIRECTORY="+t.TempDir())
@@ -210,13 +214,18 @@ func session(f fence, typed func(line string) string) error {
 var wanctlCall = regexp.MustCompile(`(?:^|&& |sudo |Examples?: )wanctl (.*)`)
 
 // understood parses the wanctl commands of a line without running them.
+// understanding is made once: each Parse forgets the one before.
+var understanding = sync.OnceValues(func() (*kong.Kong, error) {
+	return newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+})
+
 func understood(t *testing.T, where, line string) {
 	t.Helper()
 	m := wanctlCall.FindStringSubmatch(line)
 	if m == nil {
 		return
 	}
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,15 +28,43 @@ import (
 	"wanctl/internal/steer"
 )
 
-// TestMain lets the test binary be wanctl itself, so that stories and documents run it as a real process.
+// programDir is where wanctl is built, the first of PATH.
+var programDir string
+
+// program builds wanctl once, so that stories and documents run it as a real process: the program that is shipped, so its processes
+// begin ten times as fast as the test binary would under the race detector. Where WANCTL_LONG is set they are under it, too.
+var program = sync.OnceValue(func() error {
+	args := []string{"build", "-o", filepath.Join(programDir, "wanctl")}
+	cgo := "CGO_ENABLED=0"
+	if os.Getenv("WANCTL_LONG") != "" {
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	}
+	cmd := exec.Command("go", append(args, "wanctl/cmd/wanctl")...)
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build wanctl: %w\n%s", err, out)
+	}
+	return nil
+})
+
 func TestMain(m *testing.M) {
 	// Stories wait much more than they compute, so more of them than processors go at once.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err) // there is always such a flag
 	}
-	testscript.Main(m, map[string]func(){
-		"wanctl": func() { os.Exit(Main(os.Args[1:], System())) },
-	})
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "wanctl-cli-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			programDir = dir
+			err = os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
 }
 
 const (
@@ -59,6 +88,9 @@ const (
 //	                                         a PROGRAM, too
 func TestStories(t *testing.T) {
 	t.Parallel()
+	if err := program(); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
 		RequireExplicitExec: true,
@@ -143,8 +175,8 @@ func fill(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(out), 0o600))
 }
 
-// program replaces router by an ssh client that is logged in to the emulator.
-func program(ts *testscript.TestScript, args []string) []string {
+// commandOf replaces router by an ssh client that is logged in to the emulator.
+func commandOf(ts *testscript.TestScript, args []string) []string {
 	if len(args) == 0 {
 		ts.Fatalf("no program to run")
 	}
@@ -170,7 +202,7 @@ func routerField(ts *testscript.TestScript, name string) string {
 
 // run executes a program and returns its exit code.
 func run(ts *testscript.TestScript, args []string) int {
-	args = program(ts, args)
+	args = commandOf(ts, args)
 	err := ts.Exec(args[0], args[1:]...)
 	var exit *exec.ExitError
 	switch {

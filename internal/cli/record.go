@@ -111,7 +111,7 @@ func (a *App) record(ctx context.Context, cfg *config.WAN, path string, tape *wa
 	task, err := daemon.NewAutorate(daemon.Common{
 		Clock: daemon.HostClock{}, Dirs: daemon.Dirs{State: dir, Run: dir}, Version: version(), DryRun: true,
 		Tape: func(*config.WAN) (daemon.Tape, error) { return tape, nil },
-		OpenLog: func(name, _, _ string) (*daemon.Log, error) {
+		OpenLog: func(name string, _ config.Logging) (*daemon.Log, error) {
 			return &daemon.Log{Logger: slog.New(daemon.NewTextHandler(a.Stderr, name, slog.LevelWarn))}, nil
 		},
 	}, path, func() (*config.WAN, config.Diagnostics) { return &own, nil })

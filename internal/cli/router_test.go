@@ -226,10 +226,20 @@ func (b *routerBench) trust() {
 	b.answer = ""
 }
 
-// From its box to two lines with steering and back, through each door and with each version: trust, plan, apply, doctor, undo.
+// doors are the ways to a router.
+var doors = []string{"ssh", "api", "rest"}
+
+// chosen says whether a test plays its i-th case through the j-th door: each case through one, and each door with one at least;
+// where WANCTL_LONG is set, every case through every door.
+func chosen(i, j int) bool { return os.Getenv("WANCTL_LONG") != "" || j == i%len(doors) }
+
+// From its box to two lines with steering and back, with each version and through each door: trust, plan, apply, doctor, undo.
 func TestRouterFromItsBox(t *testing.T) {
-	for _, version := range []string{"7.14", "7.18", "7.22.3", "7.24"} {
-		for _, transport := range []string{"ssh", "api", "rest"} {
+	for i, version := range []string{"7.14", "7.18", "7.22.3", "7.24"} {
+		for j, transport := range doors {
+			if !chosen(i, j) {
+				continue
+			}
 			t.Run(version+"/"+transport, func(t *testing.T) {
 				t.Parallel()
 				b := newRouterBench(t, version, transport)
@@ -310,17 +320,21 @@ func TestRouterAccount(t *testing.T) {
 
 // A change that fails takes those before it back, and the router is as it was; also when the answer alone was lost.
 func TestRouterApplyFails(t *testing.T) {
-	for name, fault := range map[string]struct {
+	for i, fault := range []struct {
+		name   string
 		happen func(*rosim.Router)
 		says   string
 	}{
-		"refused":     {func(r *rosim.Router) { r.FailNext("failure: the flash is full") }, "the flash is full"},
-		"not arrived": {func(r *rosim.Router) { r.CutNext(rosim.CutBefore) }, "class push"},
-		"not heard":   {func(r *rosim.Router) { r.CutNext(rosim.CutAfter) }, "class push"},
-		"cut short":   {func(r *rosim.Router) { r.CutNext(rosim.CutReply) }, "class push"},
+		{"refused", func(r *rosim.Router) { r.FailNext("failure: the flash is full") }, "the flash is full"},
+		{"not arrived", func(r *rosim.Router) { r.CutNext(rosim.CutBefore) }, "class push"},
+		{"not heard", func(r *rosim.Router) { r.CutNext(rosim.CutAfter) }, "class push"},
+		{"cut short", func(r *rosim.Router) { r.CutNext(rosim.CutReply) }, "class push"},
 	} {
-		for _, transport := range []string{"ssh", "api", "rest"} {
-			t.Run(name+"/"+transport, func(t *testing.T) {
+		for j, transport := range doors {
+			if !chosen(i, j) {
+				continue
+			}
+			t.Run(fault.name+"/"+transport, func(t *testing.T) {
 				t.Parallel()
 				b := newRouterBench(t, "7.22.3", transport)
 				b.trust()

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +82,29 @@ func (a *App) consent(ctx context.Context, yes bool, n int, v *routerView) error
 	return nil
 }
 
+// keepInventories is how many savings of what a router had are kept.
+const keepInventories = 20
+
+// inventoryTime is what follows the stem in the name of one.
+var inventoryTime = regexp.MustCompile(`^\d{8}T\d{6}Z\.json$`)
+
+// keepNewest removes the oldest files named by their time after a stem, beyond so many.
+func keepNewest(stem string, most int) {
+	entries, err := os.ReadDir(filepath.Dir(stem)) // in the order of their names, which is that of their times
+	if err != nil {
+		return // there are not too many of what cannot be listed
+	}
+	var files []string
+	for _, e := range entries {
+		if rest, ok := strings.CutPrefix(e.Name(), filepath.Base(stem)); ok && inventoryTime.MatchString(rest) {
+			files = append(files, filepath.Join(filepath.Dir(stem), e.Name()))
+		}
+	}
+	for _, f := range files[:max(len(files)-most, 0)] {
+		_ = os.Remove(f)
+	}
+}
+
 // carryOut makes the changes one by one. What was there is saved before, and each change remembered as it is made; when one
 // fails, those made by this call are undone.
 func (a *App) carryOut(ctx context.Context, v *routerView, p blueprint.Plan) error {
@@ -88,10 +113,12 @@ func (a *App) carryOut(ctx context.Context, v *routerView, p blueprint.Plan) err
 	if err != nil {
 		return err
 	}
-	backup := strings.TrimSuffix(path, "_changes.json") + "_" + time.Now().UTC().Format("20060102T150405Z") + ".json"
+	stem := strings.TrimSuffix(path, "_changes.json") + "_"
+	backup := stem + time.Now().UTC().Format("20060102T150405Z") + ".json"
 	if err := writeJSON(backup, v.inventory); err != nil {
 		return fmt.Errorf("save what the router has now: %w; nothing was changed", err)
 	}
+	keepNewest(stem, keepInventories)
 	fmt.Fprintf(a.Stdout, "what the router had is saved in %s\n", backup)
 	made := slices.Clone(before)
 	for i, c := range p.Changes {

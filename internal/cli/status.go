@@ -84,6 +84,9 @@ func printStatus(w io.Writer, s daemon.Status) {
 	for _, y := range s.Why {
 		fmt.Fprintf(w, "  why:       %s\n", y)
 	}
+	if s.Debug != nil {
+		fmt.Fprintf(w, "  debug:     %s\n", debugText(s.Debug))
+	}
 	if s.WAN != nil {
 		printWAN(w, s.WAN)
 	}

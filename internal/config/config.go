@@ -27,6 +27,8 @@ type Options struct {
 	Credential func(path string) string
 	// Dirs are where lock, feed and state files live that the config does not name.
 	Dirs Dirs
+	// Public says that every user of the host may read the file: then a secret must not stand in it, which is a warning.
+	Public bool
 }
 
 // Dirs are the service's own directories. An empty one leaves the paths that would lie in it empty.

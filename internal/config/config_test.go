@@ -119,7 +119,9 @@ func TestSites(t *testing.T) {
 				Enabled: true, Policy: "steps", Profile: "balanced", Period: 2 * time.Second, OnExit: ExitBase, Base: c.base,
 				PingHosts: []string{"1.1.1.1", "8.8.8.8", "9.9.9.9"}, MedianOfThree: true, PingCount: 3,
 				Timeouts: Timeouts{Router: 15 * time.Second, Ping: time.Second},
-				Logging:  Logging{Main: "/var/log/wanctl/" + lower + ".log", Debug: "/var/log/wanctl/" + lower + "_debug.log"},
+				Logging: Logging{
+					Main: "/var/log/wanctl/" + lower + ".log", Debug: "/var/log/wanctl/" + lower + "_debug.log", MaxBytes: 10 << 20, Backups: 4,
+				},
 				LockFile: "/run/wanctl/" + lower + ".lock", FeedFile: "/run/wanctl/" + lower + "_feed.json",
 				StateFile: "/var/lib/wanctl/" + lower + "_state.json", Shaper: c.shaper,
 				Journal: Journal{Segment: 8_000_000, Keep: 8}, Text: w.Text, // see TestTextReadsTheSame

@@ -305,7 +305,11 @@ func (p *parser) secret(path string, n *yaml.Node, v *value, wrong func(string))
 		return false
 	}
 	if v.secret.Literal() {
-		p.warnf(v.at, path, "write ${NAME} or file:/path", "the secret itself stands in the file")
+		if p.opt.Public {
+			p.warnf(v.at, path, "write ${NAME} or file:/path, and a new secret; or close the file: chmod o-r", "the secret itself stands in the file, which every user of this host may read")
+		} else {
+			p.warnf(v.at, path, "write ${NAME} or file:/path", "the secret itself stands in the file")
+		}
 	}
 	return true
 }

@@ -257,10 +257,18 @@ var loggingKeys = []key{
 	},
 	{
 		path: "logging.debug_log", typ: typeText, form: formPath, defWords: "none",
-		doc: "File for details, written with --debug.", example: "/var/log/wanctl/%_debug.log",
+		doc:     "File for details, written with --debug and after wanctl debug.",
+		example: "/var/log/wanctl/%_debug.log",
 	},
-	was("logging.max_bytes", "rotation is logrotate's or the journal's"),
-	was("logging.backup_count", "rotation is logrotate's or the journal's"),
+	{
+		path: "logging.max_bytes", typ: typeInteger, def: "10485760", min: 0, max: 1e11,
+		doc: "Size in bytes that no log file grows beyond: it is put aside as .1, and those that are aside already move on by one. 0 leaves " +
+			"rotation to somebody else, who sends SIGHUP.",
+	},
+	{
+		path: "logging.backup_count", typ: typeInteger, def: "4", min: 0, max: 100,
+		doc: "How many older files are kept of each log: no more than (backup_count + 1) × max_bytes are on the disk.",
+	},
 }
 
 // reservedKeys will mean something in a later version.

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"path"
 	"strconv"
 	"time"
+
+	"wanctl/internal/unit"
 )
 
 // The transports.
@@ -67,7 +70,13 @@ type Timeouts struct {
 // Logging names files; an empty Main is standard error, an empty Debug nothing.
 type Logging struct {
 	Main, Debug string
+	// MaxBytes is the size that no file grows beyond, 0 for any; Backups is how many older ones are kept of each.
+	MaxBytes unit.Bytes
+	Backups  int
 }
+
+// SameFiles says that both name the same files.
+func (l Logging) SameFiles(o Logging) bool { return l.Main == o.Main && l.Debug == o.Debug }
 
 // probe reads the three keys below a section.
 func (p *parser) probe(section string) Probe {
@@ -78,8 +87,19 @@ func (p *parser) probe(section string) Probe {
 	}
 }
 
+// leastLog is the smallest size of a log that is worth a rotation, in bytes: about 500 lines.
+const leastLog = 64 << 10
+
 func (p *parser) logging() Logging {
-	return Logging{Main: p.text("logging.main_log"), Debug: p.text("logging.debug_log")}
+	const most, backups = "logging.max_bytes", "logging.backup_count"
+	l := Logging{
+		Main: p.text("logging.main_log"), Debug: p.text("logging.debug_log"),
+		MaxBytes: unit.Bytes(p.num(most)), Backups: int(p.num(backups)),
+	}
+	if l.MaxBytes > 0 && l.MaxBytes < leastLog {
+		p.errorf(p.at(most), most, fmt.Sprintf("want 0, for no rotation, or at least %d", leastLog), "%d bytes hold a few lines", l.MaxBytes)
+	}
+	return l
 }
 
 func (p *parser) timeouts() Timeouts {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +35,7 @@ type Common struct {
 	// Tape, when not nil, records a line in the place of what its configuration says of a journal.
 	Tape func(*config.WAN) (Tape, error)
 	// OpenLog opens a task's log.
-	OpenLog func(name, main, debug string) (*Log, error)
+	OpenLog func(name string, files config.Logging) (*Log, error)
 }
 
 // Loader reads and validates a configuration, at start and at each reload. With errors among the diagnostics there is no
@@ -121,7 +123,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	now := a.Clock.Now()
 	handed, noteErr := HandedOver(a.Dirs.Run, a.cfg.Name, a.boot, now)
 	noteErr = errors.Join(anonymous, noteErr, takeHandover(a.Dirs.Run, a.cfg.Name))
-	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging.Main, a.cfg.Logging.Debug); err != nil {
+	if a.log, err = a.OpenLog(a.cfg.Name, a.cfg.Logging); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = a.log.Close() })
@@ -133,6 +135,9 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	var saved state.WAN
 	found, notes := loadState(a.cfg.StateFile, func(r io.Reader) (err error) {
 		saved, err = state.ReadWAN(r, a.cfg.Name)
+		return err
+	}, func(r io.Reader) (err error) {
+		saved, err = state.ReadNewerWAN(r, a.cfg.Name)
 		return err
 	})
 	for _, n := range notes {
@@ -172,7 +177,7 @@ func (a *Autorate) open(ctx context.Context) (closeAll func(), err error) {
 	a.hello(found, handed)
 	a.claim(a.cfg)
 	undo = append(undo, func() { a.owner.stop(false) })
-	checkProbes(ctx, a.pinger, a.log)
+	checkProbes(ctx, a.log, a.pinger)
 	return undo.run, nil
 }
 
@@ -262,7 +267,9 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
 	a.publish(a.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress) })
+	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), answers{
+		status: func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress, a.log) }, debug: a.log.debugFor,
+	})
 	if err != nil {
 		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
 	}
@@ -509,6 +516,7 @@ func (a *Autorate) adopt(cfg *config.WAN) (err error) {
 		a.wan.Yield(now, a.owner != nil)
 	}
 	a.hand.Store(&shaperHand{router, cfg.Timeouts.Router})
+	a.log.limit(cfg.Logging)
 	if pinger != a.pinger {
 		a.way.stop()
 		a.stopPings()
@@ -541,10 +549,19 @@ func warnUnproved(log *Log, transport string, bound bool) {
 // checkTime bounds the look at how probes leave: names may have to be looked up.
 const checkTime = 5 * time.Second
 
-func checkProbes(ctx context.Context, p Pinger, log *Log) {
+// checkProbes looks how probes leave, all lines at once: where names are not answered for, a start waits for it once.
+func checkProbes(ctx context.Context, log *Log, pingers ...Pinger) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	for _, f := range p.Check(ctx) {
+	found := make([][]probe.Finding, len(pingers))
+	var looks sync.WaitGroup
+	for i, p := range pingers {
+		if p != nil {
+			looks.Go(func() { found[i] = p.Check(ctx) })
+		}
+	}
+	looks.Wait()
+	for _, f := range slices.Concat(found...) {
 		logNotes(log, []link.Note{f.Note()})
 	}
 }

@@ -363,8 +363,8 @@ func (w *world) loadWAN() (*config.WAN, config.Diagnostics) {
 func (w *world) common() Common {
 	return Common{
 		Clock: w.clock, Dirs: w.dirs(), Hands: w.hands, Version: "test", DryRun: w.dryRun,
-		OpenLog: func(name, main, debug string) (*Log, error) {
-			return OpenLog(LogOptions{Name: name, Main: main, Debug: debug, Stderr: w.log})
+		OpenLog: func(name string, files config.Logging) (*Log, error) {
+			return OpenLog(LogOptions{Name: name, Files: files, Stderr: w.log})
 		},
 	}
 }

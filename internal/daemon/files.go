@@ -116,9 +116,11 @@ func saveState(path string, encode func(io.Writer) error) error {
 	return replaceFile(path, b.Bytes(), true)
 }
 
-// loadState reads path, else its backup. A file that cannot be trusted is moved aside to path.corrupt and said in
-// notes; found is false when neither could be used, and the caller starts from its defaults.
-func loadState(path string, decode func(io.Reader) error) (found bool, notes []string) {
+// loadState reads path, else its backup. A file that cannot be trusted is moved aside, over the last one that was, and said in
+// notes: to path.corrupt, or, whole and of a later version, to path.newer, of which learn, where not nil, takes what it can when
+// there is no other. found is false when none could be used, and the caller starts from its defaults.
+func loadState(path string, decode, learn func(io.Reader) error) (found bool, notes []string) {
+	var newer []string
 	for _, p := range []string{path, path + ".bak"} {
 		err := readFile(p, decode)
 		switch {
@@ -131,12 +133,25 @@ func loadState(path string, decode func(io.Reader) error) (found bool, notes []s
 			continue
 		case errors.Is(err, state.ErrCorrupt):
 			aside := p + ".corrupt"
+			if errors.Is(err, state.ErrNewer) {
+				aside = p + ".newer"
+				newer = append(newer, aside)
+			}
 			if mv := os.Rename(p, aside); mv != nil {
 				aside = p + " (it could not be moved aside: " + mv.Error() + ")"
 			}
 			notes = append(notes, fmt.Sprintf("state file %s: %v; kept as %s", p, err, aside))
 		default:
 			notes = append(notes, fmt.Sprintf("state file %s: %v; it is left alone", p, err))
+		}
+	}
+	if learn != nil {
+		for _, p := range newer {
+			err := readFile(p, learn)
+			if err == nil {
+				return true, append(notes, "the averages and rates of "+p+" are taken over; all else that it knew begins anew")
+			}
+			notes = append(notes, fmt.Sprintf("nothing can be taken over of %s: %v", p, err))
 		}
 	}
 	if len(notes) > 0 {

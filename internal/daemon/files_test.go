@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/state"
 	"wanctl/internal/unit"
@@ -90,7 +93,7 @@ func TestLoadState(t *testing.T) {
 			found, notes := loadState(path, func(r io.Reader) (err error) {
 				got, err = state.ReadWAN(r, "ATT")
 				return err
-			})
+			}, nil)
 			if found != (tt.rate != 0) || found && got.Controller.Sides.Down.Rate != tt.rate {
 				t.Errorf("found %t, rate %v, want %v", found, got.Controller.Sides.Down.Rate, tt.rate)
 			}
@@ -111,6 +114,71 @@ func TestLoadState(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A later version's state, after a downgrade: what it learnt is kept, its file, too, and the version after that finds ours.
+func TestStartFromALaterVersionsState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, rosim.DefaultOptions())
+	run := start(t, w.autorate())
+	w.pings.set(100)
+	w.untilLimits(floor)
+	run.mustEnd()
+	path := w.statePath()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(b), `"schema": 1`, `"schema": 9`, 1)
+	text = strings.Replace(text, `"controller": {`, `"controller": "of another kind", "was": {`, 1)
+	text = regexp.MustCompile(`"baseline_rtt": [0-9.e+]+`).ReplaceAllString(text, `"baseline_rtt": 31.25`)
+	later := sealed(text)
+	for _, p := range []string{path, path + ".bak", path + ".newer", path + ".corrupt"} { // those that are aside are of earlier times
+		if err := os.WriteFile(p, later, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.pings.set(0) // nothing is decided: what the controller starts from is what it says
+	run = start(t, w.autorate())
+	w.pings.cycles(t, 2)
+	if got := w.feed(); got.Baseline != 31.25 || got.Rates != base { // a stop left them there
+		t.Errorf("started from baseline %v and %v\n%s", got.Baseline, got.Rates, w.log)
+	}
+	for _, want := range []string{"of a later version: schema 9", "kept as " + path + ".newer", "are taken over"} {
+		if !w.log.has(want) {
+			t.Errorf("the log lacks %q:\n%s", want, w.log)
+		}
+	}
+	for _, p := range []string{path + ".newer", path + ".bak.newer"} {
+		if b, err := os.ReadFile(p); err != nil || !bytes.Equal(b, later) {
+			t.Errorf("%s was not kept: %v", p, err)
+		}
+	}
+	run.mustEnd()
+	if got, err := readWAN(path); err != nil || got.EWMA.BaselineRTT != 31.25 {
+		t.Errorf("this version then wrote %v, %v", got.EWMA, err)
+	}
+	names, err := filepath.Glob(path + "*")
+	if err != nil || len(names) > 5 { // with .bak, .newer, .bak.newer and .corrupt
+		t.Errorf("%d files: %q", len(names), names)
+	}
+}
+
+func readWAN(path string) (s state.WAN, err error) {
+	err = readFile(path, func(r io.Reader) (err error) {
+		s, err = state.ReadWAN(r, "ATT")
+		return err
+	})
+	return s, err
+}
+
+// sealed puts the right checksum on a state's text.
+func sealed(text string) []byte {
+	b := []byte(text)
+	i := bytes.LastIndex(b, []byte(`"checksum": "`)) + len(`"checksum": "`)
+	copy(b[i:], "00000000")
+	copy(b[i:], fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli))))
+	return b
 }
 
 func TestSaveKeepsTheLastGeneration(t *testing.T) {
@@ -306,6 +374,45 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("left %v", w.limits())
 	}
 	w.sane()
+	logOnAFullDisk(t, disk)
+}
+
+// logOnAFullDisk fills a disk under a log: its lines go to stderr, said once, and into the file again when there is room; what is
+// full is put aside all the same.
+func logOnAFullDisk(t *testing.T, disk string) {
+	t.Helper()
+	filler, path := filepath.Join(disk, "filler"), filepath.Join(disk, "wan.log")
+	var stderr shared
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	l, err := openLog(path, &stderr, config.Logging{MaxBytes: 8192, Backups: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	write := func(n int) {
+		for range n {
+			fmt.Fprintf(l, "%-99s\n", "line")
+		}
+	}
+	write(60)
+	fill(t, filler)
+	write(100)
+	if n := strings.Count(stderr.String(), "no space left"); n != 1 || strings.Count(stderr.String(), "line") < 50 {
+		t.Errorf("on a full disk stderr has\n%s", &stderr)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	had := stderr.String()
+	write(100)
+	if b, err := os.ReadFile(path); err != nil || len(b) > 8192 || !strings.HasSuffix(string(b), "\n") || stderr.String() != had {
+		t.Errorf("with room again: %d bytes, %v, stderr\n%s", len(b), err, &stderr)
+	}
+	if names, err := filepath.Glob(path + "*"); err != nil || len(names) != 3 {
+		t.Errorf("%q, %v", names, err)
+	}
 }
 
 // fill writes until the disk is full.
@@ -496,7 +603,7 @@ func TestALogThatBlocksStopsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range queuedLines + 100 {
-		l.Info("line")
+		l.Line(slog.LevelInfo, "line")
 	}
 	lines := 0
 	lost := false

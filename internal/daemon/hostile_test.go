@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"wanctl/internal/config"
 	"wanctl/internal/unit"
 )
 
@@ -36,7 +37,7 @@ func TestFilesThatAreNone(t *testing.T) {
 		return err
 	}
 	_, note := HandedOver(dir, "ATT", "boot", 1)
-	_, logErr := openLog(at("log"), os.Stderr)
+	_, logErr := openLog(at("log"), os.Stderr, config.Logging{})
 	for what, err := range map[string]error{
 		"a pipe as lock": lock(at("fifo.lock")), "a link as lock": lock(at("link.lock")),
 		"a pipe as state": readFile(at("state"), nil), "a pipe as note": note, "a pipe as log": logErr,
@@ -50,7 +51,7 @@ func TestFilesThatAreNone(t *testing.T) {
 	if b, _ := os.ReadFile(victim); string(b) != "mine" {
 		t.Errorf("a link led to %q", b)
 	}
-	if _, err := serveStatus(victim, nil); err == nil || !strings.Contains(err.Error(), "not a socket") {
+	if _, err := serveStatus(victim, answers{}); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file as socket: %v", err)
 	}
 }
@@ -82,14 +83,14 @@ func TestAStatusGrowsOld(t *testing.T) {
 	p := newProgress(1, 2*time.Second)
 	p.made(unit.Time(100 * time.Second))
 	s := &Status{Healthy: true, at: unit.Time(100 * time.Second), WAN: &WANStatus{AgeS: 0.5, ReadAgeS: unknownAge}}
-	if now := s.asOf(unit.Time(103*time.Second), p); !now.Healthy || now.WAN.AgeS != 3.5 || now.WAN.ReadAgeS != unknownAge || now.UptimeS != 3 {
+	if now := s.asOf(unit.Time(103*time.Second), p, nil); !now.Healthy || now.WAN.AgeS != 3.5 || now.WAN.ReadAgeS != unknownAge || now.UptimeS != 3 {
 		t.Errorf("3 s later: %+v %+v", now, now.WAN)
 	}
 	st := &Status{at: s.at, Steer: &SteeringStatus{AgeS: 0.5, QueueAgeS: 1, RuleAgeS: unknownAge}}
-	if now := st.asOf(unit.Time(103*time.Second), p).Steer; now.AgeS != 3.5 || now.QueueAgeS != 4 || now.RuleAgeS != unknownAge {
+	if now := st.asOf(unit.Time(103*time.Second), p, nil).Steer; now.AgeS != 3.5 || now.QueueAgeS != 4 || now.RuleAgeS != unknownAge {
 		t.Errorf("steering 3 s later: %+v", now)
 	}
-	now := s.asOf(unit.Time(130*time.Second), p)
+	now := s.asOf(unit.Time(130*time.Second), p, nil)
 	if now.Healthy || len(now.Why) != 1 || !strings.Contains(now.Why[0], "no cycle for 30s") {
 		t.Errorf("30 s later: %+v", now)
 	}

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"wanctl/internal/config"
 )
 
 // textHandler prints `2006-01-02 15:04:05,000 [ATT] [INFO] message key=value`, the line of the earlier Python system.
@@ -198,121 +197,94 @@ func (b *background) close() {
 type LogOptions struct {
 	// Name stands in every line.
 	Name string
-	// Main and Debug are files; an empty Main is Stderr, an empty Debug is none. Debug is used with Verbose only.
-	Main, Debug string
-	Stderr      io.Writer
-	JSON        bool
-	Verbose     bool
+	// Files are what the configuration names. Without a main file lines go to Stderr, without one for details those go where
+	// the lines go.
+	Files  config.Logging
+	Stderr io.Writer
+	JSON   bool
+	// Verbose logs details from the start.
+	Verbose bool
 }
 
-// logFile is a file that is opened again on [logFile.Reopen] and falls back to stderr, once said, when it cannot be
-// written: a full disk must not take the loop or the operator's eyes away.
-type logFile struct {
-	mu     sync.Mutex
-	path   string
-	f      *os.File
-	stderr io.Writer
-	failed bool
-}
-
-// openLog returns a log that is usable even with an error: its lines then go to stderr, until Reopen succeeds.
-func openLog(path string, stderr io.Writer) (*logFile, error) {
-	l := &logFile{path: path, stderr: stderr}
-	err := l.Reopen()
-	l.failed = err != nil
-	return l, err
-}
-
-// Reopen opens the file by its name again, after a rotation.
-func (l *logFile) Reopen() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := os.MkdirAll(filepath.Dir(l.path), 0o755); err != nil {
-		return fmt.Errorf("make the directory of log %s: %w", l.path, err)
-	}
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NONBLOCK, 0o640)
-	if err != nil {
-		return fmt.Errorf("open log %s: %w (mend its rights, or name another in logging)", l.path, err)
-	}
-	if l.f != nil {
-		_ = l.f.Close()
-	}
-	l.f = f
-	return nil
-}
-
-func (l *logFile) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.f == nil { // said when it could not be opened
-		return l.stderr.Write(b)
-	}
-	n, err := l.f.Write(b)
-	if err == nil {
-		l.failed = false
-		return n, nil
-	}
-	if !l.failed {
-		l.failed = true
-		fmt.Fprintf(l.stderr, "wanctl: log %s: %v; its lines go to stderr until it can be written again\n", l.path, err)
-	}
-	return l.stderr.Write(b)
-}
-
-func (l *logFile) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.f == nil {
-		return nil
-	}
-	return l.f.Close()
-}
-
-// Log is the logger of one WAN or steering with the files behind it.
+// Log is the logger of one WAN or steering with the files behind it. What repeats goes on being said with growing pauses
+// ([link.Repeats]), but for what is said with Line.
 type Log struct {
 	*slog.Logger
-	files  []*logFile
-	behind []*background
+	files   []*logFile
+	behind  []*background
+	details *details
+	// plain passes everything on, past limited; both are nil where Logger does.
+	plain   *slog.Logger
+	limited *limited
 	// own says that the lines have a file of their own, apart from the process's stderr.
 	own bool
+	// standing is what is wrong for longer.
+	standing standing
 }
 
 // OpenLog opens the files and builds the handlers. A file that cannot be opened keeps nobody from controlling: its lines go
 // to stderr, the first of them says so.
 func OpenLog(o LogOptions) (*Log, error) {
-	l := Log{own: o.Main != ""}
+	l := Log{own: o.Files.Main != "", details: &details{always: o.Verbose}}
 	var troubles []error
-	open := func(path string) io.Writer {
-		f, err := openLog(path, o.Stderr)
+	open := func(path string) *logFile {
+		f, err := openLog(path, o.Stderr, o.Files)
 		if err != nil {
 			troubles = append(troubles, err)
 		}
 		l.files = append(l.files, f)
 		return f
 	}
-	handler := func(w io.Writer, level slog.Level) slog.Handler {
+	handler := func(w io.Writer, level slog.Leveler) slog.Handler {
 		behind := newBackground(w)
 		l.behind = append(l.behind, behind)
 		return newHandler(behind, o.Name, level, o.JSON)
 	}
 	main := o.Stderr
-	level := slog.LevelInfo
+	var level slog.Leveler = &l.details.level
 	var hs fanout
-	if o.Main != "" {
-		main = open(o.Main)
+	if o.Files.Main != "" {
+		main = open(o.Files.Main)
 	}
-	if o.Verbose {
-		if o.Debug == "" {
-			level = slog.LevelDebug
-		} else {
-			hs = append(hs, handler(open(o.Debug), slog.LevelDebug))
+	l.details.where = "standard error"
+	if o.Files.Main != "" {
+		l.details.where = o.Files.Main
+	}
+	if o.Files.Debug != "" {
+		// Everything goes there, so that the details stand among the lines they are of.
+		l.details.where = o.Files.Debug
+		level = slog.LevelInfo
+		f := &logFile{path: o.Files.Debug, stderr: o.Stderr, files: o.Files}
+		if o.Verbose {
+			f = open(o.Files.Debug)
+		} else { // it is made when somebody asks for details
+			l.files = append(l.files, f)
 		}
+		l.details.file = f
+		hs = append(hs, whileOn{l.details, handler(f, slog.LevelDebug)})
 	}
-	l.Logger = slog.New(append(hs, handler(main, level)))
+	l.details.level.Set(slog.LevelInfo)
+	if o.Verbose {
+		l.details.level.Set(slog.LevelDebug)
+	}
+	l.details.on.Store(o.Verbose)
+	hs = append(hs, handler(main, level))
+	l.plain, l.limited = slog.New(hs), newLimited(hs)
+	l.Logger = slog.New(l.limited)
 	for _, err := range troubles {
 		l.Error(fmt.Sprintf("%v; its lines go to stderr, and control goes on: mend it and send SIGHUP, which opens it again", err))
 	}
 	return &l, nil
+}
+
+// Line logs what is to be said however often it comes: a cycle's line, and the answer to what a person did.
+func (l *Log) Line(level slog.Level, text string) {
+	if l.plain == nil {
+		l.Log(context.Background(), level, text)
+		return
+	}
+	l.limited.over()
+	l.plain.Log(context.Background(), level, text)
 }
 
 // reloaded tells in the line's own log what became of a reload; the process says the same on stderr.
@@ -320,9 +292,9 @@ func (l *Log) reloaded(err error) error {
 	switch {
 	case !l.own:
 	case err != nil:
-		l.Error(fmt.Sprintf("reload refused, the old configuration stays: %v", err))
+		l.Line(slog.LevelError, fmt.Sprintf("reload refused, the old configuration stays: %v", err))
 	default:
-		l.Info("configuration reloaded")
+		l.Line(slog.LevelInfo, "configuration reloaded")
 	}
 	return err
 }
@@ -332,7 +304,7 @@ func NewLogger(w io.Writer, name string, json bool) *slog.Logger {
 	return slog.New(newHandler(w, name, slog.LevelInfo, json))
 }
 
-func newHandler(w io.Writer, name string, level slog.Level, json bool) slog.Handler {
+func newHandler(w io.Writer, name string, level slog.Leveler, json bool) slog.Handler {
 	if json {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}).WithAttrs([]slog.Attr{slog.String("name", name)})
 	}
@@ -343,13 +315,24 @@ func newHandler(w io.Writer, name string, level slog.Level, json bool) slog.Hand
 func (l *Log) Reopen() error {
 	var errs []error
 	for _, f := range l.files {
+		if f == l.details.file && !l.details.on.Load() && !f.opened() {
+			continue
+		}
 		errs = append(errs, f.Reopen())
 	}
 	return errors.Join(errs...)
 }
 
+// limit takes over how large files may become, after a reload.
+func (l *Log) limit(files config.Logging) {
+	for _, f := range l.files {
+		f.limit(files)
+	}
+}
+
 // Close writes what is queued and closes the files. Nothing may be logged after it.
 func (l *Log) Close() error {
+	l.details.end()
 	for _, b := range l.behind {
 		b.close()
 	}

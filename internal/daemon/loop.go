@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -54,6 +55,10 @@ func newLoop[O, R any](clock Clock, period time.Duration, c core[O, R], log *Log
 // 10 s that Docker gives a container before it kills it.
 const grace = 3 * time.Second
 
+// gap is how long no cycle may be made until what was before it is too old to judge what comes after. A ticker stops while a
+// host sleeps, the clock of ages does not.
+func gap(period time.Duration) time.Duration { return max(10*time.Second, 5*period) }
+
 // run goes on until ctx ends, and returns when the operation under way has ended too.
 func (l *loop[O, R]) run(ctx context.Context) {
 	ops, results := make(chan O, 1), make(chan R, 1)
@@ -96,10 +101,18 @@ func (l *loop[O, R]) run(ctx context.Context) {
 	defer wake.Stop()
 	var wakeC <-chan time.Time
 
+	var last unit.Time
 	handle := func(now unit.Time, o Outcome[O], ticked bool) {
+		if ticked {
+			if last != 0 && now.Sub(last) > gap(period) {
+				l.log.Line(slog.LevelWarn, fmt.Sprintf("no cycle was made for %s: this host slept, or the process was stopped; measuring begins anew",
+					now.Sub(last).Round(time.Second)))
+			}
+			last = now
+		}
 		l.note(o.Notes)
 		if o.Line != "" {
-			l.log.Info(o.Line)
+			l.log.Line(slog.LevelInfo, o.Line)
 		}
 		if o.Op != nil {
 			ops <- *o.Op // one in flight: there is room
@@ -159,14 +172,27 @@ func (l *loop[O, R]) note(notes []link.Note) { logNotes(l.log, notes) }
 
 func logNotes(log *Log, notes []link.Note) {
 	for _, n := range notes {
-		level := slog.LevelInfo
-		switch n.Level {
-		case link.Info:
-		case link.Warning:
-			level = slog.LevelWarn
-		case link.Alert:
-			level = slog.LevelError
+		level := noteLevel(n.Level)
+		if everyTime[n.Key] {
+			log.Line(level, n.Text)
+			continue
 		}
 		log.Log(context.Background(), level, n.Text)
 	}
 }
+
+// noteLevel is a note's level in a log.
+func noteLevel(l link.Level) slog.Level {
+	switch l {
+	case link.Info:
+	case link.Warning:
+		return slog.LevelWarn
+	case link.Alert:
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// everyTime are the notes that are said as often as they come: those of a dry run are its purpose, and of an outage its age is
+// told once a minute.
+var everyTime = map[string]bool{noReply: true, WouldWrite: true, wouldSet: true, wouldSteer: true}

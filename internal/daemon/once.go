@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"wanctl/internal/actuate"
@@ -33,7 +34,7 @@ func (a *Autorate) Once(ctx context.Context) error {
 	for n := 0; ; n++ {
 		logNotes(a.log, o.Notes)
 		if o.Line != "" {
-			a.log.Info(o.Line)
+			a.log.Line(slog.LevelInfo, o.Line)
 		}
 		if !claimed && a.wan.out.Status.Link == actuate.Connected {
 			claimed = true

@@ -180,7 +180,7 @@ func probeOptions(c *config.WAN, clock Clock, log *Log) probe.Options {
 	return probe.Options{
 		IRTT: irtt, TCPPort: c.TCPPort,
 		Targets: c.Reflectors(), Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
-		Interval: probeEvery(c), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
+		Interval: probeEvery(c), Timeout: probe.MaxTimeout, Now: clock.Now, Log: probeNoter(log),
 	}
 }
 
@@ -197,7 +197,7 @@ const alternateEvery = time.Second
 func steerProbeOptions(c *config.Steering, clock Clock, log *Log) (all []*probe.Options) {
 	primary := probe.Options{
 		Targets: []string{c.PingHost}, Source: c.Probe.Source, Interface: c.Probe.Interface, Mark: c.Probe.Mark,
-		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: noter(log),
+		Interval: c.Steer.Interval / time.Duration(c.PingCount), Timeout: probe.MaxTimeout, Now: clock.Now, Log: probeNoter(log),
 	}
 	all = append(all, &primary)
 	for _, line := range c.Alternates {
@@ -217,6 +217,14 @@ func noter(log *Log) func(link.Note) {
 	return func(n link.Note) { logNotes(log, []link.Note{n}) }
 }
 
+// probeNoter passes all of a pinger's notes on, which holds repeats back itself.
+func probeNoter(log *Log) func(link.Note) {
+	if log == nil {
+		return nil
+	}
+	return func(n link.Note) { log.Line(noteLevel(n.Level), n.Text) }
+}
+
 // sameWAN refuses a reload that would make another controller of this one.
 func sameWAN(old, c *config.WAN) error {
 	switch {
@@ -234,8 +242,8 @@ func sameWAN(old, c *config.WAN) error {
 	case old.Enabled && !c.Enabled:
 		return errors.New("continuous_monitoring.enabled cannot become false while running, because the queues would keep " +
 			"their last rates: stop this process, which puts them back, and start it again")
-	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.FeedFile != c.FeedFile || old.Logging != c.Logging:
-		return errors.New("lock_file, state_file, feed_file and logging cannot change while running: restart with `wanctl handover` first")
+	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.FeedFile != c.FeedFile || !old.Logging.SameFiles(c.Logging):
+		return errors.New("lock_file, state_file, feed_file and the files of logging cannot change while running: restart with `wanctl handover` first")
 	}
 	return nil
 }
@@ -255,8 +263,8 @@ func sameSteering(old, c *config.Steering) error {
 			"would stay as it is: stop this process, which disables it, and start it again")
 	case old.Switch != c.Switch:
 		return errors.New("mangle_rule.switch cannot change while running: stop this process, have the rules made anew (wanctl router plan), and start it again")
-	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || old.Logging != c.Logging:
-		return errors.New("lock_file, state.file and logging cannot change while running: restart with `wanctl handover` first")
+	case old.LockFile != c.LockFile || old.StateFile != c.StateFile || !old.Logging.SameFiles(c.Logging):
+		return errors.New("lock_file, state.file and the files of logging cannot change while running: restart with `wanctl handover` first")
 	case old.Source != c.Source || !sameOf(old, c, func(a config.Alternate) string { return a.StateSource }):
 		return errors.New("cake_state_sources cannot change while running: restart with `wanctl handover` first")
 	}

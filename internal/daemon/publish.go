@@ -65,6 +65,7 @@ func (a *Autorate) publish(now unit.Time) {
 	if wrong := a.way.wrong.Load(); wrong != nil {
 		why = append(why, *wrong)
 	}
+	a.log.stands(now, why)
 	st := a.head(now, a.String(), w.started, why)
 	st.WAN = s
 	a.status.Store(st)
@@ -100,8 +101,9 @@ func (c *Common) head(now unit.Time, name string, started unit.Time, why []strin
 
 // asOf is the status as it must be read at now: ages have grown since it was made, and a loop that stands still is not
 // well, whatever it said last.
-func (s *Status) asOf(now unit.Time, p *progress) Status {
+func (s *Status) asOf(now unit.Time, p *progress, log *Log) Status {
 	out := *s
+	out.Debug = log.debugging()
 	late := now.Sub(s.at).Seconds()
 	out.UptimeS += late
 	if s.WAN != nil {
@@ -168,11 +170,7 @@ func (w *WAN) why(now unit.Time) []string {
 		}
 	}
 	if f.Answering == 0 {
-		since := w.answeredAt
-		if since == 0 {
-			since = w.started
-		}
-		f.SilentFor = now.Sub(since)
+		f.SilentFor = now.Sub(w.asked())
 	}
 	var why []string
 	for _, l := range health.Explain(f) {
@@ -247,6 +245,7 @@ func (s *Steer) publish(now unit.Time) {
 	case d.Degraded:
 		why = append(why, "the vote has to do without the queue's statistics")
 	}
+	s.log.stands(now, why)
 	head := s.head(now, s.String(), s.started, why)
 	head.Steer = st
 	s.status.Store(head)

@@ -158,7 +158,7 @@ func (r Releaser) forgetSteered(c *config.Steering) (aside string, err error) {
 	found, _ := loadState(c.StateFile, func(rd io.Reader) (err error) {
 		saved, err = state.ReadSteering(rd, c.Steer.Primary)
 		return err
-	})
+	}, nil)
 	if !found || saved.Machine.State == steer.Good {
 		return "", nil
 	}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"wanctl/internal/link"
 	"wanctl/internal/steer"
 	"wanctl/internal/unit"
@@ -22,15 +24,17 @@ import (
 
 // Status is one running loop as `wanctl status` shows it: exactly one of WAN and Steering is set.
 type Status struct {
-	Name    string          `json:"name"`
-	Version string          `json:"version"`
-	PID     int             `json:"pid"`
-	UptimeS float64         `json:"uptime_s"`
-	Healthy bool            `json:"healthy"`
-	Why     []string        `json:"why,omitempty"`
-	at      unit.Time       // when it was made
-	WAN     *WANStatus      `json:"wan,omitempty"`
-	Steer   *SteeringStatus `json:"steering,omitempty"`
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	UptimeS float64   `json:"uptime_s"`
+	Healthy bool      `json:"healthy"`
+	Why     []string  `json:"why,omitempty"`
+	at      unit.Time // when it was made
+	// Debug says that details are logged; absent while they are not.
+	Debug *DebugStatus    `json:"debug,omitempty"`
+	WAN   *WANStatus      `json:"wan,omitempty"`
+	Steer *SteeringStatus `json:"steering,omitempty"`
 }
 
 // WANStatus is one line.
@@ -156,9 +160,34 @@ func socketPath(run, name string) string { return filepath.Join(run, name+".sock
 // statusTimeout bounds one question and answer.
 const statusTimeout = 3 * time.Second
 
-// serveStatus answers every connection to the socket with one JSON document until stop is called, which removes it and
-// may be called when there was an error, too.
-func serveStatus(path string, get func() Status) (stop func(), err error) {
+// answers are what a socket answers with.
+type answers struct {
+	status func() Status
+	// debug switches details on for a time, or off with 0.
+	debug func(time.Duration) error
+}
+
+// ask is a request.
+type ask struct {
+	// DebugS switches details on for so many seconds, or off with 0.
+	DebugS *float64 `json:"debug_s"`
+}
+
+// answer is what a request is answered with.
+type answer struct {
+	Error string       `json:"error,omitempty"`
+	Debug *DebugStatus `json:"debug,omitempty"`
+}
+
+const (
+	// mostAsking bounds how many are answered at once, and mostRequest what one may ask, in bytes.
+	mostAsking  = 8
+	mostRequest = 4 << 10
+)
+
+// serveStatus answers every connection to the socket with one JSON document, the status, and then each request on it with
+// another, until stop is called, which removes the socket and may be called when there was an error, too.
+func serveStatus(path string, with answers) (stop func(), err error) {
 	stop = func() {}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return stop, fmt.Errorf("make the directory of %s: %w", path, err)
@@ -178,28 +207,94 @@ func serveStatus(path string, get func() Status) (stop func(), err error) {
 		return stop, errors.Join(fmt.Errorf("limit the status socket: %w", err), l.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var serving errgroup.Group
+	serving.SetLimit(1 + mostAsking)
+	serving.Go(func() error {
 		for {
 			c, err := l.AcceptUnix()
 			if err != nil {
 				// Closed, or out of file descriptors for a while.
 				if errors.Is(err, net.ErrClosed) || !pause(ctx, acceptRetry) {
-					return
+					return nil
 				}
 				continue
 			}
-			_ = c.SetDeadline(time.Now().Add(statusTimeout))
-			_ = json.NewEncoder(c).Encode(get())
-			_ = c.Close()
+			if !serving.TryGo(func() error { return with.serve(ctx, c) }) {
+				_ = c.Close()
+			}
 		}
-	}()
+	})
 	return func() {
 		cancel()
 		_ = l.Close() // removes the socket
-		<-done
+		_ = serving.Wait()
 	}, nil
+}
+
+// serve answers one connection.
+func (a answers) serve(ctx context.Context, c *net.UnixConn) error {
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(statusTimeout))
+	out := json.NewEncoder(c)
+	if err := out.Encode(a.status()); err != nil {
+		return nil // who asked has gone
+	}
+	in := json.NewDecoder(io.LimitReader(c, mostRequest))
+	for {
+		var q ask
+		if err := in.Decode(&q); err != nil {
+			return nil // there are no more, or it is none
+		}
+		if err := out.Encode(a.to(q)); err != nil {
+			return nil
+		}
+	}
+}
+
+// to answers a request.
+func (a answers) to(q ask) answer {
+	switch {
+	case q.DebugS == nil:
+		return answer{Error: "this version does not know the request"}
+	case !(*q.DebugS >= 0 && *q.DebugS <= MaxDebug.Seconds()):
+		return answer{Error: fmt.Sprintf("details can be logged for %s at most", MaxDebug)}
+	}
+	var out answer
+	if err := a.debug(time.Duration(*q.DebugS * float64(time.Second))); err != nil {
+		out.Error = err.Error()
+	}
+	out.Debug = a.status().Debug
+	return out
+}
+
+// SetDebug has the controller of that name in the run directory log details for a time, or no more with 0.
+func SetDebug(run, name string, t time.Duration) (*DebugStatus, error) {
+	path := socketPath(run, name)
+	c, s, err := dialStatus(path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	seconds := t.Seconds()
+	if err := json.NewEncoder(c).Encode(ask{DebugS: &seconds}); err != nil {
+		return nil, err
+	}
+	var before Status
+	if err := s.Decode(&before); err != nil {
+		return nil, err
+	}
+	var got answer
+	if err := s.Decode(&got); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			err = errors.New("the running controller is of a version that knows no such request: restart it")
+		}
+		return nil, err
+	}
+	if got.Error != "" {
+		return got.Debug, errors.New(got.Error)
+	}
+	return got.Debug, nil
 }
 
 // acceptRetry is the pause after a connection could not be accepted.
@@ -231,7 +326,7 @@ func ReadStatus(run string) (all []Status, dead []string, err error) {
 		switch {
 		case err == nil:
 			all = append(all, s)
-		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		case NobodyThere(err):
 			dead = append(dead, strings.TrimSuffix(filepath.Base(p), ".sock"))
 		default:
 			errs = append(errs, fmt.Errorf("ask %s: %w", p, err))
@@ -240,15 +335,29 @@ func ReadStatus(run string) (all []Status, dead []string, err error) {
 	return all, dead, errors.Join(errs...)
 }
 
+// NobodyThere says that no controller answers on a socket, because there is none or its process is dead.
+func NobodyThere(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
+
 func askStatus(path string) (s Status, err error) {
-	c, err := net.DialTimeout("unix", path, statusTimeout)
+	c, in, err := dialStatus(path)
 	if err != nil {
 		return s, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(statusTimeout)); err != nil {
-		return s, err
-	}
-	err = json.NewDecoder(io.LimitReader(c, 1<<20)).Decode(&s)
+	err = in.Decode(&s)
 	return s, err
+}
+
+// dialStatus connects with a controller; the first document is its status.
+func dialStatus(path string) (net.Conn, *json.Decoder, error) {
+	c, err := net.DialTimeout("unix", path, statusTimeout)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.SetDeadline(time.Now().Add(statusTimeout)); err != nil {
+		return nil, nil, errors.Join(err, c.Close())
+	}
+	return c, json.NewDecoder(io.LimitReader(c, 1<<20)), nil
 }

@@ -312,7 +312,7 @@ func (s *Steering) step(now unit.Time, o *Outcome[SteerOp]) {
 		s.notes = slices.DeleteFunc(s.notes, func(n link.Note) bool { return n.Key == "steer_withdrawn" })
 	}
 	if d.WouldSteer != "" { // the machine says it once per change
-		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_steer", Text: "dry run of steering_v3: " + d.WouldSteer})
+		s.notes = append(s.notes, link.Note{Level: link.Info, Key: wouldSteer, Text: "dry run of steering_v3: " + d.WouldSteer})
 	}
 	o.Line = steer.Line(d)
 	for i := range s.rules {
@@ -371,6 +371,12 @@ func (s *Steering) feed(i int, now unit.Time) steer.Autorate {
 	}
 	return a
 }
+
+// The keys of the notes in which a dry run says what it would have done.
+const (
+	wouldSteer = "would_steer"
+	wouldSet   = "would_set"
+)
 
 // feedPatience is how long after the start a feed may be missing without a word.
 const feedPatience = 5 * time.Second
@@ -502,4 +508,5 @@ func (s *Steering) SetRouter() {
 	for i := range s.rules {
 		s.rules[i].Known = false
 	}
+	s.machine.Reread() // at once: what keeps a rule enabled by being told again has to know that it is
 }

@@ -99,7 +99,7 @@ func (s *Steering) rehearse(i int) {
 		if len(s.rules) > 1 {
 			text += " to " + s.opt.Steer.Alternates[i].Name
 		}
-		s.notes = append(s.notes, link.Note{Level: link.Info, Key: "would_set", Text: text})
+		s.notes = append(s.notes, link.Note{Level: link.Info, Key: wouldSet, Text: text})
 	}
 	r.wish.Write = false
 }

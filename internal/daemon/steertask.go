@@ -90,7 +90,7 @@ func (s *Steer) openRouter() (undo undoList, err error) {
 	undo = append(undo, func() { _ = unlock() })
 	// Taken before anything can fail: see Autorate.open.
 	noteErr := errors.Join(anonymous, takeHandover(s.Dirs.Run, s.String()))
-	if s.log, err = s.OpenLog(s.String(), s.cfg.Logging.Main, s.cfg.Logging.Debug); err != nil {
+	if s.log, err = s.OpenLog(s.String(), s.cfg.Logging); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { _ = s.log.Close() })
@@ -124,7 +124,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 	found, notes := loadState(s.cfg.StateFile, func(r io.Reader) (err error) {
 		saved, err = state.ReadSteering(r, s.cfg.Steer.Primary)
 		return err
-	})
+	}, nil) // a rule is found as it is and set right by what is measured now
 	for _, n := range notes {
 		s.log.Warn(n)
 	}
@@ -159,11 +159,7 @@ func (s *Steer) open(ctx context.Context) (closeAll func(), err error) {
 	s.log.Info(fmt.Sprintf("wanctl %s steers away from %s every %s, router %s, %s%s",
 		s.Version, s.cfg.Steer.Primary, s.cfg.Steer.Interval, s.router, rulesText(s.cfg), mode))
 	logWarnings(s.log, s.warns)
-	for _, p := range s.pingers {
-		if p != nil {
-			checkProbes(ctx, p, s.log)
-		}
-	}
+	checkProbes(ctx, s.log, s.pingers...)
 	bound := func(a config.Alternate) bool { return a.Source.IsValid() }
 	warnUnproved(s.log, s.cfg.Router.Transport, s.cfg.Probe.Bound() || slices.ContainsFunc(s.cfg.Alternates, bound))
 	return undo.run, nil
@@ -181,7 +177,9 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer func() { s.stop() }()
 	s.saver = newSaver(s.cfg.StateFile, s.log)
 	s.publish(s.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), func() Status { return s.status.Load().asOf(s.Clock.Now(), s.progress) })
+	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), answers{
+		status: func() Status { return s.status.Load().asOf(s.Clock.Now(), s.progress, s.log) }, debug: s.log.debugFor,
+	})
 	if err != nil {
 		s.log.Warn(err.Error() + "; `wanctl status` will not see steering")
 	}
@@ -380,6 +378,7 @@ func (s *Steer) adopt(cfg *config.Steering) (err error) {
 		s.machine.Yield(s.owner != nil)
 	}
 	s.hand.Store(&switchHand{router, cfg.Timeouts.Router})
+	s.log.limit(cfg.Logging)
 	s.cfg = cfg
 	s.period(cfg.Steer.Interval)
 	s.loop.period = cfg.Steer.Interval
@@ -430,7 +429,7 @@ func (s *Steer) Once(ctx context.Context) error {
 		logNotes(s.log, o.Notes)
 		if o.Line != "" {
 			intent = s.machine.Decision().Intent
-			s.log.Info(o.Line)
+			s.log.Line(slog.LevelInfo, o.Line)
 		}
 		if o.Op == nil || n == maxOnceOps || ctx.Err() != nil {
 			break

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"wanctl/internal/config"
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/link"
 	"wanctl/internal/probe"
@@ -283,6 +284,71 @@ func TestSteeringReload(t *testing.T) {
 	}
 }
 
+// Reloads while connections go elsewhere, those that are refused and those that change probes, thresholds, the way to the router
+// or the period: the state stays, and the rule is written neither then nor in the cycles after it.
+func TestReloadWhileSteered(t *testing.T) {
+	t.Parallel()
+	s := newSteerWorld(t)
+	task := s.task()
+	run := start(t, task)
+	s.congested.Store(true)
+	steered := func() bool { return s.enabled() && task.status.Load().Steer.State == "SPECTRUM_DEGRADED" }
+	s.pings.until(t, "steered", steered)
+	writes, good := s.router.Writes(rosim.SteeringComment), s.text
+	since := task.status.Load().Steer.Transitions
+	for _, c := range []struct {
+		name, old, to string
+		refused       string
+	}{
+		{"broken", "wan_name:", "wan_name: [", "any"},
+		{"another alternate", "alternate_wan: ATT", "alternate_wan: Other", "cannot change while running"},
+		{"another rule", rosim.SteeringComment, "another rule", "comments of the rules cannot change"},
+		{"another state", "wan_name:", "state: {file: /nowhere/else.json}\nwan_name:", "state.file"},
+		{"probes, thresholds and period", "thresholds: {green_samples_required: 3}", "thresholds: {green_samples_required: 2, red_rtt_ms: 20}", ""},
+		{"the router anew", "wan_name:", "allow_legacy_rule: true\nlogging: {max_bytes: 100000}\nwan_name:", ""},
+		{"the vote by confidence, dry", "wan_name:", "steering_v3: {enabled: true, dry_run: {enabled: true}}\nwan_name:", ""},
+	} {
+		s.text = strings.Replace(good, c.old, c.to, 1)
+		if c.old != "" && s.text == good {
+			t.Fatalf("%s: the configuration has no %q", c.name, c.old)
+		}
+		if c.refused == "" {
+			s.text = strings.NewReplacer("ping_host: 192.0.2.1", "ping_host: 192.0.2.9", "interval_seconds: 0.5", "interval_seconds: 0.6").Replace(s.text)
+		}
+		err := task.Reload(t.Context())
+		if (err != nil) != (c.refused != "") || err != nil && c.name != "broken" && !strings.Contains(err.Error(), c.refused) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		cycles := int64(1)
+		if err == nil {
+			cycles = 3 // a new way to the router reads the rule first
+		}
+		s.pings.cycles(t, cycles)
+		s.text = good
+		now := task.status.Load().Steer
+		if !steered() || now.State != "SPECTRUM_DEGRADED" || now.Rule != RuleEnabled || len(now.Transitions) != len(since) || now.Transitions[0].Why != since[0].Why {
+			t.Errorf("%s: %+v", c.name, now)
+		}
+		if n := s.router.Writes(rosim.SteeringComment); n != writes {
+			t.Errorf("%s: the rule was written %d times; log:\n%s", c.name, n-writes, s.log)
+		}
+		if got := s.saved(); got.Machine.State != steer.Degraded {
+			t.Errorf("%s: the state file has %v", c.name, got.Machine.State)
+		}
+	}
+	// It goes on from there: the line recovers, and the rule is disabled, once.
+	s.text = strings.Replace(good, "green_samples_required: 3", "green_samples_required: 1", 1)
+	if err := task.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.congested.Store(false)
+	s.pings.until(t, "back", func() bool { return !s.enabled() && task.status.Load().Steer.State == "SPECTRUM_GOOD" })
+	run.mustEnd()
+	if h := s.router.RuleHistory(); len(h) != 2 {
+		t.Errorf("the rule was changed %d times: %+v", len(h), h)
+	}
+}
+
 // A single dry run reads the rule, so that one that would be refused is known before it is needed.
 func TestSteeringOnceDry(t *testing.T) {
 	t.Parallel()
@@ -307,8 +373,8 @@ func TestSteeringDebug(t *testing.T) {
 	t.Parallel()
 	s := newSteerWorld(t)
 	c := s.common()
-	c.OpenLog = func(name, main, debug string) (*Log, error) {
-		return OpenLog(LogOptions{Name: name, Main: main, Debug: debug, Stderr: s.log, Verbose: true})
+	c.OpenLog = func(name string, files config.Logging) (*Log, error) {
+		return OpenLog(LogOptions{Name: name, Files: files, Stderr: s.log, Verbose: true})
 	}
 	task, err := NewSteer(c, "steer.yaml", s.loadSteer)
 	if err != nil {

@@ -53,6 +53,9 @@ type WANOptions struct {
 // WouldWrite is the key of the notes in which a dry run says what it would have written.
 const WouldWrite = "would_write"
 
+// noReply is the key of the note that tells an outage of measuring.
+const noReply = "no_reply"
+
 // evenJitter stands for chance where none is given.
 const evenJitter = 0.5
 
@@ -80,6 +83,8 @@ type WAN struct {
 	last       link.Decision
 	answeredAt unit.Time
 	warnedAt   unit.Time // when the last outage was last told
+	tickedAt   unit.Time // when the last cycle was made
+	awoke      unit.Time // when the first was after a pause that is no outage: nobody was asked in it
 	silent     bool      // it was told and is not over
 	seq        uint64
 	shares     shares
@@ -130,6 +135,10 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 // Tick runs one cycle: the newest replies, the decision, and what it wants from the router.
 func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	w.seq++
+	if w.tickedAt != 0 && now.Sub(w.tickedAt) > gap(w.opt.Shaper.Period) {
+		w.awoke = now
+	}
+	w.tickedAt = now
 	d := w.decide(now)
 	if d.Measured {
 		w.decided = true
@@ -276,18 +285,22 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 		w.silent = false
 		return link.Note{Level: link.Info, Key: "probes_back", Text: "reflectors answer again; control goes on"}, true
 	}
-	since := w.answeredAt
-	if since == 0 {
-		since = w.started
-	}
-	age := now.Sub(since)
+	age := now.Sub(w.asked())
 	if age < outageAfter || (w.warnedAt != 0 && now.Sub(w.warnedAt) < outageNoteEvery) {
 		return link.Note{}, false
 	}
 	w.warnedAt, w.silent = now, true
-	return link.Note{Level: link.Warning, Key: "no_reply", Text: fmt.Sprintf(
+	return link.Note{Level: link.Warning, Key: noReply, Text: fmt.Sprintf(
 		"no reflector has answered for %s; rates stay where they are until one does",
 		age.Round(time.Second))}, true
+}
+
+// asked is since when somebody should have answered.
+func (w *WAN) asked() unit.Time {
+	if w.answeredAt == 0 {
+		return max(w.started, w.awoke)
+	}
+	return max(w.answeredAt, w.awoke)
 }
 
 // prove watches that the queues carry the interface's bytes and that the router keeps up.

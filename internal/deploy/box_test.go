@@ -69,9 +69,9 @@ var possible = sync.OnceValue(func() error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root: other users, sudo and mounts are needed")
 	}
-	for _, p := range []string{"/usr/sbin/sshd", "/usr/bin/sudo", "/usr/bin/unshare"} {
+	for _, p := range []string{"/usr/sbin/sshd", "/usr/bin/sudo", "/usr/bin/unshare", "/usr/bin/systemd-sysusers"} {
 		if _, err := os.Stat(p); err != nil {
-			return fmt.Errorf("openssh-server, sudo and util-linux: %w", err)
+			return fmt.Errorf("openssh-server, sudo, util-linux and systemd: %w", err)
 		}
 	}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {

@@ -1,10 +1,12 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -39,12 +41,94 @@ func TestFirstDeployment(t *testing.T) {
 		t.Errorf("the configuration is\n%s", text)
 	}
 
+	// It may hold a password: it is for root and the group that the units are in.
+	if mode, gid := b.owned("etc/wanctl/att.yaml"); mode != 0o640 || !strings.Contains(b.read("etc/group"), fmt.Sprintf("wanctl-config:x:%d:", gid)) {
+		t.Errorf("the configuration has mode %o, and belongs to group %d of\n%s", mode, gid, b.read("etc/group"))
+	}
+
 	// The same again is no change, and no restart.
 	pid := b.running()["ATT"].PID
 	s, _ = b.deploy(Options{Hosts: []Host{h}})
 	one(t, s, install.Unchanged)
 	if now := b.running()["ATT"].PID; now != pid {
 		t.Errorf("an unchanged version was restarted: %d, then %d", pid, now)
+	}
+
+	// A timer that runs a process per cycle would end the service: it gives way, and comes back with what was.
+	for _, verb := range []string{"stop", "disable"} {
+		if err := b.manager.one(verb, "wanctl@att.service", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	timers := []string{"wanctl-once@att.timer", "cake-att-continuous.timer"}
+	for _, u := range timers {
+		b.write("root/run/fake/"+u+".pid", "1", 0o644)
+		b.write("root/run/fake/"+u+".enabled", "", 0o644)
+	}
+	s, l = b.deploy(Options{Hosts: []Host{h}})
+	one(t, s, install.Installed)
+	b.healthyWith("ATT")
+	for _, u := range timers {
+		if b.manager.active(u) || exists(b.root, "run/fake", u+".enabled") || !strings.Contains(l.String(), u+" is stopped and disabled") {
+			t.Errorf("%s is still there:\n%s", u, l)
+		}
+	}
+	s, _ = b.deploy(Options{Hosts: []Host{h}, Rollback: true})
+	one(t, s, install.RolledBack)
+	for _, u := range timers {
+		if !b.manager.active(u) || !exists(b.root, "run/fake", u+".enabled") {
+			t.Errorf("%s did not come back", u)
+		}
+	}
+	if len(b.running()) != 0 {
+		t.Errorf("%v", b.running())
+	}
+}
+
+func exists(elem ...string) bool {
+	_, err := os.Lstat(filepath.Join(elem...))
+	return err == nil
+}
+
+// owned is the mode of what a path leads to, and its group.
+func (b *box) owned(name string) (os.FileMode, uint32) {
+	b.t.Helper()
+	info, err := os.Stat(filepath.Join(b.root, name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return info.Mode().Perm(), info.Sys().(*syscall.Stat_t).Gid
+}
+
+// A line of the host itself gets its right, and its queues before its controller.
+func TestLineOfTheHostItself(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, boxOptions{})
+	lin := b.write("configs/lin.yaml", strings.Replace(b.wan("Lin", ""), "queues: {download: WAN-Download-Lin, upload: WAN-Upload-Lin}",
+		"router: {transport: linux}\ninterfaces: {download: ifb4nowan, upload: nowan}\nqdisc: {access: docsis}", 1), 0o644)
+	h := b.host("root", lin)
+	dropIns := []string{"wanctl@lin.service.d/50-linux.conf", "wanctl@lin.service.d/50-qdisc.conf", "wanctl-qdisc@.service"}
+	seen := false
+	s, l := b.deploy(Options{Hosts: []Host{h}, Healthy: 2 * time.Second, Report: func(_ string, e install.Event) {
+		if e.Step == "start" && e.State == install.Done {
+			seen = true
+			for _, u := range dropIns {
+				if !exists(b.root, "etc/systemd/system", u) {
+					t.Errorf("%s is missing", u)
+				}
+			}
+		}
+	}})
+	r := one(t, s, install.RolledBack)
+	log := b.read("run/fake.log")
+	queues, line := strings.Index(log, "restart wanctl-qdisc@lin.service\n"), strings.Index(log, "restart wanctl@lin.service\n")
+	if !seen || queues < 0 || line < queues || !strings.Contains(l.String(), "the queues are not as the configuration has them") || !strings.Contains(r.Error, "Lin ") {
+		t.Errorf("%+v\n%s\n%s", r, l, log)
+	}
+	for _, u := range dropIns {
+		if exists(b.root, "etc/systemd/system", u) {
+			t.Errorf("%s is left", u)
+		}
 	}
 }
 
@@ -75,7 +159,7 @@ func TestUpgradeAndBack(t *testing.T) {
 	if err := os.Remove(edited); err != nil { // as sed -i does it
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(edited, []byte(b.wan("ATT", "# by hand")), 0o644); err != nil {
+	if err := errors.Join(os.WriteFile(edited, []byte(b.wan("ATT", "# by hand")), 0o640), os.Chown(edited, 0, 4711)); err != nil {
 		t.Fatal(err)
 	}
 	s, l := b.deploy(Options{Hosts: []Host{h}})
@@ -103,6 +187,9 @@ func TestUpgradeAndBack(t *testing.T) {
 	}
 	if !strings.Contains(b.read("etc/wanctl/att.yaml"), "# by hand") {
 		t.Error("the edit is gone")
+	}
+	if mode, gid := b.owned("etc/wanctl/att.yaml"); mode != 0o640 || gid != 4711 {
+		t.Errorf("the edited file came back with mode %o for group %d", mode, gid)
 	}
 
 	// Before the first there was nothing, and going back leaves nothing.

@@ -27,6 +27,7 @@ func (b *box) earlierSystem() {
 	b.write("root/tmp/wanctl_spectrum_state.json", `{"download": {"green_streak": 7, "soft_red_streak": 0, "red_streak": 0, "current_rate": 64000000},
 "upload": {"green_streak": 9, "soft_red_streak": 0, "red_streak": 0, "current_rate": 11000000},
 "ewma": {"baseline_rtt": 0.21, "load_rtt": NaN}, "last_applied": {"dl_rate": 64000000, "ul_rate": 11000000}, "timestamp": "2026-01-07T02:35:00"}`, 0o644)
+	b.write("root/etc/group", "wanctl-config:x:990:\n", 0o644) // what a deployment makes stays after it
 	unit := func(what, script, config string) string {
 		return "[Unit]\nDescription=" + what + "\n\n[Service]\nType=oneshot\nUser=kevin\nWorkingDirectory=/home/kevin/wanctl\nExecStart=/bin/sh /home/kevin/wanctl/" +
 			script + " " + config + "\n"

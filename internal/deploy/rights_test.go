@@ -190,10 +190,20 @@ func TestPackageIsThere(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, boxOptions{})
 	b.emulate()
-	b.write("root/var/lib/dpkg/info/wanctl.list", "/usr/bin/wanctl\n", 0o644)
-	s, _ := b.deploy(Options{Hosts: []Host{b.host("root", b.write("configs/att.yaml", b.wan("ATT", ""), 0o644))}})
-	if r := one(t, s, install.Refused); !strings.Contains(r.Error, "the Debian package wanctl is installed") || !strings.Contains(r.Hint, "apt-get remove wanctl") {
-		t.Errorf("%+v", r)
+	h := b.host("root", b.write("configs/att.yaml", b.wan("ATT", ""), 0o644))
+	for _, c := range []struct{ file, text, want, remove string }{
+		{"var/lib/dpkg/info/wanctl.list", "/usr/bin/wanctl\n", "the Debian package wanctl is installed", "apt-get remove wanctl"},
+		{"usr/lib/systemd/system/wanctl@.service", "[Unit]\n", "the rpm package wanctl is installed", "rpm -e wanctl"},
+		{"lib/apk/db/installed", "P:busybox\nV:1\n\nC:Q1\nP:wanctl\nV:1.0.0\n", "the apk package wanctl is installed", "apk del wanctl"},
+	} {
+		path := b.write("root/"+c.file, c.text, 0o644)
+		s, _ := b.deploy(Options{Hosts: []Host{h}})
+		if r := one(t, s, install.Refused); !strings.Contains(r.Error, c.want) || !strings.Contains(r.Hint, c.remove) {
+			t.Errorf("%+v", r)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := os.Lstat(filepath.Join(b.root, "usr/bin/wanctl")); err == nil {
 		t.Error("it was installed all the same")

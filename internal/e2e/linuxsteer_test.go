@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -59,6 +61,9 @@ func TestLinuxSteersByItself(t *testing.T) {
 	call := h.voice(20)
 	call.must("a call of the congestion", 2)
 	h.leg(21, 53).must("a query", 2)
+	h.reloadSteered(steering, file)
+	call.must("the call of the congestion, after reloads", 2)
+	old.must("the call of before, after reloads", 1)
 	if s := h.session(22); s.line != 2 {
 		t.Errorf("a session of the congestion is on line %d", s.line)
 	}
@@ -104,6 +109,39 @@ func TestLinuxSteersByItself(t *testing.T) {
 	h.wanctl("policy", "remove", file)
 	if after := everything(t, h.router); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// reloadSteered reloads steering while it steers: with other classes, which makes the table anew, and with a file that is
+// refused. New connections go where they went, without a word of the kernel that they do not.
+func (h *linuxHouse) reloadSteered(steering *process, file string) {
+	h.t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	made, changes := h.said("table wanctl_steering is made"), h.said("→")
+	for _, c := range []struct{ old, to, word string }{
+		{"traffic_classes:\n", "traffic_classes:\n  web: true\n", "configuration reloaded"},
+		{"alternate_wan: DSL", "alternate_wan: Other", "reload refused"},
+		{"", "", "configuration reloaded"},
+	} {
+		before := h.said(c.word)
+		h.write(filepath.Base(file), strings.Replace(string(text), c.old, c.to, 1))
+		if err := steering.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			h.t.Fatal(err)
+		}
+		h.state(before, 5*time.Second, c.word)
+		h.newCalls(2, 3*time.Second)
+		lines := h.said("[CABLE_DEGRADED]")
+		h.state(lines+2, 5*time.Second, "[CABLE_DEGRADED]")
+		h.newCalls(2, time.Second)
+	}
+	if n := h.said("table wanctl_steering is made") - made; n != 2 {
+		h.t.Errorf("the table was made %d times by two reloads that change it", n)
+	}
+	if h.said("somebody ended that") != 0 || h.said("→") != changes {
+		h.t.Error("a reload ended steering for a moment")
 	}
 }
 

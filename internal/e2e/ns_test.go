@@ -163,12 +163,18 @@ func start(t *testing.T, ns, dir, name string, args ...string) (*process, *os.Fi
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startAs(t, ns, dir, name, append([]string{bin}, args...)...)
+}
+
+// startAs does so by a whole command line.
+func startAs(t *testing.T, ns, dir, name string, args ...string) (*process, *os.File) {
+	t.Helper()
 	log, err := os.Create(filepath.Join(dir, name+".out"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{name: name, done: make(chan struct{})}
-	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns, bin}, args...)...)
+	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns}, args...)...)
 	p.cmd.Env = append(os.Environ(), "HOME="+dir)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {

@@ -136,6 +136,14 @@ func unitOf(c Config) string {
 	return "wanctl@" + c.Unit + ".service"
 }
 
+// onceOf is what runs a configuration's cycle as a process of its own, a service by a timer.
+func onceOf(c Config) string {
+	if c.Unit == SteeringUnit {
+		return "wanctl-steer-once"
+	}
+	return "wanctl-once@" + c.Unit
+}
+
 // id names the version's directory: the same program with the same configurations has the same.
 func (b Bundle) id() string {
 	h := sha256.New()

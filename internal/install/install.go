@@ -35,6 +35,8 @@ type job struct {
 	b       Bundle
 	id      string
 	systemd bool
+	// group is the number of ConfigGroup.
+	group   int
 	rec     *record
 	earlier *Earlier
 	// files are the parsed configurations in the bundle's order, names what their controllers are called.
@@ -70,6 +72,9 @@ func Install(ctx context.Context, b Bundle, opt Options) Result {
 	}
 	if err := j.recover(ctx); err != nil {
 		return Result{Outcome: Broken, From: j.currentID(), Error: err.Error(), Hint: "look at " + j.lib()}
+	}
+	if j.group, err = j.configGroup(ctx); err != nil {
+		return refuse(err, "make it: groupadd --system "+ConfigGroup)
 	}
 	if err := j.unpack(); err != nil {
 		return refuse(err, "nothing was changed")
@@ -124,7 +129,8 @@ func (j *job) unpack() error {
 		return fail(err)
 	}
 	for _, c := range j.b.configs() {
-		if err := write(filepath.Join(tmp, "etc", c.Name), []byte(c.Text), 0o644); err != nil {
+		// A configuration may hold a password: it is for root and the group that the units are in.
+		if err := writeFor(filepath.Join(tmp, "etc", c.Name), []byte(c.Text), 0o640, os.Geteuid(), j.group); err != nil {
 			return fail(err)
 		}
 	}
@@ -206,8 +212,8 @@ func (j *job) validate(ctx context.Context) error {
 
 // survey looks at what is there, and refuses what cannot be taken over.
 func (j *job) survey(ctx context.Context) (hint string, err error) {
-	if _, err := os.Stat(j.at("var/lib/dpkg/info/wanctl.list")); err == nil {
-		return "upgrade with the package, or remove it first: apt-get remove wanctl", errors.New("the Debian package wanctl is installed on this host")
+	if kind, remove := j.packaged(); kind != "" {
+		return "upgrade with the package, or remove it first: " + remove, fmt.Errorf("the %s wanctl is installed on this host", kind)
 	}
 	j.before = j.running()
 	if j.systemd {
@@ -322,6 +328,16 @@ func (j *job) prepare(ctx context.Context) error {
 		s := j.inspect(ctx, unitOf(c))
 		s.Runs = j.names[i]
 		j.rec.Services = append(j.rec.Services, s)
+	}
+	for _, q := range j.queues() {
+		s := j.inspect(ctx, q)
+		s.Alias = true
+		j.rec.Services = append(j.rec.Services, s)
+	}
+	for _, n := range j.timers() {
+		if s := j.inspect(ctx, n); s.Active || s.Enabled {
+			j.rec.Timers = append(j.rec.Timers, s)
+		}
 	}
 	for _, a := range j.aliases() {
 		s := service{Name: a, Alias: true}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -56,6 +57,9 @@ type kept struct {
 	Link string      `json:"link,omitempty"`
 	Copy string      `json:"copy,omitempty"`
 	Mode fs.FileMode `json:"mode,omitempty"`
+	// UID and GID are a file's owner and group.
+	UID int `json:"uid,omitempty"`
+	GID int `json:"gid,omitempty"`
 }
 
 // moved is a file that was archived.
@@ -82,6 +86,8 @@ type record struct {
 	Files    []kept    `json:"files,omitempty"`
 	States   []kept    `json:"states,omitempty"`
 	Services []service `json:"services,omitempty"`
+	// Timers are those that ran a process per cycle of what now is a service.
+	Timers []service `json:"timers,omitempty"`
 	// Earlier are the earlier system's units, and Moved its files.
 	Earlier []service `json:"earlier,omitempty"`
 	Moved   []moved   `json:"moved,omitempty"`
@@ -114,7 +120,25 @@ func (p place) load(id string) (*record, error) {
 
 // write puts a file in place so that a reader sees the old or the new one, and after a power cut, too.
 func write(path string, text []byte, mode fs.FileMode) error {
-	return renameio.WriteFile(path, text, mode, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask())
+	return writeFor(path, text, mode, os.Geteuid(), os.Getegid())
+}
+
+// writeFor does the same with an owner and a group, which it has before it has its name. Only root may give files away.
+func writeFor(path string, text []byte, mode fs.FileMode, uid, gid int) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(mode), renameio.IgnoreUmask())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Cleanup() }()
+	if uid != os.Geteuid() || gid != os.Getegid() {
+		if err := f.Chown(uid, gid); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }
 
 // keep notes how a path is now, with a copy of a file's content.
@@ -134,6 +158,9 @@ func keep(path, dir string, n int) (kept, error) {
 		return k, fmt.Errorf("%s is no file: move it away", path)
 	}
 	k.Was, k.Mode, k.Copy = "file", info.Mode().Perm(), filepath.Join(dir, fmt.Sprintf("%03d", n))
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		k.UID, k.GID = int(st.Uid), int(st.Gid)
+	}
 	return k, copyFile(path, k.Copy, 0o600)
 }
 
@@ -157,7 +184,7 @@ func (k kept) back() error {
 			return err
 		}
 	}
-	return write(k.Path, b, k.Mode)
+	return writeFor(k.Path, b, k.Mode, k.UID, k.GID)
 }
 
 // point makes path a link to target, by one rename.

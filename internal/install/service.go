@@ -3,9 +3,12 @@ package install
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +26,62 @@ func (p place) hasSystemd() bool {
 	}
 	_, err = exec.LookPath("systemctl")
 	return err == nil
+}
+
+// ConfigGroup may read the configurations that a deployment puts in place: the units' user, which is lent, is in it.
+const ConfigGroup = "wanctl-config"
+
+// configGroup is the number of ConfigGroup, which is made where it is missing and units need it; without systemd and the group, root's.
+func (j *job) configGroup(ctx context.Context) (int, error) {
+	if gid, ok := j.groupID(); ok || !j.systemd {
+		return gid, nil
+	}
+	text, err := fs.ReadFile(j.opt.Units, "systemd/sysusers/wanctl.conf")
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, systemctlPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "systemd-sysusers", "--root="+j.root, "-")
+	cmd.Stdin = bytes.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	gid, ok := j.groupID()
+	if !ok && err == nil {
+		err = errors.New("it is not there afterwards")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("make the group %s: systemd-sysusers: %w: %s", ConfigGroup, err, strings.TrimSpace(string(out)))
+	}
+	return gid, nil
+}
+
+// groupID looks ConfigGroup up in the host's own table.
+func (p place) groupID() (int, bool) {
+	text, err := os.ReadFile(p.at("etc/group"))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if words := strings.Split(strings.TrimSpace(line), ":"); len(words) == 4 && words[0] == ConfigGroup {
+			gid, err := strconv.Atoi(words[2])
+			return gid, err == nil
+		}
+	}
+	return 0, false
+}
+
+// packaged says which kind of package owns the program, and how it is removed; "" for none.
+func (p place) packaged() (kind, remove string) {
+	if _, err := os.Stat(p.at("var/lib/dpkg/info/wanctl.list")); err == nil {
+		return "Debian package", "apt-get remove wanctl"
+	}
+	if text, err := os.ReadFile(p.at("lib/apk/db/installed")); err == nil && strings.Contains("\n"+string(text), "\nP:wanctl\n") {
+		return "apk package", "apk del wanctl"
+	}
+	if _, err := os.Stat(p.at("usr/lib/systemd/system/wanctl@.service")); err == nil { // a deployment's units are in /etc
+		return "rpm package", "rpm -e wanctl"
+	}
+	return "", ""
 }
 
 // systemctl runs one command. Its text is in the error.

@@ -21,6 +21,14 @@ func (j *job) start(ctx context.Context) ([]Running, error) {
 	for _, c := range j.b.configs() {
 		units = append(units, unitOf(c))
 	}
+	if err := j.stopTimers(ctx); err != nil {
+		return nil, err
+	}
+	for _, q := range j.queues() {
+		if err := j.systemctl(ctx, "restart", q); err != nil { // they may be somebody else's, which the controller works with as they are
+			j.say("start", Warning, "the queues are not as the configuration has them: see wanctl qdisc plan, or journalctl -u %s: %v", q, err)
+		}
+	}
 	j.handover(j.names)
 	if j.foreignStates() {
 		// What is stopped writes its state once more, and only then it can be converted.
@@ -46,6 +54,24 @@ func (j *job) start(ctx context.Context) ([]Running, error) {
 		j.done("health", "%s healthy", strings.Join(j.names, ", "))
 	}
 	return now, err
+}
+
+// stopTimers stops what would run a process per cycle, and waits for the last of these.
+func (j *job) stopTimers(ctx context.Context) error {
+	if len(j.rec.Timers) == 0 {
+		return nil
+	}
+	for _, s := range j.rec.Timers {
+		if err := j.systemctl(ctx, "disable", "--now", s.Name); err != nil {
+			return err
+		}
+		j.say("start", Note, "%s is stopped and disabled: a service takes its place", s.Name)
+	}
+	var once []string
+	for _, c := range j.b.configs() {
+		once = append(once, onceOf(c)+".service")
+	}
+	return j.systemctl(ctx, append([]string{"stop"}, once...)...)
 }
 
 // foreignStates says whether a state has to be imported before the start.

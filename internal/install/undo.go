@@ -124,7 +124,12 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 			try("put the state "+k.Path+" back", k.back())
 		}
 	}
-	for _, s := range rec.Earlier {
+	for _, s := range rec.Services {
+		if s.Active && strings.HasPrefix(s.Name, "wanctl-qdisc@") {
+			try("set the queues up as they were", j.systemctl(ctx, "restart", s.Name))
+		}
+	}
+	for _, s := range append(slices.Clone(rec.Timers), rec.Earlier...) {
 		if s.Enabled {
 			try("enable "+s.Name, j.systemctl(ctx, "enable", s.Name))
 		}

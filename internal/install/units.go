@@ -17,17 +17,24 @@ func (j *job) unitFiles() map[string]string {
 	here := func(line string) bool {
 		return slices.ContainsFunc(j.b.WANs, func(c Config) bool { return c.Unit == line })
 	}
-	for i, f := range j.files { // CAKE on the host itself takes a right that nobody else gets
-		linux := f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux || f.Steering != nil && f.Steering.Linux != nil
-		if linux {
-			if b, err := fs.ReadFile(j.opt.Units, "systemd/drop-ins/linux.conf"); err == nil {
-				out[unitOf(j.b.configs()[i])+".d/50-linux.conf"] = string(b)
+	for i, f := range j.files { // CAKE on the host itself takes a right that nobody else gets, and queues that somebody makes at boot
+		dropIns := []string{"linux.conf", "qdisc.conf"}
+		switch {
+		case f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux:
+		case f.Steering != nil && f.Steering.Linux != nil:
+			dropIns = dropIns[:1]
+		default:
+			continue
+		}
+		for _, d := range dropIns {
+			if b, err := fs.ReadFile(j.opt.Units, "systemd/drop-ins/"+d); err == nil {
+				out[unitOf(j.b.configs()[i])+".d/50-"+d] = string(b)
 			}
 		}
 	}
 	_ = fs.WalkDir(j.opt.Units, "systemd", func(path string, d fs.DirEntry, err error) error { // it is part of the program
 		name := strings.TrimPrefix(path, "systemd/")
-		if err != nil || d.IsDir() || strings.HasPrefix(name, "drop-ins/") {
+		if err != nil || d.IsDir() || strings.HasPrefix(name, "drop-ins/") || strings.HasPrefix(name, "sysusers/") {
 			return err
 		}
 		if line, ok := strings.CutPrefix(name, "cake-"); ok && !here(strings.Split(line, "-continuous.")[0]) {
@@ -42,6 +49,31 @@ func (j *job) unitFiles() map[string]string {
 		}
 		return err
 	})
+	return out
+}
+
+// queues are the units that make the queues of lines of the host itself.
+func (j *job) queues() []string {
+	var out []string
+	for i, f := range j.files {
+		if f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux {
+			out = append(out, "wanctl-qdisc@"+j.b.configs()[i].Unit+".service")
+		}
+	}
+	return out
+}
+
+// timers are those that would run a process per cycle beside the service of a line or of steering, and by that end it.
+func (j *job) timers() []string {
+	var out []string
+	for _, c := range j.b.configs() {
+		out = append(out, onceOf(c)+".timer")
+		if name := "cake-" + c.Unit + "-continuous.timer"; !slices.Contains(j.earlier.Names, name) { // else it is the earlier system's own
+			if _, ok := j.unitFiles()[name]; ok {
+				out = append(out, name)
+			}
+		}
+	}
 	return out
 }
 

@@ -318,53 +318,26 @@ func (p *Pinger) hand(r link.Reply) {
 	}
 }
 
-// noteEvery is the least time between two notes of one key about one thing.
-const noteEvery = time.Minute
-
-// quiet passes on the first note about a thing and counts the others for a minute.
+// quiet passes on the notes that may be said.
 type quiet struct {
 	log  func(link.Note)
 	mu   sync.Mutex
-	seen map[quietKey]*quietState
+	rows link.Repeats
 }
 
-type quietKey struct{ key, thing string }
-
-type quietState struct {
-	at   unit.Time
-	held uint64
-}
-
-// pass says whether a note may be passed on now, and how many were held back before it.
-func (q *quiet) pass(k quietKey, now unit.Time) (held uint64, ok bool) {
+// pass says whether a note of a key about a thing may be passed on now, and how many were held back before it.
+func (q *quiet) pass(key, thing string, now unit.Time) (held uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.seen[k]
-	if s == nil {
-		if q.seen == nil {
-			q.seen = make(map[quietKey]*quietState)
-		}
-		q.seen[k] = &quietState{at: now}
-		return 0, true
-	}
-	if now.Sub(s.at) < noteEvery {
-		s.held++
-		return 0, false
-	}
-	held, s.at, s.held = s.held, now, 0
-	return held, true
+	return q.rows.Pass(now, key+" "+thing, link.Note{})
 }
 
-// note passes on a note about a thing, a target or a family, unless one of that key was passed on in the last minute.
+// note passes on a note about a thing, a target or a family, with growing pauses while that goes on ([link.Repeats]).
 // The caller holds no lock.
 func (p *Pinger) note(level link.Level, key, thing string, text func() string) {
-	held, ok := p.quiet.pass(quietKey{key, thing}, p.o.Now())
+	held, ok := p.quiet.pass(key, thing, p.o.Now())
 	if !ok {
 		return
 	}
-	s := text()
-	if held > 0 {
-		s += fmt.Sprintf(" (%d more since the last such note.)", held)
-	}
-	p.quiet.log(link.Note{Level: level, Key: key, Text: s})
+	p.quiet.log(link.Note{Level: level, Key: key, Text: text() + link.More(held)})
 }

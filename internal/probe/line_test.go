@@ -305,7 +305,7 @@ func TestAddressComesLater(t *testing.T) {
 
 	// Gone again under the open socket: noted with its cause; probing resumes when it is back.
 	ip(t, "address delete 10.9.0.1/32 dev lo")
-	c.advance(noteEvery)
+	c.advance(time.Minute)
 	p.probe(0)
 	if s := p.Stats()[0]; s.SendErrors != 2 || s.Err == nil {
 		t.Errorf("after the address went: %+v", s)

@@ -67,7 +67,7 @@ type Options struct {
 	Timeout time.Duration
 	// Now is the clock of all times handed up; nil is the time since boot (CLOCK_BOOTTIME). Round trips do not depend on it.
 	Now func() unit.Time
-	// Log takes rare notes, each kind at most once a minute; nil discards them. It may be called from any goroutine.
+	// Log takes rare notes, those of a kind with growing pauses while it goes on; nil discards them. It may be called from any goroutine.
 	Log func(link.Note)
 	// Resolver looks up host names; nil is [net.DefaultResolver]. Addresses in Targets never reach it.
 	Resolver Resolver

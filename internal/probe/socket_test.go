@@ -216,7 +216,7 @@ func TestMirror(t *testing.T) {
 		if n := book.with("probe_wrong_source"); len(n) != 1 || !strings.Contains(n[0], "is answered by "+b) {
 			t.Errorf("notes about wrong sources: %q", n)
 		}
-		c.advance(noteEvery)
+		c.advance(time.Minute)
 		p.probe(0)
 		m.answer(m.next(), func(b []byte) { clear(b[headerLen:]) })
 		readReply(t, p, f)

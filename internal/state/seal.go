@@ -20,6 +20,9 @@ const MaxSize = 1 << 20
 // ErrCorrupt marks a file that cannot be trusted: torn, edited or of another program.
 var ErrCorrupt = errors.New("not a file this version of wanctl can trust")
 
+// ErrNewer marks a whole file of a later version of wanctl: it is an [ErrCorrupt] that is worth keeping.
+var ErrNewer = fmt.Errorf("%w: of a later version", ErrCorrupt)
+
 // sumKey is followed by eight hexadecimal digits: the CRC-32C of the whole file with the digits as zeros. It is the
 // last key, so that a torn file has none.
 const sumKey = `"checksum": "`
@@ -47,7 +50,7 @@ func seal(w io.Writer, v any) error {
 }
 
 // unseal reads what seal wrote and checks it: its content, of a version up to newest, is what is returned. Every error wraps
-// [ErrCorrupt] unless reading itself failed.
+// [ErrCorrupt] unless reading itself failed. With [ErrNewer] the content is returned, too.
 func unseal(r io.Reader, newest int) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
@@ -72,7 +75,10 @@ func unseal(r io.Reader, newest int) ([]byte, error) {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if head.Schema < 1 || head.Schema > newest {
+	switch {
+	case head.Schema > newest:
+		return b, fmt.Errorf("%w: schema %d, this version reads 1 to %d", ErrNewer, head.Schema, newest)
+	case head.Schema < 1:
 		return nil, fmt.Errorf("%w: schema %d, this version reads 1 to %d", ErrCorrupt, head.Schema, newest)
 	}
 	return b, nil

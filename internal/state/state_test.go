@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -47,10 +49,7 @@ func TestMemoryOfCapacity(t *testing.T) {
 		t.Errorf("the memory is printed as\n%s", text)
 	}
 	bent := []byte(strings.Replace(text, `"17000000 18000001"`, `"17000000 -8000001"`, 1))
-	i := bytes.LastIndex(bent, []byte(sumKey)) + len(sumKey)
-	copy(bent[i:], "00000000")
-	copy(bent[i:], fmt.Sprintf("%08x", crc32.Checksum(bent, castagnoli)))
-	if _, err := ReadWAN(bytes.NewReader(bent), "ATT"); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "measured capacities") {
+	if _, err := ReadWAN(bytes.NewReader(resealed(bent)), "ATT"); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "measured capacities") {
 		t.Errorf("a negative capacity: %v", err)
 	}
 	none := aWAN()
@@ -215,4 +214,84 @@ func TestAFullDiskIsSaid(t *testing.T) {
 	if WriteFeed(&bytes.Buffer{}, link.Feed{State: link.Pair[link.State]{Down: 9}}, "", wall) == nil {
 		t.Error("a state that does not exist was written")
 	}
+}
+
+// A file as the first version wrote it, on a router at 80 and 15 Mbit/s, is read: what was added since is empty.
+func TestWANOfTheFirstVersion(t *testing.T) {
+	b, err := os.ReadFile("testdata/wan_v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ReadWAN(bytes.NewReader(b), "ATT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.Controller
+	if !(c.Baseline > 0.01 && c.Baseline < 1) || c.Baseline != s.EWMA.BaselineRTT || c.Sides.Down.Rate != 90*unit.Mbps || c.Sides.Up.Green < 30 ||
+		s.Applied != (link.Rates{Down: 80 * unit.Mbps, Up: 15 * unit.Mbps}) || s.Actuator.Applied != s.Applied ||
+		s.TimeInState.Down[link.Green] < 7*time.Second || s.Memory.Down[0] != nil {
+		t.Errorf("%+v", s)
+	}
+}
+
+// future is a state as a later version may write it: another machine, further keys, the same places for what is learnt.
+func future(t *testing.T, baseline float64, memory any) []byte {
+	t.Helper()
+	return write(t, func(b *bytes.Buffer) error {
+		return seal(b, struct {
+			Schema     int            `json:"schema"`
+			Name       string         `json:"wan"`
+			BootID     []int          `json:"boot_id"`
+			EWMA       map[string]any `json:"ewma"`
+			Applied    link.Rates     `json:"last_applied"`
+			Controller string         `json:"controller"`
+			Memory     any            `json:"measured_by_time_of_day"`
+			Checksum   string         `json:"checksum"`
+		}{
+			Schema: 9, Name: "ATT", BootID: []int{1}, EWMA: map[string]any{"baseline_rtt": baseline, "load_rtt": 29, "new": true},
+			Applied: link.Rates{Down: 64 * unit.Mbps, Up: 11 * unit.Mbps}, Controller: "of another kind", Memory: memory,
+		})
+	})
+}
+
+// What a later version has learnt survives a downgrade.
+func TestWANOfALaterVersion(t *testing.T) {
+	memory := tracking.Memory{Up: aDay()}
+	for name, c := range map[string]struct {
+		memory any
+		up     tracking.Measured
+	}{"with its memory": {memory, memory.Up[3]}, "with another memory": {[]int{7}, nil}} {
+		b := future(t, 27.5, c.memory)
+		if _, err := ReadWAN(bytes.NewReader(b), "ATT"); !errors.Is(err, ErrNewer) || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+		s, err := ReadNewerWAN(bytes.NewReader(b), "ATT")
+		if err != nil || s.EWMA != (EWMA{27.5, 29}) || s.Controller.Baseline != 27.5 || s.Controller.Sides.Up.Rate != 11*unit.Mbps ||
+			s.Actuator.Applied.Down != 64*unit.Mbps || s.BootID != "" || s.Name != "ATT" || !slices.Equal(s.Memory.Up[3], c.up) {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+		if _, err := ReadNewerWAN(bytes.NewReader(b), "Spectrum"); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: another line's: %v", name, err)
+		}
+		for n := range len(b) - 1 { // a torn one is none
+			if _, err := ReadNewerWAN(bytes.NewReader(b[:n]), "ATT"); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("torn after %d bytes: %v", n, err)
+			}
+		}
+	}
+	mine := write(t, func(b *bytes.Buffer) error { return WriteWAN(b, aWAN()) })
+	if _, err := ReadNewerWAN(bytes.NewReader(mine), "ATT"); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) {
+		t.Errorf("this version's: %v", err)
+	}
+	if _, err := ReadNewerWAN(bytes.NewReader(future(t, -1, nil)), "ATT"); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a baseline that is none: %v", err)
+	}
+}
+
+// resealed puts the right checksum on a text.
+func resealed(b []byte) []byte {
+	i := bytes.LastIndex(b, []byte(sumKey)) + len(sumKey)
+	copy(b[i:], "00000000")
+	copy(b[i:], fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)))
+	return b
 }

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -53,6 +55,33 @@ func ReadWAN(r io.Reader, name string) (WAN, error) {
 	}
 	if s.Name != name {
 		return WAN{}, fmt.Errorf("%w: it is the state of %q, not of %q", ErrCorrupt, s.Name, name)
+	}
+	return s, nil
+}
+
+// ReadNewerWAN takes what it can from a whole file of a later version ([ErrNewer]) of the line of that name: the averages and
+// the rates, whose places never change, and what the line was measured to carry, where that is found. The rest begins anew.
+func ReadNewerWAN(r io.Reader, name string) (WAN, error) {
+	b, err := unseal(r, Schema)
+	if !errors.Is(err, ErrNewer) {
+		return WAN{}, fmt.Errorf("%w: not of a later version (%w)", ErrCorrupt, errors.Join(err))
+	}
+	learnt, err := ReadLearnt(bytes.NewReader(b))
+	if err != nil {
+		return WAN{}, err
+	}
+	var head struct {
+		Name string `json:"wan"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil || head.Name != name {
+		return WAN{}, fmt.Errorf("%w: it is the state of %q, not of %q", ErrCorrupt, head.Name, name)
+	}
+	s := learnt.WAN(name)
+	var day struct {
+		Memory tracking.Memory `json:"measured_by_time_of_day"`
+	}
+	if json.Unmarshal(b, &day) == nil {
+		s.Memory = day.Memory
 	}
 	return s, nil
 }

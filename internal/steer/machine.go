@@ -207,6 +207,7 @@ func (m *Machine) advance(now unit.Time) time.Duration {
 		m.rules.rebase(now)
 		return 0
 	case now.Sub(last) > max(gapLeast, gapCycles*m.cfg.Interval):
+		m.started = now // while this host slept nobody was asked, so nobody was silent
 		m.mem = m.mem.afterBreak()
 		m.measured = false
 		return 0

@@ -63,6 +63,14 @@ func (rs *rules) rebase(now unit.Time) {
 	}
 }
 
+// Reread forgets what was read of the rules: another hand switches them from now on. They are read before anything is
+// written; state and wish stay.
+func (m *Machine) Reread() {
+	for i := range m.rules.one {
+		m.rules.one[i].read = false
+	}
+}
+
 // settle takes a new wish.
 func (m *Machine) settle(to int, why string, k cycle) {
 	rs := &m.rules

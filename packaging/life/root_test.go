@@ -2,6 +2,7 @@ package life
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -75,6 +76,18 @@ func TestDebLifeCycle(t *testing.T) {
 	}
 	before := files(t, dir)
 
+	// A deployment's units would stand before the package's.
+	deployed := filepath.Join(dir, "usr/local/lib/wanctl")
+	put(t, dir, "usr/local/lib/wanctl/current", "")
+	cmd := exec.Command("chroot", dir, "dpkg", "-i", "/1.0.0.deb")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "use one or the other") || exists(dir, "usr/bin/wanctl") {
+		t.Errorf("a host with a deployed version gets the package: %v\n%s", err, out)
+	}
+	if err := os.RemoveAll(deployed); err != nil {
+		t.Fatal(err)
+	}
+
 	chroot(t, dir, "dpkg", "-i", "/1.0.0.deb")
 	wantCalls(t, "an installation", calls(), "daemon-reload")
 	if got := chroot(t, dir, "wanctl", "version"); !strings.HasPrefix(got, "wanctl v1.0.0 ") {
@@ -92,10 +105,13 @@ func TestDebLifeCycle(t *testing.T) {
 	if slurp(t, dir, "etc/passwd") != users {
 		t.Error("the installation adds a user: the units are lent one")
 	}
+	if !strings.Contains(slurp(t, dir, "etc/group"), "\nwanctl-config:x:") {
+		t.Error("the units' group is not there")
+	}
 	used(t, dir)
 
 	chroot(t, dir, "dpkg", "-i", "/1.1.0.deb")
-	wantCalls(t, "an upgrade", calls(), "daemon-reload", "try-restart wanctl@*.service wanctl-steer.service")
+	wantCalls(t, "an upgrade", calls(), "daemon-reload", "try-restart wanctl-once@*.timer ")
 	if got := chroot(t, dir, "wanctl", "version"); !strings.HasPrefix(got, "wanctl v1.1.0 ") {
 		t.Errorf("the upgrade installed %q", got)
 	}
@@ -158,7 +174,7 @@ func TestRPMLifeCycle(t *testing.T) {
 	used(t, dir)
 
 	run("-U", filepath.Join(packages, "wanctl_1.1.0_amd64.rpm"))
-	wantCalls(t, "an upgrade", calls(), "daemon-reload", "try-restart wanctl@*.service wanctl-steer.service")
+	wantCalls(t, "an upgrade", calls(), "daemon-reload", "try-restart wanctl-once@*.timer ")
 	if got := chroot(t, dir, "wanctl", "version"); !strings.HasPrefix(got, "wanctl v1.1.0 ") {
 		t.Errorf("the upgrade installed %q", got)
 	}

@@ -36,6 +36,17 @@ ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 touch story/console
 ln -s /story/console dev/ttyS0
+# A house with two lines, for what this host does itself.
+for l in lan0:192.168.1.1 wan1:198.51.100.2 wan2:192.0.2.130; do
+	ip link add "${l%:*}" type veth peer name "${l%:*}p"
+	ip addr add "${l#*:}/24" dev "${l%:*}"
+	ip link set "${l%:*}p" up
+	ip link set "${l%:*}" up
+done
+ip route add default via 198.51.100.1
+ip route add default via 192.0.2.1 metric 200
+echo 1 >proc/sys/net/ipv4/ip_forward
+for r in proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >"$r"; done
 # The machine's own switches are not this boot's; only its name for itself is new.
 echo "$boot_id" >run/boot_id
 mount --bind run/boot_id proc/sys/kernel/random/boot_id

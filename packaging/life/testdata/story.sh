@@ -74,9 +74,11 @@ now install 'dpkg -i /story/one.deb'
 now nothing-runs-unasked '! systemctl is-active "wanctl@*.service" wanctl-steer.service | grep -qx active'
 install -m 600 /story/emu/client_key /etc/wanctl/ssh/router.key
 install -m 644 /story/emu/known_hosts /etc/wanctl/ssh/known_hosts
-cp /story/att.yaml /story/steering.yaml /etc/wanctl/
+install -m 640 -g wanctl-config /story/att.yaml /story/steering.yaml /etc/wanctl/
 now start 'systemctl enable --now wanctl@att.service wanctl-steer.service'
 now its-user-is-a-lent-one 'uid=$(stat -c %u "/proc/$(prop MainPID)") && [ "$uid" -ge 61184 ] && [ "$uid" -le 65519 ] && ! grep -q wanctl /etc/passwd'
+now its-configuration-is-not-for-everybody '[ "$(stat -c %a:%U:%G /etc/wanctl/att.yaml)" = 640:root:wanctl-config ] &&
+	! setpriv --reuid=65534 --clear-groups cat /etc/wanctl/att.yaml'
 now its-only-right-is-raw-sockets 'grep -q "^CapEff:.0000000000002000" "/proc/$(prop MainPID)/status" && grep -q "^CapBnd:.0000000000002000" "/proc/$(prop MainPID)/status" &&
 	grep -q "^Seccomp:.2" "/proc/$(prop MainPID)/status"'
 step healthy 'healthy ATT && healthy steering'
@@ -139,6 +141,41 @@ now an-upgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88
 now downgrade 'dpkg -i /story/one.deb'
 step the-old-version-runs 'wanctl status | grep -q "^ATT: healthy.*wanctl v1.0.0"'
 now a-downgrade-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 88000000 ]'
+
+if [ -e /sys/class/net/wan1 ]; then # a line and steering of this host itself, by what boot.sh laid
+	for u in wanctl@lin.service wanctl-steer.service; do
+		mkdir -p "/etc/systemd/system/$u.d"
+		cp /usr/share/wanctl/systemd/linux.conf "/etc/systemd/system/$u.d/"
+	done
+	cp /usr/share/wanctl/systemd/qdisc.conf /etc/systemd/system/wanctl@lin.service.d/
+	systemctl daemon-reload
+	install -m 640 -g wanctl-config /story/lin.yaml /etc/wanctl/lin.yaml
+	install -m 640 -g wanctl-config /story/steering-linux.yaml /etc/wanctl/steering.yaml
+	now no-queues-yet '[ ! -e /sys/class/net/ifb4wan1 ]'
+	now start-of-a-line-of-this-host 'systemctl start wanctl@lin.service'
+	# Where the kernel has no CAKE this is as far as it comes; what it made needs the same right.
+	now its-queues-are-made-first '[ -e /sys/class/net/ifb4wan1 ] && journalctl -u wanctl-qdisc@lin.service --no-pager | grep -q .'
+	step its-rights-are-raw-sockets-and-the-network 'grep -q "^CapEff:.0000000000003000" "/proc/$(systemctl show --value -p MainPID wanctl@lin.service)/status" &&
+		wanctl status | grep -q ^Lin:'
+	now steering-of-this-host 'systemctl restart wanctl-steer.service'
+	step its-rules-are-in-the-kernel 'wanctl policy plan /etc/wanctl/steering.yaml | grep -qx "nothing to do"'
+	now nobody-lacked-a-right '! journalctl --no-pager -u wanctl-qdisc@lin.service -u wanctl@lin.service -u wanctl-steer.service | grep -i "not permitted\|permission denied"'
+	now stop-of-this-hosts-own 'systemctl stop wanctl@lin.service wanctl-qdisc@lin.service && rm -r /etc/systemd/system/wanctl-steer.service.d /etc/systemd/system/wanctl@lin.service.d'
+	cp /story/steering.yaml /etc/wanctl/steering.yaml
+	systemctl daemon-reload
+	systemctl restart wanctl-steer.service
+	step healthy-steering-of-the-router 'healthy steering'
+fi
+
+# A timer that runs a process per cycle, over an upgrade.
+systemctl stop $unit
+now the-timer-starts 'systemctl enable --now wanctl-once@att.timer'
+step a-process-per-cycle 'journalctl -u wanctl-once@att.service --no-pager | grep -c "GREEN/GREEN" | grep -qv "^[01]$"'
+now upgrade-under-a-timer 'dpkg -i /story/two.deb && systemctl is-active wanctl-once@att.timer'
+step the-timer-runs-the-new-version 'journalctl -u wanctl-once@att.service --no-pager | grep -q "wanctl v1.1.0"'
+now the-service-again 'systemctl disable --now wanctl-once@att.timer && systemctl start $unit'
+now downgrade-again 'dpkg -i /story/one.deb'
+step healthy-at-the-end 'healthy ATT && healthy steering && [ "$(rate)" = 88000000 ]'
 
 # The emulator is no service, so that it is there until the last: the stop at the end is its to see.
 cat >/run/systemd/system/last.service <<'UNIT'
