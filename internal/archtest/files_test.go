@@ -27,7 +27,7 @@ var writers = map[string]struct{ why, documented string }{
 	"daemon.segments.create": {"journal.segment_mb each, journal.keep_segments of them", ".journal"},
 	"daemon.logFile.open":    {"logging.max_bytes; see putAside", "main_log"},
 	"daemon.putAside":        {"logging.backup_count of them, or one", ".1"},
-	"install.write":          {"replaced whole", ""},
+	"install.writeFor":       {"replaced whole", ""},
 	"install.place.lock":     {"one line, written in place", "deploy.lock"},
 	"install.Detached":       {"keepLogs of them", "log/RUN.jsonl"},
 	"install.copyFile":       {"in a version or an undo record, of which keepVersions and two more stay", "versions/ID/"},
