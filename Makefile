@@ -13,7 +13,7 @@ TOOLS        = $(shell $(GO) env GOPATH)/wanctl-tools/$(LINT_VERSION)
 NFPM_VERSION = v2.45.2
 NFPM         = $(shell $(GO) env GOPATH)/wanctl-tools/nfpm-$(NFPM_VERSION)/nfpm
 
-.PHONY: build demo test test-long lint bench cover footprint lab lab-image packages image nfpm nfpm-path clean
+.PHONY: build demo test test-long lint bench cover footprint soak lab lab-image packages image nfpm nfpm-path clean
 
 build: ## the static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/wanctl
@@ -42,6 +42,14 @@ cover: ## coverage of the words, the judgement and the paper
 
 footprint: build ## memory and CPU of both WANs and steering
 	scripts/footprint
+
+# DAYS=0 or SOAK=0 leaves one of them out; JSON=DIR has the reports with every sample written there.
+SOAK ?= 1h
+DAYS ?= 30
+soak: build ## a simulated month, then an hour of the real processes (as root): fails when anything grows
+	$(GO) test -c -o bin/soak.test ./internal/lab/soak
+	bin/soak.test -test.timeout 0 -test.run 'TestSimulated$$|TestReal$$' -soak.days $(DAYS) -soak.real $(SOAK) \
+		-soak.program $(abspath $(BIN)) $(if $(JSON),-soak.json $(JSON))
 
 lab-image: build ## the lab's machine: about 7 minutes, once
 	$(BIN) lab image

@@ -229,7 +229,12 @@ func (c *Claim) take(r MarkResult) {
 	case MarkMake: // whether it is the oldest is seen by looking
 		c.look(0)
 	case MarkRefresh:
-		c.vain, c.refreshed = 0, c.asked
+		c.vain = 0
+		if r.Op.ID != c.id { // it made a new connection on its way, of which the id is not: what it refreshed is seen by looking
+			c.look(0)
+			return
+		}
+		c.refreshed = c.asked
 		c.next, c.due = MarkRefresh, c.refreshed.Add(ClaimRefresh)
 	case MarkRemove:
 		if c.yielding {

@@ -38,6 +38,10 @@ func (b *board) do(op MarkOp) MarkResult {
 		r.Err, r.Class = b.refuse, Misconfigured
 		return r
 	}
+	if op.ID == "" && (op.Kind == MarkRefresh || op.Kind == MarkRemove) { // the hand sends no such thing
+		r.Err, r.Class = errors.New("no item id"), Misconfigured
+		return r
+	}
 	switch op.Kind {
 	case MarkLook:
 		for _, m := range b.marks {
@@ -203,6 +207,25 @@ func TestClaim(t *testing.T) {
 		a.settle(b)
 		if a.out.Withheld || len(b.marks) != 1 || a.notes != nil {
 			t.Errorf("noticed by the connection: %+v %+v %q", a.out, b.marks, a.notes)
+		}
+	})
+	t.Run("a refresh that connects anew", func(t *testing.T) {
+		b, a := newBoard(), newClaimant(ownerOn("a"))
+		a.settle(b)
+		b.now = b.now.Add(ClaimRefresh)
+		a.out = a.Step(ClaimInput{Now: b.now, Up: true, Session: a.session})
+		if a.out.Op == nil || a.out.Op.Kind != MarkRefresh {
+			t.Fatalf("%+v", a.out.Op)
+		}
+		a.session++
+		for a.out.Op != nil {
+			res := b.do(*a.out.Op)
+			b.now = b.now.Add(time.Second)
+			a.out = a.Step(ClaimInput{Now: b.now, Up: true, Session: a.session, Result: &res})
+		}
+		b.pass(2*ClaimRefresh, a)
+		if a.out.Withheld || len(b.marks) != 1 || a.notes != nil {
+			t.Errorf("%+v %+v %q", a.out, b.marks, a.notes)
 		}
 	})
 	t.Run("other things are nobody's business", func(t *testing.T) {

@@ -60,6 +60,8 @@ var (
 		"internal/deploy":  {"internal/document", "internal/config", "internal/install", "internal/remote"},
 
 		"internal/lab/flows":    words,
+		"internal/lab/memnet":   {},
+		"internal/lab/soak":     {},
 		"internal/lab/netsim":   words,
 		"internal/lab/rosim":    words,
 		"internal/lab/scenario": append(slices.Clone(words), "internal/document"),

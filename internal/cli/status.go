@@ -84,6 +84,10 @@ func printStatus(w io.Writer, s daemon.Status) {
 	for _, y := range s.Why {
 		fmt.Fprintf(w, "  why:       %s\n", y)
 	}
+	if v := s.Vitals; v.Goroutines > 0 { // an earlier version's process tells nothing of it
+		fmt.Fprintf(w, "  process:   %.1f MB resident, %.1f MB of heap in use, %d goroutines, %d descriptors\n",
+			float64(v.ResidentBytes)/1e6, float64(v.HeapLiveBytes)/1e6, v.Goroutines, v.Descriptors)
+	}
 	if s.Debug != nil {
 		fmt.Fprintf(w, "  debug:     %s\n", debugText(s.Debug))
 	}

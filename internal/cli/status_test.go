@@ -33,6 +33,7 @@ func TestPrintStatus(t *testing.T) {
 			"a line in trouble",
 			daemon.Status{
 				Name: "ATT", Version: "1.2", PID: 7, UptimeS: 3725, Why: []string{"router link: gone", "2 reflectors are silent"},
+				Vitals: daemon.Vitals{ResidentBytes: 13_140_000, HeapLiveBytes: 2_260_000, Goroutines: 24, Descriptors: 12},
 				WAN: &daemon.WANStatus{
 					State: link.Pair[link.State]{Down: link.SoftRed, Up: link.Red}, AgeS: 0.44, RTT: 30, Load: 61.2, Baseline: 28, Delta: 33.2,
 					Decided: link.Rates{Down: 275 * unit.Mbps, Up: 5_500_000}, Router: "wanctl@r:22", Link: "stopped", Writes: 12,
@@ -44,6 +45,7 @@ func TestPrintStatus(t *testing.T) {
 			`ATT: DEGRADED, up 1h2m5s, process 7, wanctl 1.2
   why:       router link: gone
   why:       2 reflectors are silent
+  process:   13.1 MB resident, 2.3 MB of heap in use, 24 goroutines, 12 descriptors
   state:     SOFT_RED/RED (download/upload), measured 0.4 s ago
   delay:     RTT 30.0ms, load 61.2ms, baseline 28.0ms, delta 33.2ms
   rates:     decided 275M/5.5M, applied -/-, read back -/-

@@ -36,6 +36,17 @@ type Common struct {
 	Tape func(*config.WAN) (Tape, error)
 	// OpenLog opens a task's log.
 	OpenLog func(name string, files config.Logging) (*Log, error)
+	// ServeStatus answers at a socket with what get returns, until stop is called; nil is what `wanctl status` asks.
+	ServeStatus func(path string, get func() Status) (stop func(), err error)
+}
+
+// serveStatus publishes a task's status.
+func (c Common) serveStatus(name string, status *atomic.Pointer[Status], p *progress, log *Log) (stop func(), err error) {
+	get := func() Status { return status.Load().asOf(c.Clock.Now(), p, log) }
+	if c.ServeStatus != nil {
+		return c.ServeStatus(socketPath(c.Dirs.Run, name), get)
+	}
+	return serveStatus(socketPath(c.Dirs.Run, name), answers{status: get, debug: log.debugFor})
 }
 
 // Loader reads and validates a configuration, at start and at each reload. With errors among the diagnostics there is no
@@ -267,9 +278,7 @@ func (a *Autorate) Run(ctx context.Context) error {
 	defer func() { a.stopPings() }()
 	a.saver = newSaver(a.cfg.StateFile, a.log)
 	a.publish(a.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(a.Dirs.Run, a.cfg.Name), answers{
-		status: func() Status { return a.status.Load().asOf(a.Clock.Now(), a.progress, a.log) }, debug: a.log.debugFor,
-	})
+	stopStatus, err := a.serveStatus(a.cfg.Name, &a.status, a.progress, a.log)
 	if err != nil {
 		a.log.Warn(err.Error() + "; `wanctl status` will not see this WAN")
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"wanctl/internal/cake"
@@ -36,6 +37,8 @@ type Hands struct {
 	Probe  func(probe.Options) (Pinger, error)
 	Shaper func(*config.WAN, Clock) (Shaper, error)
 	Switch func(*config.Steering, Clock) (Switch, error)
+	// Dial connects the real hands with a RouterOS router at host:port; nil is TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 }
 
 func (h Hands) probe(o probe.Options) (Pinger, error) {
@@ -53,14 +56,14 @@ func (h Hands) shaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	if h.Shaper != nil {
 		return h.Shaper(c, clock)
 	}
-	return dialShaper(c, clock, log)
+	return h.dialShaper(c, clock, log)
 }
 
 // DialShaper returns the hand on a configuration's queues: a router's, which connects with its first command, or this
 // host's own.
-func DialShaper(c *config.WAN, clock Clock) (Shaper, error) { return dialShaper(c, clock, nil) }
+func DialShaper(c *config.WAN, clock Clock) (Shaper, error) { return Hands{}.dialShaper(c, clock, nil) }
 
-func dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
+func (h Hands) dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	if onLinux(c) {
 		l, err := cake.OpenLine(lineOptions(c, clock))
 		if err != nil {
@@ -68,7 +71,7 @@ func dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 		}
 		return l, nil
 	}
-	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock, log))
+	cl, err := h.client(c.Router, c.Timeouts, clock, log)
 	if err != nil {
 		return nil, err
 	}
@@ -77,21 +80,29 @@ func dialShaper(c *config.WAN, clock Clock, log *Log) (Shaper, error) {
 	}}, nil
 }
 
+func (h Hands) client(r config.Router, t config.Timeouts, clock Clock, log *Log) (*routeros.Client, error) {
+	o := clientOptions(r, t, clock, log)
+	o.Dial = h.Dial
+	return routeros.New(o)
+}
+
 func (h Hands) steering(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if h.Switch != nil {
 		return h.Switch(c, clock)
 	}
-	return dialSwitch(c, clock, log)
+	return h.dialSwitch(c, clock, log)
 }
 
 // DialSwitch returns steering's hand. It connects with its first command.
-func DialSwitch(c *config.Steering, clock Clock) (Switch, error) { return dialSwitch(c, clock, nil) }
+func DialSwitch(c *config.Steering, clock Clock) (Switch, error) {
+	return Hands{}.dialSwitch(c, clock, nil)
+}
 
-func dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
+func (h Hands) dialSwitch(c *config.Steering, clock Clock, log *Log) (Switch, error) {
 	if c.Linux != nil {
 		return newLinuxSwitch(c, clock, log), nil
 	}
-	cl, err := routeros.New(clientOptions(c.Router, c.Timeouts, clock, log))
+	cl, err := h.client(c.Router, c.Timeouts, clock, log)
 	if err != nil {
 		return nil, err
 	}

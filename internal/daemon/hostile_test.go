@@ -94,6 +94,9 @@ func TestAStatusGrowsOld(t *testing.T) {
 	if now.Healthy || len(now.Why) != 1 || !strings.Contains(now.Why[0], "no cycle for 30s") {
 		t.Errorf("30 s later: %+v", now)
 	}
+	if v := now.Vitals; v.Goroutines < 2 || v.Descriptors < 3 || v.HeapLiveBytes == 0 || v.ResidentBytes < v.HeapLiveBytes {
+		t.Errorf("the process is said to have %+v", v)
+	}
 	if !s.Healthy || s.WAN.AgeS != 0.5 {
 		t.Error("the published status was changed")
 	}

@@ -106,6 +106,7 @@ func (s *Status) asOf(now unit.Time, p *progress, log *Log) Status {
 	out.Debug = log.debugging()
 	late := now.Sub(s.at).Seconds()
 	out.UptimeS += late
+	out.Vitals = vitals()
 	if s.WAN != nil {
 		w := *s.WAN
 		for _, age := range []*float64{&w.AgeS, &w.ReadAgeS} {

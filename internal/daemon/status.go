@@ -35,6 +35,8 @@ type Status struct {
 	Debug *DebugStatus    `json:"debug,omitempty"`
 	WAN   *WANStatus      `json:"wan,omitempty"`
 	Steer *SteeringStatus `json:"steering,omitempty"`
+	// Vitals are of the whole process.
+	Vitals Vitals `json:"process"`
 }
 
 // WANStatus is one line.

@@ -177,9 +177,7 @@ func (s *Steer) Run(ctx context.Context) error {
 	defer func() { s.stop() }()
 	s.saver = newSaver(s.cfg.StateFile, s.log)
 	s.publish(s.Clock.Now())
-	stopStatus, err := serveStatus(socketPath(s.Dirs.Run, s.String()), answers{
-		status: func() Status { return s.status.Load().asOf(s.Clock.Now(), s.progress, s.log) }, debug: s.log.debugFor,
-	})
+	stopStatus, err := s.serveStatus(s.String(), &s.status, s.progress, s.log)
 	if err != nil {
 		s.log.Warn(err.Error() + "; `wanctl status` will not see steering")
 	}

@@ -176,6 +176,17 @@ type interval struct {
 // since, which no reading shows: it then holds no more than the interface carried, and a quarter for headers.
 func (iv interval) restarted() bool { return iv.counter <= iv.wan+iv.wan/4 }
 
+// short says that the queue carried less than the interface. Of one interval alone it accuses nobody: queue and interface are
+// not read at one instant, so what passes between the two readings is in one interval of the one and in the next of the other.
+func (iv interval) short() bool { return iv.arrived < iv.wan }
+
+// lend gives an interval what it lacks of excess, and returns what is left of that.
+func (iv *interval) lend(excess unit.Bytes) unit.Bytes {
+	n := max(min(iv.wan-iv.arrived, excess), 0)
+	iv.arrived, iv.queue = iv.arrived+n, iv.queue+n
+	return excess - n
+}
+
 // share is queue bytes ÷ interface bytes.
 func (iv interval) share() unit.PPM { return unit.ShareOf(int64(iv.arrived), int64(iv.wan)) }
 
@@ -191,11 +202,14 @@ func dropped(a, b link.Queue) unit.Bytes {
 
 // watch is one direction's evidence.
 type watch struct {
-	place   Place
-	open    interval         // readings not yet long enough for a slice
-	ring    [window]interval // slices with traffic, newest at next-1
-	next    int
-	n       int
+	place Place
+	open  interval         // readings not yet long enough for a slice
+	ring  [window]interval // slices with traffic, newest at next-1
+	next  int
+	n     int
+	// early is what the queue carried more than the interface in a slice without traffic, right before now: the interface counted
+	// it later.
+	early   unit.Bytes
 	verdict Verdict
 	finding *Finding
 	told    bool      // the finding was said
@@ -326,7 +340,7 @@ func between(d link.Direction, a, b link.Report) (iv interval, ok bool) {
 
 // broken forgets what a hole in the readings makes worthless; slices already complete keep their worth.
 func (w *watch) broken() {
-	w.open = interval{}
+	w.open, w.early = interval{}, 0
 	w.stood = standing{}
 }
 
@@ -347,23 +361,40 @@ func (w *watch) add(d link.Direction, iv interval, parent string, notes []link.N
 	if w.open.long < slice {
 		return notes
 	}
-	done := w.open
-	w.open = interval{}
+	done, early := w.open, w.early
+	w.open, w.early = interval{}, 0
 	if done.wan.Per(done.long) < LeastTraffic {
+		late := max(done.arrived-done.wan, 0)
+		last := &w.ring[(w.next-1+window)%window]
+		if w.n == 0 || last.at != done.at.Add(-done.long) {
+			w.early = late
+			return notes
+		}
+		settles := last.short()
+		if w.early = last.lend(late); settles {
+			notes = w.judge(d, parent, done.at, 0, notes)
+		}
 		return notes
 	}
+	done.lend(early)
 	w.ring[w.next] = done
 	w.next = (w.next + 1) % window
 	w.n = min(w.n+1, window)
-	return w.judge(d, parent, done.at, notes)
+	unsettled := 0
+	if done.short() && done.long < ProofTime { // the rest may come with the next reading
+		unsettled = 1
+	}
+	return w.judge(d, parent, done.at, unsettled, notes)
 }
 
-// judge compares the newest ProofTime of traffic. One slice in which the queue's counter may have restarted is left
+// judge compares the newest ProofTime of traffic, but for the slices that are not settled yet. One slice in which the queue's counter may have restarted is left
 // out, the one with the least share. No other is: what bypasses the queue may do so in a single burst.
-func (w *watch) judge(d link.Direction, parent string, now unit.Time, notes []link.Note) []link.Note {
+func (w *watch) judge(d link.Direction, parent string, now unit.Time, unsettled int, notes []link.Note) []link.Note {
 	var sum, worst interval
-	for i := 1; i <= w.n && sum.long < ProofTime; i++ {
+	edge := false // the oldest so far lacks what the one before it may have had too much
+	for i := 1 + unsettled; i <= w.n && (sum.long < ProofTime || edge); i++ {
 		iv := w.ring[(w.next-i+window)%window]
+		edge = iv.short()
 		if now.Sub(iv.at) > stale {
 			break
 		}

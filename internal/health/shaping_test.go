@@ -196,7 +196,7 @@ func TestProofNeedsTenSecondsOfTraffic(t *testing.T) {
 		t.Fatalf("accused while idle: %+v", l.lastFindings)
 	}
 	l.WAN = m(50, 5)
-	l.run(time.Second)
+	l.run(2 * time.Second) // the second reading settles what the first one lacks
 	if len(l.lastFindings) != 2 {
 		t.Fatalf("ten seconds of traffic, findings: %+v", l.lastFindings)
 	}
@@ -421,6 +421,32 @@ func TestPropertyProof(t *testing.T) {
 			t.Fatalf("seven tenths for half a minute and no accusation: %+v", l.lastFindings)
 		}
 	})
+}
+
+// TestBurstBetweenReadings: of each burst one counter tells at one reading and the other at the next, and nothing else happens.
+func TestBurstBetweenReadings(t *testing.T) {
+	for name, first := range map[string]bool{"the interface first": true, "the queue first": false} {
+		l := newLine(link.Rates{})
+		l.run(time.Minute)
+		l.report.Down.Bytes, l.report.WANRx = 1<<40, 1<<40
+		l.run(time.Second)
+		for i := range 30 { // each somewhat more, so that the newest counts
+			for _, wan := range []bool{first, !first} {
+				l.WAN, l.Through = link.Rates{}, link.Rates{}
+				if wan {
+					l.WAN.Down = unit.Rate(80+10*i) * unit.Mbps
+				} else {
+					l.Through.Down = unit.Rate(80+10*i) * unit.Mbps
+				}
+				l.run(time.Second)
+			}
+			l.WAN, l.Through = link.Rates{}, link.Rates{}
+			l.run(3 * time.Second)
+		}
+		if got := l.shaping.Verdicts(); got.Down != Proved || len(l.notes) != 0 {
+			t.Errorf("%s: verdict %s, notes %+v", name, got.Down, l.notes)
+		}
+	}
 }
 
 func TestNames(t *testing.T) {

@@ -418,6 +418,29 @@ func TestChangedHostKey(t *testing.T) {
 	}
 }
 
+// REST says the password with every request, and the router looks at it again after ten minutes. A session whose password was
+// refused is over: the next command asks for the password anew, as after a reload that follows a change of it.
+func TestPasswordChangesUnderASession(t *testing.T) {
+	o := rosim.DefaultOptions()
+	o.Users = []rosim.User{{Name: rosim.DefaultUser, Password: "open sesame"}}
+	b := overREST.routerWith(t, o, time.Hour, false)
+	if _, err := b.client.Exchange(t.Context(), att, nil); err != nil || b.asked.Load() != 1 {
+		t.Fatalf("%v, asked %d times", err, b.asked.Load())
+	}
+	if err := b.router.SetPassword(rosim.DefaultUser, "another"); err != nil {
+		t.Fatal(err)
+	}
+	b.router.Pass(10 * time.Minute)
+	_, err := b.client.Exchange(t.Context(), att, nil)
+	failed(t, err, routeros.Auth)
+	if err := b.router.SetPassword(rosim.DefaultUser, "open sesame"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.client.Exchange(t.Context(), att, nil); err != nil || b.asked.Load() != 2 {
+		t.Errorf("with the right one again: %v, asked %d times", err, b.asked.Load())
+	}
+}
+
 func TestWrongPassword(t *testing.T) {
 	everyWay(t, func(t *testing.T, w way) {
 		o := rosim.DefaultOptions()

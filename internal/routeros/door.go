@@ -81,14 +81,22 @@ func (s site) now() unit.Time {
 // keepAlive finds a peer that vanished between two commands, so that the next one starts with a new connection.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// open makes the TCP connection. Until finish is called it is closed when ctx ends; finish says whether it did not.
+// open makes the connection. Until finish is called it is closed when ctx ends; finish says whether it did not.
 func (s site) open(ctx context.Context) (raw net.Conn, finish func() bool, err error) {
-	dialer := net.Dialer{KeepAliveConfig: keepAlive}
-	raw, err = dialer.DialContext(ctx, "tcp", s.addr)
+	dial := s.opt.Dial
+	if dial == nil {
+		dial = dialTCP
+	}
+	raw, err = dial(ctx, s.addr)
 	if err != nil {
 		return nil, nil, err
 	}
 	return raw, context.AfterFunc(ctx, func() { _ = raw.Close() }), nil
+}
+
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	return dialer.DialContext(ctx, "tcp", addr)
 }
 
 // reach opens the connection of a door that is to be entered, or says why there is none.

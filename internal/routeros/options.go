@@ -1,10 +1,12 @@
 package routeros
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -90,6 +92,8 @@ type Options struct {
 
 	// Timeout bounds each call as a whole: waiting for its turn, connecting, logging in and the command. 0 means [DefaultTimeout].
 	Timeout time.Duration
+	// Dial connects with an address, host:port; nil is TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Now stamps the reports; nil leaves their At zero.
 	Now func() unit.Time
 	// single asks one command after the other, to measure what that costs.

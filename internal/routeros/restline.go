@@ -224,7 +224,11 @@ func (l *restLine) rows(ctx context.Context, op, method, path, body string, chan
 		return nil, failed
 	}
 	if !got.ok() {
-		return nil, l.refusal(op, got, changed)
+		failed := l.refusal(op, got, changed)
+		if failed.Kind == Auth { // the session has a password that counts no more: the next one asks for it anew
+			l.end(failed)
+		}
+		return nil, failed
 	}
 	rows, err := parseRows(got.body)
 	if err != nil {

@@ -35,7 +35,10 @@ type way struct {
 	serve     func(*rosim.Router, context.Context, net.Listener) error
 }
 
-var overSSH = way{"ssh", routeros.SSH, false, (*rosim.Router).Serve}
+var (
+	overSSH  = way{"ssh", routeros.SSH, false, (*rosim.Router).Serve}
+	overREST = way{"www-ssl", routeros.REST, false, (*rosim.Router).ServeRESTTLS}
+)
 
 // ways are all doors the emulator has.
 func ways() []way {
@@ -43,7 +46,7 @@ func ways() []way {
 		overSSH,
 		{"api-ssl", routeros.API, false, (*rosim.Router).ServeAPITLS},
 		{"api", routeros.API, true, (*rosim.Router).ServeAPI},
-		{"www-ssl", routeros.REST, false, (*rosim.Router).ServeRESTTLS},
+		overREST,
 		{"www", routeros.REST, true, (*rosim.Router).ServeREST},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wanctl/internal/lab/memnet"
 	"wanctl/internal/unit"
 )
 
@@ -162,7 +163,7 @@ func TestResetOnARealSocket(t *testing.T) {
 // A door serves once, and a broken one says which it was.
 func TestDoorsOnceEach(t *testing.T) {
 	served(t, nil, func(t *testing.T, b *bench) {
-		ln, _ := (&network{}).Listen(pipeAddr("again:0"))
+		ln, _ := (&memnet.Network{}).Listen(memnet.Addr("again:0"))
 		if err := b.ServeAPI(t.Context(), ln); err == nil || !strings.Contains(err.Error(), "serves api already") {
 			t.Errorf("%v", err)
 		}
@@ -216,7 +217,7 @@ func TestPolicies(t *testing.T) {
 // The cache of REST logins and the rows of sessions are bounded.
 func TestRESTLoginsAreBounded(t *testing.T) {
 	r, _ := steady(t, nil)
-	g := &gate{Conn: pipeConn{addr: "192.0.2.7:1"}, door: r.doors[doorREST]}
+	g := &gate{Conn: memnet.Conn{Addr: "192.0.2.7:1"}, door: r.doors[doorREST]}
 	for range maxGrants + 5 {
 		r.restLogins[restLogin{user: "x" + strings.Repeat("y", len(r.restLogins))}] = restGrant{}
 	}

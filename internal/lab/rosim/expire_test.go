@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"wanctl/internal/lab/memnet"
 	"wanctl/internal/unit"
 )
 
@@ -133,9 +134,9 @@ func TestSchedulerRunsByItself(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error)
-		door := &network{}
+		door := &memnet.Network{}
 		r.opt.Listen = door.Listen
-		ln, err := door.Listen(pipeAddr("ssh:0"))
+		ln, err := door.Listen(memnet.Addr("ssh:0"))
 		if err != nil {
 			t.Fatal(err)
 		}

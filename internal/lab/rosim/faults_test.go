@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"wanctl/internal/lab/memnet"
 	"wanctl/internal/unit"
 )
 
@@ -343,7 +344,7 @@ func TestConcurrent(t *testing.T) {
 
 func TestServeOnceOnly(t *testing.T) {
 	served(t, nil, func(t *testing.T, b *bench) {
-		ln, _ := (&network{}).Listen(nil)
+		ln, _ := (&memnet.Network{}).Listen(nil)
 		if err := b.Serve(t.Context(), ln); err == nil {
 			t.Error("a router served twice")
 		}
@@ -354,7 +355,7 @@ type brokenListener struct{ net.Listener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("no more sockets") }
 func (brokenListener) Close() error              { return nil }
-func (brokenListener) Addr() net.Addr            { return pipeAddr("ssh:0") }
+func (brokenListener) Addr() net.Addr            { return memnet.Addr("ssh:0") }
 
 func TestServeReportsABrokenListener(t *testing.T) {
 	r, err := NewRouter(DefaultOptions())

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"wanctl/internal/lab/memnet"
 	"wanctl/internal/unit"
 )
 
@@ -72,19 +74,23 @@ func FuzzAPISession(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := fuzzed(t)
-		in, out := newStream(), newStream()
+		in, out := memnet.NewStream(), memnet.NewStream()
 		if _, err := in.Write(append(appendSentence(nil, "/login", "=name="+DefaultUser, "=password=secret"), data...)); err != nil {
 			t.Fatal(err)
 		}
 		in.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		g := &gate{Conn: pipeConn{in: in, out: out}, door: r.doors[doorAPI], cancel: cancel}
+		g := &gate{Conn: memnet.Conn{In: in, Out: out}, door: r.doors[doorAPI], cancel: cancel}
 		g.stream = g
 		r.apiSession(ctx, g)
 		// The session above ends with its last byte, often before a command could run: here each runs.
 		s := &apiSession{router: r, gate: g, ctx: t.Context(), user: DefaultUser, may: r.rights(DefaultUser)}
-		all := out.buf
+		out.Close()
+		all, err := io.ReadAll(out)
+		if err != nil {
+			t.Fatal(err)
+		}
 		in2 := bufio.NewReader(bytes.NewReader(data))
 		for {
 			words, err := readSentence(in2, limitsAfter)

@@ -157,6 +157,13 @@ func (r *Router) RuleHistory() []RuleChange {
 	return newest(r.rules)
 }
 
+// Forget drops the records of commands and changes so far, for who watches this process's memory over a long time.
+func (r *Router) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.commands, r.limits, r.rules = nil, nil, nil
+}
+
 // Writes returns how many times users have changed the queue of that name or the mangle rule of that comment.
 func (r *Router) Writes(name string) int {
 	r.mu.Lock()

@@ -171,13 +171,15 @@ func (m *menu) walk(f func(*menu)) {
 
 // at returns the menu of a path such as "/queue/tree"; nil when there is none.
 func (m *menu) at(path string) *menu {
-	var hit *menu
-	m.walk(func(s *menu) {
-		if s.path == path {
-			hit = s
+	if m.path == path {
+		return m
+	}
+	for _, s := range m.subs {
+		if rest, ok := strings.CutPrefix(path, s.path); ok && (rest == "" || rest[0] == '/') {
+			return s.at(path)
 		}
-	})
-	return hit
+	}
+	return nil
 }
 
 // needs is the rights that the command asks for.

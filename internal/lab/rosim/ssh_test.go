@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"wanctl/internal/lab/memnet"
 	"wanctl/internal/unit"
 )
 
@@ -21,9 +22,9 @@ import (
 type bench struct {
 	*Router
 	t   *testing.T
-	net *network // the SSH door's
+	net *memnet.Network // the SSH door's
 	key ssh.Signer
-	all map[string]*network
+	all map[string]*memnet.Network
 }
 
 func newKey(t *testing.T) ssh.Signer {
@@ -43,7 +44,7 @@ func newKey(t *testing.T) ssh.Signer {
 func served(t *testing.T, change func(*Options), story func(t *testing.T, b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, key: newKey(t), all: map[string]*network{}}
+		b := &bench{t: t, key: newKey(t), all: map[string]*memnet.Network{}}
 		o := DefaultOptions()
 		o.Users[1].Password = "secret"
 		o.Listen = func(a net.Addr) (net.Listener, error) { return b.all[a.String()].Listen(a) }
@@ -61,9 +62,9 @@ func served(t *testing.T, change func(*Options), story func(t *testing.T, b *ben
 		}
 		done := make(chan error, len(doors))
 		for name, serve := range doors {
-			n := &network{from: "192.0.2.7:40000"}
+			n := &memnet.Network{From: "192.0.2.7:40000"}
 			b.all[name+":0"] = n
-			ln, _ := n.Listen(pipeAddr(name + ":0"))
+			ln, _ := n.Listen(memnet.Addr(name + ":0"))
 			go func() { done <- serve(ctx, ln) }()
 		}
 		b.net = b.all["ssh:0"]
