@@ -26,6 +26,16 @@ type elsewhere struct {
 
 var typedElsewhere = []elsewhere{
 	{
+		"docs/calibrate.md", "wanctl calibrate /etc/wanctl/att_config.yaml", "it takes a controller that has recorded for a while",
+		"internal/cli/calibrate_test.go",
+		[]string{"func TestCalibrateHostileRecordings(", "journal: {dir: %q}"},
+	},
+	{
+		"docs/calibrate.md", "wanctl calibrate /etc/wanctl/att_config.yaml --iperf3 iperf.example.net", "it takes a line, and a server beyond it",
+		"testdata/script/calibrate.txtar",
+		[]string{"wanctl calibrate att.yaml --http $URL/endless --irtt", "--lift"},
+	},
+	{
 		"docs/DEPLOYMENT.md", "", "it takes two hosts with SSH servers and service managers",
 		"internal/deploy/command_test.go",
 		[]string{"func TestDeploymentPage(", `"DEPLOYMENT.md"`, "sh norun"},

@@ -283,7 +283,7 @@ func (h *pageHost) recordings() error {
 // names the tests that run their commands.
 const helpPage = "docs/cli.md"
 
-var notTyped = regexp.MustCompile(`^wanctl (?:init|calibrate|qdisc|policy|deploy|install|state|handover|demo|lab (?:image|run|compare)|record --import|sim bench)\b`)
+var notTyped = regexp.MustCompile(`^wanctl (?:init|calibrate \S+ --iperf3|qdisc|policy|deploy|install|state|handover|demo|lab (?:image|run|compare)|record --import|sim bench)\b`)
 
 // settled are the pages that begin where everything is set up and runs.
 var settled = []string{"docs/TROUBLESHOOTING.md", "docs/UPGRADING.md", helpPage}

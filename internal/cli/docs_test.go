@@ -111,7 +111,7 @@ func TestExamplesOfDocumentsRun(t *testing.T) {
 				}
 			case "console":
 				ran++
-				dir := t.TempDir()
+				dir := t.TempDir() // an example's $TMPDIR
 				if err := session(f, func(line string) string {
 					out, _ := process(t, strings.ReplaceAll(line, "$TMPDIR", dir)).CombinedOutput() // an example may show a failure: its text is what counts
 					return string(out)

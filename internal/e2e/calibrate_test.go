@@ -74,7 +74,7 @@ func TestCalibrateMeasuresTheLine(t *testing.T) {
 		if got := w.P50.Mbps(); math.Abs(got-truth) > truth/10 || !w.Enough {
 			t.Errorf("%s: %.1f Mbit/s on a line of %.0f", d, got, truth)
 		}
-		if w.Delay.P95 < 20 { // the FIFO holds 400 ms, and how much of it a busy machine fills is not certain
+		if w.Delay.P95 < 3 { // idle it is a tenth; how much of its 400 ms the FIFO has after ten seconds is Cubic's affair
 			t.Errorf("%s: full, its queue adds %.1f ms at p95", d, w.Delay.P95)
 		}
 	}
