@@ -201,6 +201,24 @@ func (r *Router) cross(iface string, down bool, n unit.Bytes) {
 	}
 }
 
+// lineOf is the interface that a queue's traffic also crosses: the one it was given, else what the router's own configuration
+// says: a queue on an interface holds what leaves by it, and one of a mark what came in where the mark is set. The caller holds the
+// lock.
+func (r *Router) lineOf(it *item) (iface string, down bool) {
+	if t := it.traffic; t.iface != "" {
+		return t.iface, t.down
+	}
+	if mark := it.text("packet-mark"); mark != "" && mark != "no-mark" {
+		for _, rule := range r.root.at(manglePath).items {
+			if in := rule.text("in-interface"); in != "" && rule.text("new-packet-mark") == mark && rule.vals["disabled"].num == 0 {
+				return in, true
+			}
+		}
+		return "", false
+	}
+	return it.text("parent"), false
+}
+
 // flow lets the fixed offered rates pass for dt: at most the limit goes through, the rest stands in the queue up to
 // standingQueue and is dropped beyond it.
 func (r *Router) flow(dt time.Duration) {
@@ -219,7 +237,8 @@ func (r *Router) flow(dt time.Duration) {
 		if t == nil {
 			continue
 		}
-		fast := fastOn(t.iface)
+		iface, down := r.lineOf(it)
+		fast := fastOn(iface)
 		limit := unit.Rate(it.vals["max-limit"].num)
 		shaped := limit > 0 && it.vals["disabled"].num == 0 && !fast
 		in := next[it]
@@ -241,7 +260,7 @@ func (r *Router) flow(dt time.Duration) {
 		if fast {
 			r.fastBytes += out
 		}
-		r.cross(t.iface, t.down, out)
+		r.cross(iface, down, out)
 	}
 }
 

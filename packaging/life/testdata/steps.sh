@@ -24,9 +24,9 @@ now() { # now NAME CONDITION: must hold at once, by what a shell says
 		broken "$@"
 	fi
 }
-step() { # step NAME CONDITION: must hold before long
+step() { # step NAME CONDITION [TRIES]: must hold before long
 	local i
-	for ((i = 0; i < 600; i++)); do
+	for ((i = 0; i < ${3:-600}; i++)); do
 		if eval "$2" >/tmp/why 2>&1; then
 			say "STEP $1 ok (at $(cut -d' ' -f1 /proc/uptime) s)"
 			return
