@@ -71,23 +71,13 @@ var typedElsewhere = []elsewhere{
 		[]string{"systemctl enable --now wanctl@", "wanctl status"},
 	},
 	{
-		"docs/calibrate.md", "wanctl calibrate /etc/wanctl/att_config.yaml", "it takes recordings of a line",
-		"testdata/script/calibrate.txtar",
-		[]string{"wanctl calibrate"},
-	},
-	{
-		"docs/calibrate.md", "wanctl calibrate /etc/wanctl/att_config.yaml --iperf3 iperf.example.net", "it takes a server at the other end of a line",
-		"internal/e2e/calibrate_test.go",
-		[]string{`"calibrate", file, "--iperf3"`, `"--lift"`},
-	},
-	{
 		"docs/install.md", "install -m 640 -g wanctl-config cable.yaml /etc/wanctl/cable.yaml", "it takes a package and a systemd",
 		"packaging/life/testdata/story.sh",
 		[]string{"install -m 640 -g wanctl-config", "its-configuration-is-not-for-everybody"},
 	},
 	{
 		"docs/TROUBLESHOOTING.md", "journalctl -u 'wanctl@*' -u wanctl-steer --since -1h", "it takes a systemd",
-		"packaging/life/testdata/story.sh",
+		"packaging/life/testdata/steps.sh",
 		[]string{"journalctl --no-pager", "systemctl status"},
 	},
 	{
