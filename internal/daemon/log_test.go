@@ -341,8 +341,8 @@ func TestDebugAtRunTime(t *testing.T) {
 	if got, err = SetDebug(w.dir, "ATT", 0); err != nil || got != nil {
 		t.Errorf("switched off: %+v, %v", got, err)
 	}
-	if strings.Contains(read("main.log"), "DEBUG") || !strings.Contains(read("main.log"), "details are logged for 1m0s into ") ||
-		!strings.Contains(read("main.log"), "details are logged no more") {
+	w.pings.until(t, "their end", func() bool { return strings.Contains(read("main.log"), "details are logged no more") })
+	if strings.Contains(read("main.log"), "DEBUG") || !strings.Contains(read("main.log"), "details are logged for 1m0s into ") {
 		t.Errorf("the main log has\n%s", read("main.log"))
 	}
 	if _, err := SetDebug(w.dir, "ATT", MaxDebug+time.Second); err == nil || !strings.Contains(err.Error(), "24h") {

@@ -62,8 +62,12 @@ type peak struct {
 }
 
 const (
-	// peakFor is how fast a peak is forgotten, and telling the least rate that says anything: below it, a line may be at rest.
-	peakFor = time.Hour
+	// peakFor is how fast a peak is forgotten, and telling the least rate that says anything: below it, a line may be at rest. A line
+	// that is shaped below what it carries has no queue that measures it, so the greatest load is all that is known of it, and a camera
+	// that uploads day and night would keep a line busy whose peak was forgotten over night: of a path that became longer nothing
+	// would ever be learnt. An old peak does little harm: the first queue of a line that carries less is measured within a
+	// second, long before enough replies on an idle line would raise a baseline.
+	peakFor = 7 * 24 * time.Hour
 	telling = 2 * unit.Mbps
 )
 

@@ -183,8 +183,8 @@ func TestPeak(t *testing.T) {
 		{time.Second, 20 * unit.Mbps, 2 * unit.Mbps, link.Pair[float64]{Down: 1, Up: 1}},
 		{0, 5 * unit.Mbps, 2 * unit.Mbps, link.Pair[float64]{Down: 0.25, Up: 1}},
 		{0, unit.Mbps, 0, link.Pair[float64]{Down: 0.02, Up: 0.3}},
-		{30 * time.Minute, 5 * unit.Mbps, 0, link.Pair[float64]{Down: 0.5, Up: 0.3}}, // half of the peak is forgotten
-		{2 * time.Hour, 5 * unit.Mbps, 0, link.Pair[float64]{Down: 1, Up: 0.3}},
+		{peakFor / 2, 5 * unit.Mbps, 0, link.Pair[float64]{Down: 0.5, Up: 0.3}}, // half of the peak is forgotten
+		{2 * peakFor, 5 * unit.Mbps, 0, link.Pair[float64]{Down: 1, Up: 0.3}},
 	} {
 		if got := carry(tt.after, tt.down, tt.up); got != tt.want {
 			t.Errorf("%d: %+v, want %+v", i, got, tt.want)
