@@ -22,6 +22,7 @@ var writers = map[string]struct{ why, documented string }{
 	"daemon.loadState":       {"each is put aside over the last one that was", ".newer"},
 	"daemon.Adopt":           {"the same", ".before"},
 	"daemon.takeLock":        {"one line, written in place", ".lock"},
+	"cli.App.surveyAlone":    {"empty, one a router", ".lock"},
 	"daemon.makeOnce":        {"made once", "STATE/owner"},
 	"daemon.history.tell":    {"put aside at historyMax, over the one before", "_history.jsonl"},
 	"daemon.segments.create": {"journal.segment_mb each, journal.keep_segments of them", ".journal"},
@@ -51,6 +52,7 @@ var writers = map[string]struct{ why, documented string }{
 var making = map[string][]string{
 	"os":       {"Create", "CreateTemp", "MkdirTemp", "WriteFile", "OpenFile", "Rename", "Link"},
 	"renameio": {"WriteFile", "TempFile", "NewPendingFile"},
+	"flock":    {"New"},
 }
 
 // TestEveryFileIsBounded finds who makes files, so that a new one has to say why it cannot fill a disk.

@@ -241,7 +241,7 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 	if statErr == nil && !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("lock %s is not a regular file: remove it, or name another in lock_file", path)
 	}
-	l := flock.New(path, flock.SetPermissions(0o600))
+	l := flock.New(path, flock.SetPermissions(0o600), flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW))
 	ok, err := l.TryLock()
 	if err != nil {
 		return nil, nil, fmt.Errorf("take lock %s for %s: %w (make its directory writable, or name another in lock_file)", path, name, err)
@@ -263,13 +263,23 @@ func takeLock(path, name, config string, now time.Time) (release func() error, w
 	boot, _ := BootID() // a start says itself that there is none
 	b, err := json.Marshal(owner{PID: os.Getpid(), Name: name, Config: config, Started: now, BootID: boot})
 	if err == nil {
-		// In place, because the lock belongs to this inode.
-		err = os.WriteFile(path, append(b, '\n'), 0o600)
+		err = rewrite(path, append(b, '\n'))
 	}
 	if err != nil {
 		warn = fmt.Errorf("the lock %s is held without its owner's name: %w", path, err)
 	}
 	return l.Unlock, warn, nil
+}
+
+// rewrite replaces what is in a file that is there, in place, because a lock belongs to its inode. It follows no link: the directory
+// may be the service's, and this be root.
+func rewrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
 }
 
 // leaveToTheDirectory gives a file that root made to whom its directory belongs: what root does by hand or for the service,

@@ -280,7 +280,7 @@ func TestLogsHoldRepeatsBack(t *testing.T) {
 		"8.8.8.8 and 2001:db8::1, fe80::1%eth0": "8.8.8.8 and 2001:db8::1, fe80::1%eth0",
 		"at 8.8.8.8: no (took 1m3.5s)":          "at 8.8.8.8: no (took #)",
 		"queue WAN-2 at 95M, want=18.5M":        "queue WAN-2 at #, want=#",
-		"dial tcp 10.0.0.1:8728: x":             "dial tcp # x",
+		"dial tcp 10.0.0.1:8728: x":             "dial tcp 10.0.0.1:# x",
 		"up by +3 ms [17]":                      "up by +# ms [#]",
 	} {
 		if got := kindOfText(text); got != want {

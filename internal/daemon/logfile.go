@@ -39,7 +39,9 @@ func openLog(path string, stderr io.Writer, files config.Logging) (*logFile, err
 
 // Reopen opens the file by its name again, after a rotation.
 func (l *logFile) Reopen() error {
-	l.mu.Lock()
+	if !l.take() {
+		return fmt.Errorf("open log %s again: a line is being written for more than %s, and nobody takes it", l.path, takeLog)
+	}
 	defer l.mu.Unlock()
 	l.stuck = time.Time{}
 	return l.open()
@@ -57,14 +59,29 @@ func (l *logFile) open() error {
 		_ = l.f.Close()
 	}
 	l.f = f
+	_ = leaveToTheDirectory(l.path) // what root opened by hand is the service's to go on with
 	return nil
+}
+
+// take locks, unless a line that nobody takes holds the lock for too long: a pipe that is not read must not keep the process from
+// its end, nor from feeding its watchdog.
+func (l *logFile) take() bool {
+	for end := time.Now().Add(takeLog); ; time.Sleep(time.Millisecond) {
+		if l.mu.TryLock() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
 }
 
 // limit changes how large it may become.
 func (l *logFile) limit(files config.Logging) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.files = files
+	if l.take() {
+		l.files = files
+		l.mu.Unlock()
+	}
 }
 
 func (l *logFile) Write(b []byte) (int, error) {
@@ -100,6 +117,8 @@ const (
 	rotations = 8
 	// holdLog is how long to wait for another process that is putting the file aside, which takes it microseconds.
 	holdLog = 100 * time.Millisecond
+	// takeLog is how long to wait for a line that is being written.
+	takeLog = time.Second
 )
 
 // makeRoom puts a file aside that n more bytes would make too large. It fails where that cannot be done: then the file is left
@@ -196,9 +215,11 @@ func (l *logFile) opened() bool {
 	return l.f != nil
 }
 
-// Close closes the file. Nothing may be written after it.
+// Close closes the file, unless a line is being written that nobody takes. Nothing may be written after it.
 func (l *logFile) Close() error {
-	l.mu.Lock()
+	if !l.take() {
+		return nil
+	}
 	defer l.mu.Unlock()
 	if l.f == nil {
 		return nil

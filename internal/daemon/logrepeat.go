@@ -111,16 +111,18 @@ var figure = regexp.MustCompile(`(^|[\s(="\[])[+-]?\d[^\s)",;\]]*`)
 func kindOfText(text string) string {
 	return figure.ReplaceAllStringFunc(text, func(word string) string {
 		at := strings.IndexAny(word, "0123456789")
-		if addr := strings.TrimRight(word[at:], ".:"); isAddr(addr) {
+		addr := strings.TrimRight(word[at:], ".:")
+		if _, err := netip.ParseAddr(addr); err == nil {
 			return word
+		}
+		if _, err := netip.ParsePrefix(addr); err == nil {
+			return word
+		}
+		if with, err := netip.ParseAddrPort(addr); err == nil {
+			return word[:at] + with.Addr().String() + ":#"
 		}
 		return word[:at] + "#"
 	})
-}
-
-func isAddr(s string) bool {
-	_, err := netip.ParseAddr(s)
-	return err == nil
 }
 
 // standing is what is wrong for longer than a moment.

@@ -37,7 +37,7 @@ func (h *history) tell(at time.Time, a steer.Account) error {
 		return err
 	}
 	if info, err := os.Lstat(h.path); err == nil && info.Size() >= historyMax {
-		if err := putAside(h.path, 1); err != nil {
+		if err := os.Rename(h.path, h.path+".1"); err != nil {
 			return fmt.Errorf("put the full history aside: %w", err)
 		}
 	}

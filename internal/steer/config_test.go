@@ -13,7 +13,6 @@ import (
 )
 
 func TestConfigValidate(t *testing.T) {
-	t.Parallel()
 	if err := config().Validate(); err != nil {
 		t.Fatalf("the defaults: %v", err)
 	}
@@ -98,7 +97,6 @@ func TestConfigValidate(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
-	t.Parallel()
 	for _, v := range []steer.Vote{steer.VoteAny, steer.VoteAll} {
 		text, err := v.MarshalText()
 		var back steer.Vote

@@ -427,7 +427,6 @@ func histories() uint64 {
 // stays there; never are two rules enabled; the brake limits the changes; and when the last cause is gone, everything comes home
 // within the failback time and the hold-down. Restarts in between change none of it, and the same history gives the same lines.
 func TestHistories(t *testing.T) {
-	t.Parallel()
 	moved, n := 0, histories()
 	for seed := range n {
 		restarts := seed%2 == 1

@@ -17,7 +17,6 @@ import (
 
 // TestOwnMinimum: without a feed of the alternate, the minimum of 10 min of own probes is its baseline.
 func TestOwnMinimum(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.altFeed = false
 	w.altRTT = 30
@@ -50,7 +49,6 @@ func TestOwnMinimum(t *testing.T) {
 
 // TestAlternateByFeed: an alternate without own probes is measured by its feed alone.
 func TestAlternateByFeed(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.altFeedOnly = true
 	w.step()
@@ -65,7 +63,6 @@ func TestAlternateByFeed(t *testing.T) {
 
 // TestUnfitAlternate: RED, but the other line is no better: an alert, once, and nothing is written.
 func TestUnfitAlternate(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		want steer.Verdict
 		turn func(w *world)
@@ -99,7 +96,6 @@ func TestUnfitAlternate(t *testing.T) {
 
 // TestPendingSteering: a steering that cannot be written is dropped when its reason is gone.
 func TestPendingSteering(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		cfg  steer.Config
 		turn func(w *world)
@@ -147,7 +143,6 @@ func TestPendingSteering(t *testing.T) {
 
 // TestPendingReturn: a return that cannot be written is dropped only when a new steering would be due.
 func TestPendingReturn(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.step()
 	w.congested()
@@ -176,7 +171,6 @@ func TestPendingReturn(t *testing.T) {
 
 // TestLateWrite: a write that arrives long after it was abandoned is found and undone within seconds.
 func TestLateWrite(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.step()
 	w.congested()
@@ -197,7 +191,6 @@ func TestLateWrite(t *testing.T) {
 }
 
 func TestBreak(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.step()
 	w.congested()
@@ -222,7 +215,6 @@ func TestBreak(t *testing.T) {
 }
 
 func TestReconfigure(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.step()
 	w.congested()
@@ -260,7 +252,6 @@ func TestReconfigure(t *testing.T) {
 }
 
 func TestHistoryIsBounded(t *testing.T) {
-	t.Parallel()
 	c := config()
 	c.HistorySize = 3
 	w := newWorld(t, c)
@@ -278,7 +269,6 @@ func TestHistoryIsBounded(t *testing.T) {
 
 // TestRestoreRubbish: a stored memory with impossible figures never reaches a decision.
 func TestRestoreRubbish(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		num := func(l string) float64 {
 			return rapid.SampledFrom([]float64{0, 1, 50, -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e300}).Draw(t, l)
@@ -331,7 +321,6 @@ func TestRestoreRubbish(t *testing.T) {
 
 // TestScore adds up the confidence mode's parts.
 func TestScore(t *testing.T) {
-	t.Parallel()
 	c := v3Config(true)
 	c.V3.CakeTarget = 5
 	pressed := link.Queue{MaxLimit: 100 * unit.Mbps, QueuedBytes: 700_000} // 56 ms, over ten targets
@@ -374,7 +363,6 @@ func TestScore(t *testing.T) {
 
 // TestScoreOfTheUnknown: what could not be read in a cycle scores nothing in it, and the rest goes on.
 func TestScoreOfTheUnknown(t *testing.T) {
-	t.Parallel()
 	c := v3Config(true)
 	c.V3.CakeTarget = 5
 	everything := func(w *world) {
@@ -417,7 +405,6 @@ func TestScoreOfTheUnknown(t *testing.T) {
 
 // TestRealTimes: the confidence mode takes the same time at any period.
 func TestRealTimes(t *testing.T) {
-	t.Parallel()
 	for _, period := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 5 * time.Second} {
 		c := v3Config(false)
 		c.Interval = period
@@ -442,7 +429,6 @@ func TestRealTimes(t *testing.T) {
 
 // TestDryRunLeavesTheVote: the confidence mode's thoughts change nothing.
 func TestDryRunLeavesTheVote(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		plain, dry := newWorld(t, config()), newWorld(t, v3Config(true))
 		for range 40 {
@@ -465,7 +451,6 @@ func TestDryRunLeavesTheVote(t *testing.T) {
 
 // TestAlternateIsFresh: an own probe of the alternate counts by when its reply came in, not by when it is looked at.
 func TestAlternateIsFresh(t *testing.T) {
-	t.Parallel()
 	for _, k := range []struct {
 		age  time.Duration
 		want steer.Verdict

@@ -85,7 +85,6 @@ func shorten(c *steer.Config) {
 // TestPropertyUsableAlternate: nothing is sent to a line that was not measured to be usable, and nothing stays there
 // while the primary is measured.
 func TestPropertyUsableAlternate(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := anyConfig(t)
 		w := newWorld(t, c)
@@ -125,7 +124,6 @@ func TestPropertyUsableAlternate(t *testing.T) {
 
 // TestPropertyVoteFlips: in vote mode each steering has its own row of consecutive RED behind it.
 func TestPropertyVoteFlips(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := anyConfig(t)
 		c.V3.Enabled = false
@@ -157,7 +155,6 @@ func TestPropertyVoteFlips(t *testing.T) {
 // TestPropertyFlapBrake: where the penalty puts entering out of reach, a window never sees more than two changes of
 // state over the allowed ones: the one that was too many, and the way home after it.
 func TestPropertyFlapBrake(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := config()
 		c.V3.Enabled, c.V3.DryRun = true, false
@@ -203,7 +200,6 @@ func TestPropertyFlapBrake(t *testing.T) {
 
 // TestPropertyReplay: equal inputs give equal decisions, also when the memory went through the state file between.
 func TestPropertyReplay(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := anyConfig(t)
 		w := newWorld(t, c)
@@ -269,7 +265,6 @@ func reborn(t *rapid.T, c steer.Config, m *steer.Machine) *steer.Machine {
 
 // TestPropertyReturns: whatever happened, when everything stays GREEN the rule ends disabled and the state GOOD.
 func TestPropertyReturns(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := anyConfig(t)
 		w := newWorld(t, c)
@@ -293,7 +288,6 @@ func TestPropertyReturns(t *testing.T) {
 
 // TestPropertyUnknown: a cycle that measured nothing moves no streak and begins no steering.
 func TestPropertyUnknown(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, anyConfig(t))
 		last := steer.Decision{Wanted: steer.None}
@@ -319,7 +313,6 @@ func TestPropertyUnknown(t *testing.T) {
 // TestPropertyReadBack: a change of state needs a reading that shows the wanted rule and is younger than the wish,
 // whatever the router and the people around it do to the rule.
 func TestPropertyReadBack(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, anyConfig(t))
 		// newest is the reading that was known when the wish was made.

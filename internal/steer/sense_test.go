@@ -12,7 +12,6 @@ import (
 )
 
 func TestLine(t *testing.T) {
-	t.Parallel()
 	d := steer.Decision{Name: "SPECTRUM_GOOD", Measured: true, Averaged: true, QueueKnown: true, EWMA: 0.1}
 	if got, want := steer.Line(d), "[SPECTRUM_GOOD] rtt=0.0ms ewma=0.1ms drops=0 q=0 | congestion=GREEN"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -33,7 +32,6 @@ func keys(d steer.Decision) string {
 }
 
 func TestBaseline(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		turn func(in *steer.Input)
 		want steer.Congestion
@@ -60,7 +58,6 @@ func TestBaseline(t *testing.T) {
 
 // TestStateFileOnly: with a state file instead of a feed, the floor confirms nothing and v3 is off, said once.
 func TestStateFileOnly(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, v3Config(false))
 	said := 0
 	for range 40 {
@@ -81,7 +78,6 @@ func TestStateFileOnly(t *testing.T) {
 
 // TestDown: the line is down when neither steering's probes nor, by a fresh feed, autorate's were answered for 10 s.
 func TestDown(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		feed, answered bool
 		want           steer.Congestion
@@ -112,7 +108,6 @@ func TestDown(t *testing.T) {
 }
 
 func TestController(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		turn func(i int, w *world)
 		want steer.Signal
@@ -144,7 +139,6 @@ func TestController(t *testing.T) {
 }
 
 func TestDrops(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		packets, dropped, marked int64
 		want                     steer.Signal
@@ -176,7 +170,6 @@ func TestDrops(t *testing.T) {
 
 // TestHeldReading: a reading votes until it is too old, and is averaged once only.
 func TestHeldReading(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.congested()
 	w.step()
@@ -195,7 +188,6 @@ func TestHeldReading(t *testing.T) {
 }
 
 func TestVoteAll(t *testing.T) {
-	t.Parallel()
 	c := config()
 	c.Vote = steer.VoteAll
 	w := newWorld(t, c)

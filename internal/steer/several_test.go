@@ -204,7 +204,6 @@ func severalStories() map[string]tale {
 
 // TestOrderOfAlternates: the lowest delay wins, then the most room, then the order; what is measured comes before what is not.
 func TestOrderOfAlternates(t *testing.T) {
-	t.Parallel()
 	type line struct {
 		rtt, carried float64
 		unchecked    bool
@@ -256,7 +255,6 @@ func TestOrderOfAlternates(t *testing.T) {
 
 // TestStoredTargetIsGone: a restart with a configuration that lacks the line which was steered to: an alert names it.
 func TestStoredTargetIsGone(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, threeLines())
 	w.altRTT = 33
 	w.step()
@@ -280,7 +278,6 @@ func TestStoredTargetIsGone(t *testing.T) {
 // TestClockSetBack: the clock of a restored virtual machine may jump; rules are read anew, nothing is believed of before, and
 // what is steered stays so.
 func TestClockSetBack(t *testing.T) {
-	t.Parallel()
 	for _, jump := range []time.Duration{-80 * time.Second, -3 * time.Second, time.Hour} {
 		w := newWorld(t, threeLines())
 		w.altRTT = 33
@@ -304,7 +301,6 @@ func TestClockSetBack(t *testing.T) {
 
 // TestStaleFeedHasNoWeight: a feed that is stale speaks neither for RED nor for GREEN, whatever it says.
 func TestStaleFeedHasNoWeight(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, config())
 	w.step()
 	before := w.step().Reason
@@ -329,7 +325,6 @@ func TestStaleFeedHasNoWeight(t *testing.T) {
 
 // TestAccountIsWhole: a transition's account has the votes with their figures, the verdicts, and how long the state before lasted.
 func TestAccountIsWhole(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t, with(threeLines(), func(c *steer.Config) { c.Limits.HoldDown = time.Minute })())
 	w.step()
 	w.others[0].rtt = 0
@@ -358,7 +353,6 @@ func TestAccountIsWhole(t *testing.T) {
 
 // TestConfirmationsOff: a signal that the configuration leaves out is missing, and confirms nothing; marks count as it says.
 func TestConfirmationsOff(t *testing.T) {
-	t.Parallel()
 	for name, k := range map[string]struct {
 		off  func(*steer.Confirm)
 		turn func(w *world)
@@ -400,7 +394,6 @@ func TestConfirmationsOff(t *testing.T) {
 
 // TestHerdNeedsACleanStart: a line that was over YELLOW already when connections moved there was not filled by them.
 func TestHerdNeedsACleanStart(t *testing.T) {
-	t.Parallel()
 	for _, clean := range []bool{true, false} {
 		c := config()
 		c.Herd.Enabled = true

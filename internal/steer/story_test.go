@@ -142,7 +142,6 @@ type tale struct {
 
 // TestStories plays evenings and compares their transcripts.
 func TestStories(t *testing.T) {
-	t.Parallel()
 	stories := map[string]tale{
 		"confirmed": {"A confirmed congestion and the return", config, func(_ *testing.T, s *story) {
 			s.say("A calm line. The rule is read once at start.")
@@ -357,7 +356,6 @@ func TestStories(t *testing.T) {
 	maps.Copy(stories, severalStories())
 	for name, st := range stories {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := &story{world: newWorld(t, st.cfg()), t: t}
 			fmt.Fprintf(&s.out, "%s\n%s\n", st.title, strings.Repeat("=", len(st.title)))
 			st.play(t, s)

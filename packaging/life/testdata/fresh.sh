@@ -60,6 +60,7 @@ step the-doctor-is-still-content green 20
 export WANCTL_ROUTER_PASSWORD=
 now undo 'wanctl router undo --yes --user admin $files'
 now purge 'dpkg --purge wanctl'
+now no-group-is-left '! grep wanctl /etc/group /etc/gshadow'
 now nothing-runs '! systemctl is-active "wanctl@*" wanctl-steer.service'
 now nothing-is-left '[ -z "$(find / -xdev -iname "*wanctl*" -not -path "/proc/*" -not -path "/story/*" -not -path "/var/log/journal/*" -not -path "/var/log/dpkg.log" -print | tee /dev/stderr)" ]'
 end

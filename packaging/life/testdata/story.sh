@@ -7,6 +7,7 @@ second_boot() {
 	now the-stop-of-the-reboot-left-the-base '[ "$(rate /story/router-at-the-end.json)" = 80000000 ]'
 	now the-state-is-kept 'journalctl -b -u $unit --no-pager | grep "from the saved state"'
 	now purge 'dpkg --purge wanctl'
+	now no-group-is-left '! grep wanctl /etc/group /etc/gshadow'
 	now nothing-runs '! systemctl is-active "wanctl@*" wanctl-steer.service'
 	now nothing-is-left '[ -z "$(find / -xdev -iname "*wanctl*" -not -path "/proc/*" -not -path "/story/*" -not -path "/var/log/journal/*" -not -path "/var/log/dpkg.log" -print | tee /dev/stderr)" ]'
 	end
