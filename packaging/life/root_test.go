@@ -131,7 +131,7 @@ func TestDebLifeCycle(t *testing.T) {
 	kept("an upgrade")
 
 	chroot(t, dir, "dpkg", "--remove", "wanctl")
-	wantCalls(t, "a removal", calls(), "stop ", "daemon-reload")
+	wantCalls(t, "a removal", calls(), "list-units ", "stop ", "daemon-reload")
 	kept("a removal")
 	if exists(dir, "usr/bin/wanctl") || exists(dir, "usr/lib/systemd/system/wanctl@.service") {
 		t.Error("a removal leaves the program or its units")
@@ -185,7 +185,7 @@ func TestRPMLifeCycle(t *testing.T) {
 	}
 
 	run("-e", "wanctl")
-	wantCalls(t, "a removal", calls(), "stop ", "daemon-reload")
+	wantCalls(t, "a removal", calls(), "list-units ", "stop ", "daemon-reload")
 	// What used made, which rpm keeps, and directories of other packages, which this Debian root does not have.
 	mine := []string{"/etc/wanctl", "/etc/default/wanctl.rpmsave", "/etc/systemd/", "/var/lib/", "/var/log/", "/usr/share/fish", "/usr/share/zsh"}
 	for f := range files(t, dir) {
