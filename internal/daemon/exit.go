@@ -54,7 +54,7 @@ func (r *remains) lacks(want link.Rates) (out link.Rates) {
 func (r *remains) String() string {
 	var parts []string
 	for _, d := range bothWays {
-		name, rate := map[link.Direction]string{link.Down: "DL", link.Up: "UL"}[d], limitText(r.rates.Get(d))
+		name, rate := directionText(d), limitText(r.rates.Get(d))
 		switch {
 		case r.read.Get(d):
 			parts = append(parts, name+"="+rate+" (read back)")
@@ -69,6 +69,11 @@ func (r *remains) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// directionText is a direction as the cycle line names it.
+func directionText(d link.Direction) string {
+	return map[link.Direction]string{link.Down: "DL", link.Up: "UL"}[d]
+}
+
 // limitText is a limit as the router has it.
 func limitText(r unit.Rate) string {
 	if r == 0 {
@@ -80,7 +85,8 @@ func limitText(r unit.Rate) string {
 var bothWays = [...]link.Direction{link.Down, link.Up}
 
 // setRates puts rates on a router and verifies them; a zero rate leaves that direction alone. has is what is known of the
-// router before, and comes back as what is known after, also beside an error. A rate that is there already is read, not
+// router before, and comes back as what is known after, also beside an error. Without a rate nothing can be missed, so nothing is
+// verified: whoever needs to know reads himself, with [readRates]. A rate that is there already is read, not
 // written: RouterOS saves every write to flash.
 func setRates(router Shaper, want link.Rates, has remains) (remains, error) {
 	err := persist(func(ctx context.Context) error {
@@ -122,6 +128,16 @@ func setRates(router Shaper, want link.Rates, has remains) (remains, error) {
 					limitText(has.rates.Down), limitText(has.rates.Up), ratesText(want))
 			}
 		}
+	})
+	return has, err
+}
+
+// readRates reads a router's rates. Beside an error it tells what could be read all the same.
+func readRates(router Shaper) (has remains, err error) {
+	err = persist(func(ctx context.Context) error {
+		rep, err := router.Exchange(ctx, nil)
+		has.take(link.Rates{}, rep, err)
+		return err
 	})
 	return has, err
 }

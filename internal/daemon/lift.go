@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"wanctl/internal/actuate"
@@ -19,8 +20,9 @@ import (
 )
 
 // LiftedRate is what a lifted limit is set to: more than any line has that this program is for, so that no queue forms under
-// it, and a limit all the same, which tells a lifted queue from one that somebody made unlimited.
-const LiftedRate = 10 * unit.Gbps
+// it, and a limit all the same, which tells a lifted queue from one that somebody made unlimited. It is no round figure, so that
+// nobody else writes it: policy tracking starts with 10 Gbit/s ([tracking.Unlimited]), and people write that too.
+const LiftedRate = 9_990 * unit.Mbps
 
 // restoreTime is how long giving the limits back is tried while the router does not answer: a person waits for it.
 const restoreTime = time.Minute
@@ -81,12 +83,8 @@ func (l Lifter) Claim(c *config.WAN) (*Lifted, error) {
 // Lift takes the limits away. What they are is first written down, for the case that this process is killed: see
 // [Lifter.RestoreLeft]. Whatever comes of it, Restore puts back what was changed.
 func (d *Lifted) Lift() error {
-	err := persist(func(ctx context.Context) error {
-		rep, err := d.router.Exchange(ctx, nil)
-		d.read.take(link.Rates{}, rep, err)
-		return err
-	})
-	if err != nil {
+	var err error
+	if d.read, err = readRates(d.router); err != nil {
 		return fmt.Errorf("%s: read the limits: %w", d.c.Name, err)
 	}
 	d.note = liftNote{WAN: d.c.Name, Lifted: LiftedRate, Before: d.read.rates, At: d.l.Clock.Wall().UTC().Truncate(time.Second)}
@@ -172,9 +170,10 @@ func (d *Lifted) Renew() error {
 	return fmt.Errorf("%s: the router does not tell whether another controller has it (does it answer? `wanctl doctor` looks)", d.c.Name)
 }
 
-// Restore puts the limits back as they were and reads them back, removes the mark and ends the locks. It says what is on the
-// router. Where that fails for a minute the error says what is known, and what puts the limits back later. It may be called
-// again, and does nothing then.
+// Restore puts back the limits that are still lifted and reads them back, removes the mark and ends the locks. It says what is
+// on the router: what somebody has set since stays. Where another controller has taken the router over, or where that fails for a
+// minute, the note stays, and the answer says what is known and what puts the limits back later. It may be called again, and does
+// nothing then.
 func (d *Lifted) Restore() (said string, err error) {
 	if d == nil || d.over {
 		return "", nil
@@ -188,25 +187,46 @@ func (d *Lifted) Restore() (said string, err error) {
 		return d.c.Name + ": the limits were not touched", nil
 	}
 	if other := d.owner.elsewhere(); other != nil {
-		return fmt.Sprintf("%s: %s, in the meantime; it sets the limits now", d.c.Name, controlledBy(other)), forgetLift(d.l.Dirs, d.c.Name)
+		return fmt.Sprintf("%s: %s, in the meantime; what it leaves lifted, `wanctl calibrate`, `wanctl autorate` or `wanctl release` "+
+			"with this file puts back later", d.c.Name, controlledBy(other)), nil
 	}
-	if d.read, err = d.insist(d.note.Before); err != nil {
+	if d.read, err = d.insist(); err != nil {
 		return "", fmt.Errorf("%s: the limits could not be put back: %w; the router has %s, and had %s before. Once it answers, "+
 			"`wanctl calibrate`, `wanctl autorate` or `wanctl release` with this file puts limits back", d.c.Name, err, &d.read, ratesText(d.note.Before))
 	}
-	return fmt.Sprintf("%s: the limits are back: DL=%s, UL=%s", d.c.Name, limitText(d.note.Before.Down), limitText(d.note.Before.Up)), forgetLift(d.l.Dirs, d.c.Name)
+	return d.c.Name + ": " + d.note.text(d.read.rates), forgetLift(d.l.Dirs, d.c.Name)
 }
 
-// insist sets rates as [setRates] does, and tries longer.
-func (d *Lifted) insist(want link.Rates) (remains, error) {
+// text says which of the limits that a router has are those from before.
+func (n *liftNote) text(has link.Rates) string {
+	var back, others []string
+	for _, d := range bothWays {
+		text := directionText(d) + "=" + limitText(has.Get(d))
+		if has.Get(d) == n.Before.Get(d) {
+			back = append(back, text)
+		} else {
+			others = append(others, text)
+		}
+	}
+	var parts []string
+	if len(back) > 0 {
+		parts = append(parts, "the limits are back: "+strings.Join(back, ", "))
+	}
+	if len(others) > 0 {
+		parts = append(parts, "somebody has set "+strings.Join(others, ", ")+" since: it stays")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// insist puts back what is still lifted, and tries longer than a stop does.
+func (d *Lifted) insist() (remains, error) {
 	ends := d.l.Clock.Now().Add(restoreTime)
 	for said := false; ; said = true {
-		has, err := setRates(d.router, want, d.read)
+		_, has, err := d.note.putBack(d.router)
 		class, _ := classify(err)
 		if err == nil || class == actuate.Fatal || class == actuate.Misconfigured || d.l.Clock.Now() >= ends {
 			return has, err
 		}
-		d.read = has
 		if !said {
 			d.l.Say(fmt.Sprintf("%s: the router does not take its limits back (%v); trying for %s", d.c.Name, err, restoreTime))
 		}
@@ -277,28 +297,33 @@ func forgetLift(d Dirs, name string) error {
 
 // undo puts back what is still lifted, and says what it found.
 func (n *liftNote) undo(router Shaper) (string, error) {
-	var has remains
-	if err := persist(func(ctx context.Context) error {
-		rep, err := router.Exchange(ctx, nil)
-		has.take(link.Rates{}, rep, err)
-		return err
-	}); err != nil {
-		return "", fmt.Errorf("read the limits that a measurement may have left lifted: %w", err)
-	}
-	want := n.still(has.rates)
-	if want == (link.Rates{}) {
+	want, has, err := n.putBack(router)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("put back the limits that a measurement may have left lifted: %w; the router has %s", err, &has)
+	case want == link.Rates{}:
 		return "its limits have been set since", nil
-	}
-	if has, err := setRates(router, want, has); err != nil {
-		return "", fmt.Errorf("put back the limits that a measurement left lifted: %w; the router has %s", err, &has)
 	}
 	return "its limits are back: " + ratesText(want), nil
 }
 
-// still are the limits to put back where the router has these.
-func (n *liftNote) still(has link.Rates) (want link.Rates) {
+// putBack sets what is still lifted to what it was. Without an error both directions have been read, and neither is lifted; with
+// one, the direction that could be read has its limit all the same. want is what was to be set.
+func (n *liftNote) putBack(router Shaper) (want link.Rates, has remains, err error) {
+	has, unread := readRates(router)
+	want = n.still(has)
+	if want != (link.Rates{}) {
+		if has, err = setRates(router, want, has); err != nil {
+			return want, has, err
+		}
+	}
+	return want, has, unread
+}
+
+// still are the limits to put back where this has been read from the router.
+func (n *liftNote) still(has remains) (want link.Rates) {
 	for _, d := range bothWays {
-		if has.Get(d) == n.Lifted {
+		if has.read.Get(d) && has.rates.Get(d) == n.Lifted && n.Before.Get(d) != n.Lifted {
 			want.Set(d, n.Before.Get(d))
 		}
 	}

@@ -1,16 +1,17 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/link"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
+	"wanctl/internal/unit"
 )
 
 // Releaser does on the router what a clean stop would have done.
@@ -78,40 +79,54 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		return r.others(c.Name, other)
 	}
 	defer done()
+	left, unknown := liftLeft(r.Dirs, c.Name)
+	has, unread := readRates(router)
+	if unread != nil && has.read == (link.Pair[bool]{}) {
+		return "", fmt.Errorf("%s: %w; the router has %s", c.Name, unread, &has)
+	}
+	last := c.OnExit == config.ExitLast
 	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
-	var has remains
-	left, _ := liftLeft(r.Dirs, c.Name) // one that cannot be read tells no limits, and those of an exit are as good
-	if c.OnExit == config.ExitLast {
-		// The last rate is the one on the router, unless that is none at all.
-		err := persist(func(ctx context.Context) error {
-			rep, err := router.Exchange(ctx, nil)
-			has.take(link.Rates{}, rep, err)
-			return err
-		})
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", c.Name, err)
-		}
-		last := has.rates
+	for _, d := range bothWays {
+		is, before := has.rates.Get(d), unit.Rate(0)
 		if left != nil {
-			for _, d := range bothWays {
-				if b := left.still(has.rates).Get(d); b > 0 {
-					last.Set(d, b)
-				}
-			}
+			before = left.still(has).Get(d)
 		}
+		switch {
+		case before > 0 && (last || want.Get(d) == 0):
+			want.Set(d, before)
+		case before > 0 || unknown != nil && is == LiftedRate: // the exit's rate, if there is one
+		case last && !has.read.Get(d): // which rate is to stay is not known
+			want.Set(d, 0)
+		case last && is > 0: // the last rate is the one on the router, unless that is none at all
+			want.Set(d, is)
+		}
+	}
+	changed := has.lacks(want) != link.Rates{}
+	if changed {
+		if has, err = setRates(router, want, has); err != nil {
+			return "", fmt.Errorf("%s: %w; the router has %s", c.Name, err, &has)
+		}
+	}
+	if unread != nil { // one queue has what it is to have, and of the other nothing is known
+		return "", fmt.Errorf("%s: %w; the router has %s", c.Name, unread, &has)
+	}
+	if unknown != nil {
+		var lifted []string
 		for _, d := range bothWays {
-			if r := last.Get(d); r > 0 {
-				want.Set(d, r)
+			if has.rates.Get(d) == LiftedRate && want.Get(d) == 0 {
+				lifted = append(lifted, directionText(d))
 			}
 		}
-		if want == has.rates {
-			return fmt.Sprintf("%s: on_exit is last: DL=%s, UL=%s stay on the router", c.Name, want.Down, want.Up), nil
+		if len(lifted) > 0 {
+			return "", fmt.Errorf("%s: the router has %s, as a measurement that was killed leaves it, and what the limits were is not known (%s cannot be read). "+
+				"Set the limit of %s by hand, or name base_mbps in the file; then `wanctl release` again", c.Name, &has, liftPath(r.Dirs.State, c.Name), strings.Join(lifted, " and "))
 		}
 	}
-	if has, err := setRates(router, want, has); err != nil {
-		return "", fmt.Errorf("%s: %w; the router has %s", c.Name, err, &has)
+	rates := fmt.Sprintf("DL=%s, UL=%s", limitText(has.rates.Down), limitText(has.rates.Up))
+	if last && !changed {
+		return c.Name + ": on_exit is last: " + rates + " stay on the router", forgetLift(r.Dirs, c.Name)
 	}
-	return fmt.Sprintf("%s: DL=%s, UL=%s are on the router", c.Name, want.Down, want.Up), forgetLift(r.Dirs, c.Name)
+	return c.Name + ": " + rates + " are on the router", forgetLift(r.Dirs, c.Name)
 }
 
 func (r Releaser) steering(c *config.Steering) (string, error) {
