@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wanctl/internal/lab/rosim"
+	"wanctl/internal/preset"
+	"wanctl/internal/routeros"
 	"wanctl/internal/unit"
 )
 
@@ -407,8 +410,15 @@ func TestInitGivenUp(t *testing.T) {
 			k.secret(`Password of admin on 127.0.0.1: `, ctrlC)
 		}, []string{"interrupted"}},
 		"Ctrl-C at a question": {nil, func(k *seat) { upTo(k, ""); k.types(`What is cable sold as.*: `, "450"+ctrlC) }, []string{"interrupted"}},
-		"end at the first":     {nil, func(k *seat) { k.types(`Address of the MikroTik router.*: `, ctrlD) }, []string{`the answers ended at "Address of the MikroTik router`, "--router HOST", "--fingerprint", "--line wan=INTERFACE"}},
-		"end at the last":      {nil, func(k *seat) { upTo(k, ""); k.types(`What is cable sold as.*: `, ctrlD) }, []string{"the answers ended", "missing: --line ether1: rates=DOWN/UP"}},
+		"the terminal goes away": {nil, func(k *seat) {
+			upTo(k, "")
+			k.sees(`What is cable sold as.*: `)
+			if err := k.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+				k.t.Fatal(err)
+			}
+		}, []string{"interrupted"}},
+		"end at the first": {nil, func(k *seat) { k.types(`Address of the MikroTik router.*: `, ctrlD) }, []string{`the answers ended at "Address of the MikroTik router`, "--router HOST", "--fingerprint", "--line wan=INTERFACE"}},
+		"end at the last":  {nil, func(k *seat) { upTo(k, ""); k.types(`What is cable sold as.*: `, ctrlD) }, []string{"the answers ended", "missing: --line ether1: rates=DOWN/UP"}},
 		"end at a password": {nil, func(k *seat) {
 			upTo(k, `Password of admin on 127.0.0.1: `)
 			k.secret(`Password of admin on 127.0.0.1: `, ctrlD)
@@ -596,6 +606,65 @@ func TestInitWritesAllOrNone(t *testing.T) {
 	files[0].was = []byte("new\n")
 	if err := w.put(slices.Clone(files[:3])); err != nil || out.String() != "wrote "+at("new/new.yaml")+"\nwrote "+at("new/secret")+"\n" {
 		t.Errorf("%v: %s", err, &out)
+	}
+}
+
+// While the router is asked whether it still shows the key that was accepted, nothing secret is on the disk; and where the files
+// cannot be put in their places afterwards, the key is not recorded.
+func TestInitRecordsAllOrNone(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	at := func(name string) string { return filepath.Join(h.dir, name) }
+	line := h.router.KnownHosts(net.JoinHostPort("127.0.0.1", fmt.Sprint(h.port)))
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("accepted", line)
+	put("taken.yaml/inside", "")
+	w := &wizard{app: &App{Stdout: io.Discard}, ctx: t.Context()}
+	w.door = routeros.Options{Host: "127.0.0.1", Port: h.port, User: "admin", Password: func() (string, error) { return "boss", nil }, KnownHosts: at("accepted"), Timeout: storyBound}
+	w.house.Router = &preset.Router{KnownHosts: at("etc/ssh/known_hosts")}
+	files := []outFile{
+		{path: at("secret"), content: []byte("sesame\n"), mode: secretMode},
+		{path: at("taken.yaml"), content: []byte("new\n"), mode: configMode},
+	}
+	before := h.files()
+	if err := w.put(slices.Clone(files)); err == nil || !strings.Contains(err.Error(), "write "+at("taken.yaml")) {
+		t.Errorf("it says %v", err)
+	}
+	if after := h.files(); !slices.Equal(after, before) {
+		t.Errorf("it left\n%s\nbefore\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+	}
+	const others = "198.51.100.7 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIKMHU7Hr2mWgmwYDIQgTb6hDLgoMDGx/UM3COIlbVcq\n"
+	put("etc/ssh/known_hosts", others)
+	if err := w.put(slices.Clone(files)); err == nil {
+		t.Error("it says nothing")
+	}
+	if b, err := os.ReadFile(at("etc/ssh/known_hosts")); err != nil || string(b) != others {
+		t.Errorf("a record that was there holds %q, %v", b, err)
+	}
+	// A router with another key leaves no trace either, nor one that is gone while the secret would be written.
+	other, err := rosim.NewRouter(rosim.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("accepted", other.KnownHosts(net.JoinHostPort("127.0.0.1", fmt.Sprint(h.port))))
+	before = h.files()
+	if err := w.put(slices.Clone(files[:1])); err == nil || !slices.Equal(h.files(), before) {
+		t.Errorf("another key: %v, and there is\n%s", err, strings.Join(h.files(), "\n"))
+	}
+	put("accepted", line)
+	if err := w.put(slices.Clone(files[:1])); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(at("etc/ssh/known_hosts")); err != nil || string(b) == others || !strings.HasPrefix(string(b), others) {
+		t.Errorf("the record holds %q, %v", b, err)
 	}
 }
 

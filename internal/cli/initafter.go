@@ -18,7 +18,7 @@ func (w *wizard) after(files []string) error {
 	}
 	applied, err := w.setUp(files)
 	if err == nil && applied {
-		err = w.again()
+		err = w.unlessHungUp(w.again)
 	}
 	if err == nil {
 		err = w.examine(files)
