@@ -81,6 +81,7 @@ type wizard struct {
 	known                   bool // the router's key is recorded already, or pinned
 	ruled                   bool // the router has rules that send each line's probes by it
 	answers                 []lineAnswers
+	written                 map[string][]byte // what the files hold since commit, by path
 	done                    progress
 }
 

@@ -697,3 +697,43 @@ func TestInitAnotherKey(t *testing.T) {
 		t.Errorf("the record holds %q, %v", b, err)
 	}
 }
+
+// What a person edited since it was written is not overwritten by what is measured later.
+func TestInitAgainLeavesEdits(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	var out strings.Builder
+	w := &wizard{app: &App{Stdout: &out}, ctx: t.Context()}
+	w.Linux = true
+	first := func() (files []outFile) {
+		for _, name := range []string{"edited.yaml", "gone.yaml", "ours.yaml", "same.yaml"} {
+			files = append(files, outFile{path: at(name), content: []byte("first\n"), mode: configMode})
+		}
+		return files
+	}
+	if err := w.put(first()); err != nil {
+		t.Fatal(err)
+	}
+	w.wrote(first())
+	if err := errors.Join(os.WriteFile(at("edited.yaml"), []byte("mine\n"), 0o600), os.Remove(at("gone.yaml"))); err != nil {
+		t.Fatal(err)
+	}
+	second := first()
+	for i := range second[:3] {
+		second[i].content = []byte("second\n")
+	}
+	out.Reset()
+	if err := w.replace(second); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"edited.yaml": "mine\n", "ours.yaml": "second\n", "same.yaml": "first\n"} {
+		if b, err := os.ReadFile(at(name)); err != nil || string(b) != want {
+			t.Errorf("%s holds %q, %v, want %q", name, b, err, want)
+		}
+	}
+	want := at("edited.yaml") + " was changed meanwhile and stays as it is: what was measured is not in it\n" +
+		at("gone.yaml") + " was changed meanwhile and stays as it is: what was measured is not in it\nwrote " + at("ours.yaml") + "\n"
+	if out.String() != want || exists(at("gone.yaml")) {
+		t.Errorf("it says\n%s\nwant\n%s", &out, want)
+	}
+}

@@ -56,10 +56,19 @@ func (w *wizard) commit() ([]string, error) {
 	if err := w.put(out); err != nil {
 		return nil, err
 	}
+	w.wrote(out)
 	if !w.Linux { // and from now on the recorded key counts
 		w.known, w.door.KnownHosts = true, w.house.Router.KnownHosts
 	}
 	return configs, nil
+}
+
+// wrote remembers what the files hold.
+func (w *wizard) wrote(out []outFile) {
+	w.written = map[string][]byte{}
+	for _, f := range out {
+		w.written[f.path] = f.content
+	}
 }
 
 // configs are the configurations, as they are to be.
@@ -170,7 +179,7 @@ func (w *wizard) put(out []outFile) (err error) {
 		if err := dir(known, 0o700); err != nil {
 			return err
 		}
-		if takeBack, err = untouched(known); err != nil {
+		if takeBack, err = asItIs(known); err != nil {
 			return err
 		}
 		if err := w.record(); err != nil {
@@ -230,8 +239,8 @@ func makeDir(dir string, mode os.FileMode) (made []string, err error) {
 	return append(made, dir), nil
 }
 
-// untouched returns what makes a file, to which lines may be added, what it is now.
-func untouched(path string) (takeBack func(), err error) {
+// asItIs returns what makes a file, to which lines may be added, what it is now.
+func asItIs(path string) (takeBack func(), err error) {
 	switch was, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return func() { _ = os.Remove(path) }, nil
