@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -516,6 +518,33 @@ func TestDefaultRoutes(t *testing.T) {
 	want := []string{"eth0 by 192.168.88.1, 100", "lte0 by invalid IP, 700"} // an unreachable route and one that is down are none
 	if !slices.Equal(got, want) {                                            // on a machine of the usual order of bytes
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Which of an interface's addresses last, as the kernel tells it.
+func TestPermanentAddresses(t *testing.T) {
+	ne := binary.NativeEndian
+	message := func(index uint32, flags uint8, at [4]byte) []byte {
+		b := ne.AppendUint32(nil, 16+8+8)
+		b = ne.AppendUint16(b, unix.RTM_NEWADDR)
+		b = append(b, make([]byte, 10)...)
+		b = append(b, unix.AF_INET, 24, flags, 0)
+		b = ne.AppendUint32(b, index)
+		b = ne.AppendUint16(ne.AppendUint16(b, 8), unix.IFA_LOCAL)
+		return append(b, at[:]...)
+	}
+	dump := slices.Concat(
+		message(3, 0, [4]byte{192, 0, 2, 1}), message(4, unix.IFA_F_PERMANENT, [4]byte{192, 0, 2, 2}),
+		message(3, unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY, [4]byte{192, 0, 2, 3}), message(3, unix.IFA_F_SECONDARY, [4]byte{192, 0, 2, 4}),
+	)
+	if got := permanent(dump, 3); !slices.Equal(got, []netip.Addr{netip.MustParseAddr("192.0.2.3")}) {
+		t.Errorf("%v last", got)
+	}
+	for cut := range dump {
+		permanent(dump[:cut], 3) // no panic
+	}
+	if got := permanentAddress("lo"); got != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("the loopback has %v for good", got)
 	}
 }
 
