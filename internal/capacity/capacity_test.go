@@ -195,6 +195,12 @@ func TestHostileEndpoints(t *testing.T) {
 			return Options{Download: s.URL}
 		}
 	}
+	takes := func(h http.HandlerFunc) func(*testing.T) Options {
+		return func(t *testing.T) Options {
+			o := answer(h)(t)
+			return Options{Upload: o.Download}
+		}
+	}
 	iperf := func(f func(net.Conn)) func(*testing.T) Options {
 		return func(t *testing.T) Options { return Options{Iperf3: listen(t, f)} }
 	}
@@ -215,14 +221,16 @@ func TestHostileEndpoints(t *testing.T) {
 			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 			_, _ = io.Copy(io.Discard, c)
 		}), "answers 72 where 9 is due"},
-		"never answers": {iperf(say()), "says nothing for 1s"},
-		"busy":          {iperf(say(-1)), "busy with another test"},
-		"its own error": {iperf(say(9, -2, 0, 0, 0, 7, 0, 0, 0, 0)), "its error 7"},
-		"stopped":       {iperf(say(9, 10, 11)), "the server was stopped"},
-		"carries none":  {iperf(say(9, 10, 1, 2)), "nothing was carried for 1s"},
-		"ends early":    {iperf(say(9, 10, 1, 2, 13)), "before its time"},
-		"web: refuses":  {answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "403 Forbidden"},
-		"web: empty":    {answer(func(http.ResponseWriter, *http.Request) {}), "name a larger file"},
+		"never answers":        {iperf(say()), "says nothing for 1s"},
+		"busy":                 {iperf(say(-1)), "busy with another test"},
+		"its own error":        {iperf(say(9, -2, 0, 0, 0, 7, 0, 0, 0, 0)), "its error 7"},
+		"stopped":              {iperf(say(9, 10, 11)), "the server was stopped"},
+		"carries none":         {iperf(say(9, 10, 1, 2)), "nothing was carried for 1s"},
+		"ends early":           {iperf(say(9, 10, 1, 2, 13)), "before its time"},
+		"web: refuses":         {answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "403 Forbidden"},
+		"web: empty":           {answer(func(http.ResponseWriter, *http.Request) {}), "name a larger file"},
+		"web: takes no upload": {takes(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), "it answers 204 before it has taken the upload (name a URL that takes uploads (POST) of any size)"},
+		"web: takes a part":    {takes(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1<<20) }), "it answers 200 before it has taken the upload"},
 		"web: dies in the middle": {answer(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, 1<<20))
 			panic(http.ErrAbortHandler)
@@ -256,8 +264,12 @@ func TestHostileEndpoints(t *testing.T) {
 			o.Streams, o.Time, o.Idle, o.Now = q.Streams, 10*time.Second, q.Idle, q.Now
 			o.patience = patience{stall: time.Second, answer: time.Second}
 			_, err := Measure(t.Context(), o)
+			part := LoadDown
+			if o.Upload != "" {
+				part = LoadUp
+			}
 			var own *Error
-			if !errors.As(err, &own) || !strings.Contains(err.Error(), c.want) || own.Part != LoadDown {
+			if !errors.As(err, &own) || !strings.Contains(err.Error(), c.want) || own.Part != part {
 				t.Errorf("%v, want an error of the endpoint with %q", err, c.want)
 			}
 		})
