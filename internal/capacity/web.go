@@ -131,9 +131,9 @@ func (w *web) request(ctx context.Context, client *http.Client, d link.Direction
 	if d == link.Up {
 		hint = "name a URL that takes uploads (POST) of any size"
 	}
-	switch {
+	switch { // by what its number means: the words beside it are anybody's, and end on a terminal
 	case res.StatusCode < 200 || res.StatusCode > 299:
-		return 0, &Error{Err: fmt.Errorf("it answers %s", res.Status), Hint: hint}
+		return 0, &Error{Err: fmt.Errorf("it answers %d %s", res.StatusCode, http.StatusText(res.StatusCode)), Hint: hint}
 	case d == link.Up && post.left.Load() > 0: // what it carried until then tells of its answers, not of the line
 		return 0, &Error{Err: fmt.Errorf("it answers %d before it has taken the upload", res.StatusCode), Hint: hint}
 	}
