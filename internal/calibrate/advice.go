@@ -175,7 +175,7 @@ func (a *adviser) limits(d link.Direction) {
 	case !k.ok && limited:
 		adv.Verdict = TooLittle
 		t := a.report.Active.Ways.Get(d)
-		adv.Reason = fmt.Sprintf("the test carried %s, which is the limit of %s that was in force: the line may carry more; test it with --lift", t.P50, t.Limit)
+		adv.Reason = fmt.Sprintf("the test carried %s, about what the limit of %s that was in force lets through: the line may carry more; test it with --lift", t.P50, t.Limit)
 	case !k.ok:
 		adv.Verdict = TooLittle
 		adv.Reason = fmt.Sprintf("the line was full for %s only (%s and %d samples are needed): use it, or test it with --iperf3 or --http", round(w.Line.For), leastLineFor, leastLine)
