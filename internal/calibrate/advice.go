@@ -49,6 +49,8 @@ const (
 	criticalFactor = 1.5
 	// baselineOff is what an initial baseline may be off: below it learning goes on (baseline_update_threshold_ms).
 	baselineOff unit.Millis = 3
+	// leastInitial and mostInitial are what baseline_rtt_initial takes, mostBound what baseline_rtt_bounds takes (docs/configuration.md).
+	leastInitial, mostInitial, mostBound unit.Millis = 1, 500, 10_000
 	// lossOff is the loss that makes a reflector worse than another that loses less than lossFine.
 	lossOff, lossFine unit.PPM = 50_000, 20_000
 )
@@ -86,6 +88,17 @@ type adviser struct {
 }
 
 func (a *adviser) add(v Advice) { a.report.Advice = append(a.report.Advice, v) }
+
+// addUnder adds the same advice under each name that the file gives the value by, or under the usual one.
+func (a *adviser) addUnder(given []string, usual string, v Advice) {
+	if len(given) == 0 {
+		given = []string{usual}
+	}
+	for _, key := range given {
+		v.Key = section + key
+		a.add(v)
+	}
+}
 
 const (
 	section    = "continuous_monitoring."
@@ -162,7 +175,7 @@ func (a *adviser) limits(d link.Direction) {
 	case !k.ok && limited:
 		adv.Verdict = TooLittle
 		t := a.report.Active.Ways.Get(d)
-		adv.Reason = fmt.Sprintf("the test carried %s, which is the limit of %s that was in force: the line may carry more; test it with --lift", t.P50, t.Limit)
+		adv.Reason = fmt.Sprintf("the test carried %s, about what the limit of %s that was in force lets through: the line may carry more; test it with --lift", t.P50, t.Limit)
 	case !k.ok:
 		adv.Verdict = TooLittle
 		adv.Reason = fmt.Sprintf("the line was full for %s only (%s and %d samples are needed): use it, or test it with --iperf3 or --http", round(w.Line.For), leastLineFor, leastLine)
@@ -288,7 +301,7 @@ func (a *adviser) thresholds() {
 	}
 	if a.set.Critical > 0 && a.set.Critical <= set.Warn {
 		critical.Verdict, critical.Value, critical.Reason = Change, ms(unit.Millis(math.Ceil(float64(set.Warn)*criticalFactor))), follows
-		a.add(critical)
+		a.addUnder(a.set.CriticalKeys, "thresholds.critical_bloat_ms", critical)
 	}
 	up := a.set.Ways.Up
 	own := func(name string, now, value unit.Millis, reason string) {
@@ -322,29 +335,33 @@ func (a *adviser) baselines() {
 		is, enough, source = t.RTT.P50, true, "measured in the test without load"
 		adv.Samples, adv.Hours = t.RTT.N, 0
 	}
+	is10 := unit.Millis(math.Round(float64(is)*10) / 10)
 	switch off := is - a.set.Baseline; {
 	case !enough:
 		adv.Verdict = TooLittle
 		adv.Reason = fmt.Sprintf("the line was idle for %s", round(r.Idle))
 	case a.set.Baseline == 0:
 		adv.Reason = fmt.Sprintf("none is given, so a first start measures it; it is %s, %s", is, source)
+	case (off > baselineOff || off < -baselineOff) && (is10 < leastInitial || is10 > mostInitial):
+		adv.Reason = fmt.Sprintf("it is %s, %s, and the key takes %g to %g ms only", is, source, leastInitial, mostInitial)
+		r.Notes = append(r.Notes, fmt.Sprintf("Remove baseline_rtt_initial: the baseline is %s, which it does not take (%g to %g ms); without it a first start "+
+			"measures the baseline.", is, leastInitial, mostInitial))
 	case off > baselineOff || off < -baselineOff:
-		adv.Verdict, adv.Value = Change, ms(unit.Millis(math.Round(float64(is)*10)/10))
+		adv.Verdict, adv.Value = Change, ms(is10)
 		adv.Reason = fmt.Sprintf("it is %s, %s: until that is learnt anew, a start without a state file is wrong by the difference", is, source)
 	default:
 		adv.Reason = fmt.Sprintf("it is %s, %s", is, source)
 	}
 	a.add(adv)
-	if enough && is >= a.set.BaselineMax*9/10 {
-		a.add(Advice{
-			Key: section + "baseline_rtt_bounds.max", Now: ms(a.set.BaselineMax), Value: ms(unit.Millis(math.Ceil(float64(is) * 2))), Verdict: Change,
-			Reason: fmt.Sprintf("the baseline is %s: the bound keeps it from being learnt", is), Samples: adv.Samples, Hours: adv.Hours,
+	const kept = "the baseline is %s: the bound keeps it from being learnt"
+	if v := min(unit.Millis(math.Ceil(float64(is)*2)), mostBound); enough && is >= a.set.BaselineMax*9/10 && v > a.set.BaselineMax {
+		a.addUnder(a.set.BaselineMaxKeys, "baseline_rtt_bounds.max", Advice{
+			Now: ms(a.set.BaselineMax), Value: ms(v), Verdict: Change, Reason: fmt.Sprintf(kept, is), Samples: adv.Samples, Hours: adv.Hours,
 		})
 	}
-	if enough && is <= a.set.BaselineMin*11/10 {
-		a.add(Advice{
-			Key: section + "baseline_rtt_bounds.min", Now: ms(a.set.BaselineMin), Value: ms(unit.Millis(math.Round(float64(is)*50) / 100)), Verdict: Change,
-			Reason: fmt.Sprintf("the baseline is %s: the bound keeps it from being learnt", is), Samples: adv.Samples, Hours: adv.Hours,
+	if v := unit.Millis(math.Round(float64(is)*50) / 100); enough && is <= a.set.BaselineMin*11/10 && v > 0 && v < a.set.BaselineMin {
+		a.addUnder(a.set.BaselineMinKeys, "baseline_rtt_bounds.min", Advice{
+			Now: ms(a.set.BaselineMin), Value: ms(v), Verdict: Change, Reason: fmt.Sprintf(kept, is), Samples: adv.Samples, Hours: adv.Hours,
 		})
 	}
 }

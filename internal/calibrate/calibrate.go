@@ -18,6 +18,9 @@ type Setting struct {
 	Critical unit.Millis
 	// Baseline is baseline_rtt_initial, 0 for none; BaselineMin and BaselineMax bound what is learnt.
 	Baseline, BaselineMin, BaselineMax unit.Millis
+	// CriticalKeys, BaselineMinKeys and BaselineMaxKeys are the paths under continuous_monitoring that give these values: another
+	// name of a key takes the advice in its place, for both names with two values are refused. None is the usual one.
+	CriticalKeys, BaselineMinKeys, BaselineMaxKeys []string
 }
 
 // Way is one direction of a [Setting].

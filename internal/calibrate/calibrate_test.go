@@ -545,7 +545,7 @@ func TestJudge(t *testing.T) {
 	if v := advice(t, r, "download.ceiling_mbps"); v.Value != "85.5" || !strings.Contains(v.Reason, "the test carried 90M") {
 		t.Errorf("%+v", v)
 	}
-	if v := advice(t, r, "upload.ceiling_mbps"); v.Verdict != TooLittle || !strings.Contains(v.Reason, "the limit of 20M that was in force") {
+	if v := advice(t, r, "upload.ceiling_mbps"); v.Verdict != TooLittle || !strings.Contains(v.Reason, "about what the limit of 20M that was in force lets through") {
 		t.Errorf("%+v", v)
 	}
 	if v := advice(t, r, "download.floor_red_mbps"); v.Verdict != Change || !strings.Contains(v.Reason, "may not be above") {
@@ -563,6 +563,33 @@ func TestJudge(t *testing.T) {
 	empty := Test{Ways: link.Pair[*Span]{Down: &Span{}, Up: &Span{From: 5, To: 4, Counters: []link.Counters{{At: 9}}}}}
 	if e := empty.Judge(); e.Ways.Down.Enough || e.Ways.Up.Enough {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A limit that counts cells is reached by less than its figure: a ceiling that was recommended by that would fall with each test.
+func TestLimitsOfFramedLines(t *testing.T) {
+	const limit = 20 * unit.Mbps
+	set := four()
+	set.Ways.Up.Ceiling = limit
+	for _, c := range []struct {
+		share   unit.PPM
+		carried unit.Rate
+		limited bool
+	}{
+		{857_633, 17_100 * unit.Kbps, true}, // 1500 of 33 cells of 53 bytes
+		{857_633, 15_600 * unit.Kbps, true},
+		{857_633, 15_200 * unit.Kbps, false},
+		{0, 17_100 * unit.Kbps, false},
+		{0, 18_100 * unit.Kbps, true},
+	} {
+		test := Test{Limits: link.Rates{Up: limit}, LimitShare: c.share}
+		test.Ways.Up = loadedSpan(link.Up, c.carried, 15*time.Second, 20)
+		a := test.Judge()
+		var h History
+		v := advice(t, h.Report("x", set, &a), "upload.ceiling_mbps")
+		if a.Ways.Up.Limited != c.limited || (v.Verdict == Change) == c.limited {
+			t.Errorf("%v of %v, share %v: %+v, %+v", c.carried, limit, c.share, a.Ways.Up, v)
+		}
 	}
 }
 

@@ -22,8 +22,10 @@ type Test struct {
 	Idle Span
 	// Ways are nil for a direction that was not loaded.
 	Ways link.Pair[*Span]
-	// Limits were in force meanwhile, as the router told; 0 is none, or lifted.
-	Limits link.Rates
+	// Limits were in force meanwhile, as the router told; 0 is none, or lifted. LimitShare of them is IP packets, where they count
+	// what the line adds to each too; 0 is all.
+	Limits     link.Rates
+	LimitShare unit.PPM
 }
 
 // What is left out of a direction's time, and into how long slices the rest is cut.
@@ -35,6 +37,8 @@ const (
 	slice = time.Second
 	// leastSlices is below what a spread means something.
 	leastSlices = 5
+	// limitedShare of what a limit lets through may be bounded by it: what TCP does not use of a queue's rate is less.
+	limitedShare unit.PPM = 900_000
 	// leastRate is below what nothing is configured.
 	leastRate = 100 * unit.Kbps
 )
@@ -116,12 +120,16 @@ func (t *Test) Judge() Active {
 			continue
 		}
 		w := &ActiveWay{Limit: t.Limits.Get(d)}
+		within := w.Limit // in IP packets
+		if t.LimitShare > 0 {
+			within = within.Scale(t.LimitShare)
+		}
 		warm := s.From.Add(max(warmUp, s.To.Sub(s.From)/warmShare))
 		slices := s.slices(d, warm)
 		w.Rates = ratesOf(slices)
 		w.For = slice * time.Duration(len(slices))
 		w.Enough = len(slices) >= leastSlices && w.P10 >= leastRate
-		w.Limited = w.Limit > 0 && w.P90 >= w.Limit.Scale(900_000)
+		w.Limited = w.Limit > 0 && w.P90 >= within.Scale(limitedShare)
 		var delays []unit.Millis
 		answered := map[link.Probe]bool{}
 		for _, r := range s.Replies {

@@ -202,9 +202,13 @@ func (o *Options) complete() (endpoint, error) {
 		}
 		e = &iperf3{address: net.JoinHostPort(host, strconv.Itoa(port)), streams: o.Streams, path: o.Path, time: o.Time, answer: o.patience.answer}
 	case web:
-		for _, u := range []string{o.Download, o.Upload} {
+		for _, d := range [...]link.Direction{link.Down, link.Up} {
+			u := o.Download
+			if d == link.Up {
+				u = o.Upload
+			}
 			if err := checkURL(u); u != "" && err != nil {
-				bad("%w", err)
+				bad("the URL of the %s %w", d, err)
 			}
 		}
 		e = newWeb(o)
@@ -237,15 +241,14 @@ func ParseServer(s string, port int) (host string, _ int, err error) {
 	return host, port, nil
 }
 
+// checkURL says what is wrong with a URL, without a word of it: where the password is in one that is wrong, nobody knows.
 func checkURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil:
-		return err
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return fmt.Errorf("%q is not a URL that begins with http:// or https:// and a host", s)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return errors.New("is none that begins with http:// or https:// and a host")
 	case u.User != nil:
-		return fmt.Errorf("the URL %s holds a password or a name: name one that needs none", u.Redacted())
+		return errors.New("holds a password or a name: name one that needs none")
 	}
 	return nil
 }

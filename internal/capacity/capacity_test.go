@@ -195,6 +195,12 @@ func TestHostileEndpoints(t *testing.T) {
 			return Options{Download: s.URL}
 		}
 	}
+	takes := func(h http.HandlerFunc) func(*testing.T) Options {
+		return func(t *testing.T) Options {
+			o := answer(h)(t)
+			return Options{Upload: o.Download}
+		}
+	}
 	iperf := func(f func(net.Conn)) func(*testing.T) Options {
 		return func(t *testing.T) Options { return Options{Iperf3: listen(t, f)} }
 	}
@@ -221,8 +227,17 @@ func TestHostileEndpoints(t *testing.T) {
 		"stopped":       {iperf(say(9, 10, 11)), "the server was stopped"},
 		"carries none":  {iperf(say(9, 10, 1, 2)), "nothing was carried for 1s"},
 		"ends early":    {iperf(say(9, 10, 1, 2, 13)), "before its time"},
-		"web: refuses":  {answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "403 Forbidden"},
-		"web: empty":    {answer(func(http.ResponseWriter, *http.Request) {}), "name a larger file"},
+		"web: refuses in colours": {func(t *testing.T) Options {
+			return Options{Download: "http://" + listen(t, func(c net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					_, _ = c.Write([]byte("HTTP/1.1 403 \x1b[31mno\r\n\r\n"))
+				}
+			})}
+		}, "403 Forbidden"},
+		"web: refuses":         {answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "403 Forbidden"},
+		"web: empty":           {answer(func(http.ResponseWriter, *http.Request) {}), "name a larger file"},
+		"web: takes no upload": {takes(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), "it answers 204 before it has taken the upload (name a URL that takes uploads (POST) of any size)"},
+		"web: takes a part":    {takes(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1<<20) }), "it answers 200 before it has taken the upload"},
 		"web: dies in the middle": {answer(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, 1<<20))
 			panic(http.ErrAbortHandler)
@@ -256,8 +271,12 @@ func TestHostileEndpoints(t *testing.T) {
 			o.Streams, o.Time, o.Idle, o.Now = q.Streams, 10*time.Second, q.Idle, q.Now
 			o.patience = patience{stall: time.Second, answer: time.Second}
 			_, err := Measure(t.Context(), o)
+			part := LoadDown
+			if o.Upload != "" {
+				part = LoadUp
+			}
 			var own *Error
-			if !errors.As(err, &own) || !strings.Contains(err.Error(), c.want) || own.Part != LoadDown {
+			if !errors.As(err, &own) || !strings.Contains(err.Error(), c.want) || own.Part != part || strings.ContainsRune(err.Error(), 0x1b) {
 				t.Errorf("%v, want an error of the endpoint with %q", err, c.want)
 			}
 		})
@@ -328,15 +347,19 @@ func TestPathThatIsNotThere(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for want, o := range map[string]Options{
-		"no endpoint":             {},
-		"name one endpoint":       {Iperf3: "a", Download: "http://b"},
-		"is no port":              {Iperf3: "a:x"},
-		"is not HOST[:PORT]":      {Iperf3: "a b"},
-		"begins with http://":     {Download: "ftp://a"},
-		"holds a password":        {Download: "http://u:secret@a"},
-		"33 streams: 1 to 32":     {Iperf3: "a", Streams: 33},
-		"load each direction for": {Iperf3: "a", Time: time.Hour},
-		"without load":            {Iperf3: "a", Idle: time.Hour},
+		"no endpoint":        {},
+		"name one endpoint":  {Iperf3: "a", Download: "http://b"},
+		"is no port":         {Iperf3: "a:x"},
+		"is not HOST[:PORT]": {Iperf3: "a b"},
+		"the URL of the download is none that begins with http://": {Download: "ftp://a"},
+		"the URL of the upload holds a password":                   {Upload: "http://u:secret@a"},
+		"the URL of the download is none":                          {Download: "ftp://u:secret@a"},
+		"the URL of the upload is none":                            {Upload: "http://u:secret@a b"},
+		"is none that begins":                                      {Download: "http://a:secret"},
+		"https:// and a host":                                      {Upload: "u:secret@a/file"},
+		"33 streams: 1 to 32":                                      {Iperf3: "a", Streams: 33},
+		"load each direction for":                                  {Iperf3: "a", Time: time.Hour},
+		"without load":                                             {Iperf3: "a", Idle: time.Hour},
 	} {
 		o.Now = clock()
 		err := o.Check()

@@ -102,8 +102,10 @@ func responseTime(d link.Direction) time.Duration {
 // request makes one request and returns how large its answer was.
 func (w *web) request(ctx context.Context, client *http.Client, d link.Direction, begun func()) (int64, error) {
 	method, body := http.MethodGet, io.Reader(nil)
+	post := &noise{begun: begun}
+	post.left.Store(postSize)
 	if d == link.Up {
-		method, body = http.MethodPost, &noise{left: postSize, begun: begun}
+		method, body = http.MethodPost, post
 	}
 	req, err := http.NewRequestWithContext(ctx, method, w.urls.Get(d), body)
 	if err != nil {
@@ -125,12 +127,15 @@ func (w *web) request(ctx context.Context, client *http.Client, d link.Direction
 		return 0, err
 	}
 	defer res.Body.Close()
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		hint := "name a URL that can be read"
-		if d == link.Up {
-			hint = "name a URL that takes uploads (POST) of any size"
-		}
-		return 0, &Error{Err: fmt.Errorf("it answers %s", res.Status), Hint: hint}
+	hint := "name a URL that can be read"
+	if d == link.Up {
+		hint = "name a URL that takes uploads (POST) of any size"
+	}
+	switch { // by what its number means: the words beside it are anybody's, and end on a terminal
+	case res.StatusCode < 200 || res.StatusCode > 299:
+		return 0, &Error{Err: fmt.Errorf("it answers %d %s", res.StatusCode, http.StatusText(res.StatusCode)), Hint: hint}
+	case d == link.Up && post.left.Load() > 0: // what it carried until then tells of its answers, not of the line
+		return 0, &Error{Err: fmt.Errorf("it answers %d before it has taken the upload", res.StatusCode), Hint: hint}
 	}
 	begun()
 	return io.Copy(io.Discard, res.Body)
@@ -143,20 +148,21 @@ func http1() *http.Protocols {
 	return &p
 }
 
-// noise is a body that nothing on the way can compress.
+// noise is a body that nothing on the way can compress. What is left of it may be asked while it is read.
 type noise struct {
-	left  int64
+	left  atomic.Int64
 	begun func()
 }
 
 // Read fills b.
 func (n *noise) Read(b []byte) (int, error) {
 	n.begun()
-	if n.left <= 0 {
+	left := n.left.Load()
+	if left <= 0 {
 		return 0, io.EOF
 	}
-	k := copy(b[:min(int64(len(b)), n.left)], noiseBlock())
-	n.left -= int64(k)
+	k := copy(b[:min(int64(len(b)), left)], noiseBlock())
+	n.left.Add(-int64(k))
 	return k, nil
 }
 

@@ -168,7 +168,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 		fmt.Fprintf(a.Stderr, "%s: "+format+"\n", append([]any{cfg.Name}, v...)...)
 	}
 
-	test = &calibrate.Test{}
+	test = &calibrate.Test{LimitShare: cfg.Qdisc.Share(fullPacket)}
 	if !lift {
 		if test.Limits, err = limitsOf(ctx, cfg); err != nil {
 			say("the router's limits cannot be read, so a rate that they bound is not told from the line's: %v", err)
@@ -228,6 +228,10 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 	}
 	return test, err
 }
+
+// fullPacket is an IP packet of a load that TCP fills, in bytes: Ethernet's usual MTU. The few that a PPPoE line has less change a
+// share of it little.
+const fullPacket = 1500
 
 // limitText is a limit as the router has it.
 func limitText(r unit.Rate) string {

@@ -162,21 +162,7 @@ func merged(t *testing.T, name, fragment string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var whole, part map[string]any
-	for _, c := range []struct {
-		text string
-		to   *map[string]any
-	}{{string(text), &whole}, {fragment, &part}} {
-		if err := yaml.Unmarshal([]byte(c.text), c.to); err != nil {
-			t.Fatalf("%v:\n%s", err, c.text)
-		}
-	}
-	merge(whole, part)
-	b, err := yaml.Marshal(whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ds := config.Parse(name, bytes.NewReader(b), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
+	if _, ds := config.Parse(name, strings.NewReader(mergedText(t, string(text), fragment)), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
 		t.Errorf("with the recommendations:\n%s\n%v", fragment, ds.Err())
 	}
 }
@@ -325,5 +311,80 @@ func TestSettingOf(t *testing.T) {
 	s = parse("minimal.yaml")
 	if w := s.Ways.Down; s.Tracking && (w.Ceiling != 0 || w.CeilingKey != "ceiling_mbps") {
 		t.Errorf("%+v", s)
+	}
+}
+
+// mergedText is a file with a recommended part in it.
+func mergedText(t *testing.T, text, fragment string) string {
+	t.Helper()
+	var whole, part map[string]any
+	for _, c := range []struct {
+		text string
+		to   *map[string]any
+	}{{text, &whole}, {fragment, &part}} {
+		if err := yaml.Unmarshal([]byte(c.text), c.to); err != nil {
+			t.Fatalf("%v:\n%s", err, c.text)
+		}
+	}
+	merge(whole, part)
+	b, err := yaml.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// What is recommended of an idle line can be put into its file as it stands, whatever the baseline, the noise and the names that
+// the file uses.
+func TestFragmentsAreTaken(t *testing.T) {
+	b, err := os.ReadFile(example("spectrum_config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := string(b)
+	change := func(pairs ...string) string {
+		text := strings.NewReplacer(pairs...).Replace(plain)
+		if text == plain {
+			t.Fatalf("nothing of %q is there", pairs)
+		}
+		return text
+	}
+	const section = "continuous_monitoring:\n"
+	texts := map[string]string{
+		"the usual names": plain,
+		"earlier names":   change("critical_bloat_ms", "hard_red_bloat_ms", "  thresholds:\n", "  thresholds:\n    baseline_rtt_bounds: {min: 10, max: 60}\n"),
+		"both names": change("    critical_bloat_ms: 80", "    hard_red_bloat_ms: 80\n    critical_bloat_ms: 80",
+			"  thresholds:\n", "  thresholds:\n    baseline_rtt_bounds: {min: 10, max: 60}\n", section, section+"  baseline_rtt_bounds: {min: 10, max: 60}\n"),
+		"bounds as wide as can be": change(section, section+"  baseline_rtt_bounds: {min: 0.001, max: 10000}\n"),
+	}
+	for name, text := range texts {
+		for _, baseline := range []unit.Millis{0.0009, 0.3, 0.96, 10, 24, 60, 490, 600, 4000, 9500} {
+			for _, noise := range []unit.Millis{0, 14, 100} {
+				f, ds := config.Parse("it", strings.NewReader(text), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}})
+				if ds.Err() != nil {
+					t.Fatalf("%s: %v", name, ds.Err())
+				}
+				set, err := settingOf(f.WAN, []byte(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var h calibrate.History
+				h.Begin(set, nil)
+				for now := unit.Time(1); now < unit.Time(15*time.Minute); now = now.Add(2 * time.Second) {
+					h.Add(calibrate.Moment{
+						Now: now, Cycle: &link.Decision{Now: now, Measured: true, RTT: baseline + noise, Baseline: baseline, Delta: noise},
+						Counters: []link.Counters{{At: now}},
+					})
+				}
+				report := h.Report("Spectrum", set, nil)
+				part := fragmentOf(&report)
+				if _, ds := config.Parse("it", strings.NewReader(mergedText(t, text, part)), config.Options{Dirs: config.Dirs{Run: "/run", State: "/state"}}); ds.Err() != nil {
+					t.Errorf("%s, baseline %v, noise %v: %v with\n%s", name, baseline, noise, ds.Err(), part)
+				}
+				if removes := strings.Contains(strings.Join(report.Notes, "\n"), "Remove baseline_rtt_initial"); removes != (baseline < 0.95 || baseline > 500) {
+					t.Errorf("%s, baseline %v: %q", name, baseline, report.Notes)
+				}
+			}
+		}
 	}
 }

@@ -46,6 +46,17 @@ func settingOf(c *config.WAN, text []byte) (calibrate.Setting, error) {
 	if c.Shaper.Down.FourState || given("thresholds", "critical_bloat_ms") || given("thresholds", "hard_red_bloat_ms") {
 		s.Critical = c.Shaper.Down.Critical
 	}
+	for keys, names := range map[*[]string][]string{
+		&s.CriticalKeys:    {"thresholds.critical_bloat_ms", "thresholds.hard_red_bloat_ms"},
+		&s.BaselineMinKeys: {"baseline_rtt_bounds.min", "thresholds.baseline_rtt_bounds.min"},
+		&s.BaselineMaxKeys: {"baseline_rtt_bounds.max", "thresholds.baseline_rtt_bounds.max"},
+	} {
+		for _, k := range names {
+			if given(strings.Split(k, ".")...) {
+				*keys = append(*keys, k)
+			}
+		}
+	}
 	for _, d := range [...]link.Direction{link.Down, link.Up} {
 		from, name := &c.Shaper.Down, d.String()
 		if d == link.Up {

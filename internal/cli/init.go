@@ -81,6 +81,7 @@ type wizard struct {
 	known                   bool // the router's key is recorded already, or pinned
 	ruled                   bool // the router has rules that send each line's probes by it
 	answers                 []lineAnswers
+	written                 map[string][]byte // what the files hold since commit, by path
 	done                    progress
 }
 
@@ -92,17 +93,33 @@ func (c initCmd) Run(app *App) error {
 	ctx, cancel := app.context()
 	defer cancel()
 	w := &wizard{initCmd: c, app: app, ctx: ctx}
-	files, err := w.write()
+	var files []string
+	err := w.unlessHungUp(func() (err error) { files, err = w.write(); return err })
 	w.close()
 	if err != nil {
 		return w.ended(err)
 	}
-	if ctx.Err() == nil {
+	if w.ctx.Err() == nil {
 		cancel() // what comes now has its own way with signals
 		w.ctx, cancel = app.context()
 		defer cancel()
 	}
 	return w.after(files)
+}
+
+// unlessHungUp calls f with a context that ends, and stays so, when the terminal goes away or somebody quits from it: f leaves
+// nothing half done, where these signals would.
+func (w *wizard) unlessHungUp(f func() error) error {
+	outer := w.ctx
+	ctx, interrupt := context.WithCancel(outer)
+	defer interrupt()
+	defer w.app.onHangup(interrupt)()
+	w.ctx = ctx
+	err := f()
+	if ctx.Err() == nil {
+		w.ctx = outer
+	}
+	return err
 }
 
 // write is everything until the files are there.

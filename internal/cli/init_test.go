@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wanctl/internal/lab/rosim"
+	"wanctl/internal/preset"
+	"wanctl/internal/routeros"
 	"wanctl/internal/unit"
 )
 
@@ -407,8 +412,15 @@ func TestInitGivenUp(t *testing.T) {
 			k.secret(`Password of admin on 127.0.0.1: `, ctrlC)
 		}, []string{"interrupted"}},
 		"Ctrl-C at a question": {nil, func(k *seat) { upTo(k, ""); k.types(`What is cable sold as.*: `, "450"+ctrlC) }, []string{"interrupted"}},
-		"end at the first":     {nil, func(k *seat) { k.types(`Address of the MikroTik router.*: `, ctrlD) }, []string{`the answers ended at "Address of the MikroTik router`, "--router HOST", "--fingerprint", "--line wan=INTERFACE"}},
-		"end at the last":      {nil, func(k *seat) { upTo(k, ""); k.types(`What is cable sold as.*: `, ctrlD) }, []string{"the answers ended", "missing: --line ether1: rates=DOWN/UP"}},
+		"the terminal goes away": {nil, func(k *seat) {
+			upTo(k, "")
+			k.sees(`What is cable sold as.*: `)
+			if err := k.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+				k.t.Fatal(err)
+			}
+		}, []string{"interrupted"}},
+		"end at the first": {nil, func(k *seat) { k.types(`Address of the MikroTik router.*: `, ctrlD) }, []string{`the answers ended at "Address of the MikroTik router`, "--router HOST", "--fingerprint", "--line wan=INTERFACE"}},
+		"end at the last":  {nil, func(k *seat) { upTo(k, ""); k.types(`What is cable sold as.*: `, ctrlD) }, []string{"the answers ended", "missing: --line ether1: rates=DOWN/UP"}},
 		"end at a password": {nil, func(k *seat) {
 			upTo(k, `Password of admin on 127.0.0.1: `)
 			k.secret(`Password of admin on 127.0.0.1: `, ctrlD)
@@ -509,6 +521,33 @@ func TestDefaultRoutes(t *testing.T) {
 	}
 }
 
+// Which of an interface's addresses last, as the kernel tells it.
+func TestPermanentAddresses(t *testing.T) {
+	ne := binary.NativeEndian
+	message := func(index uint32, flags uint8, at [4]byte) []byte {
+		b := ne.AppendUint32(nil, 16+8+8)
+		b = ne.AppendUint16(b, unix.RTM_NEWADDR)
+		b = append(b, make([]byte, 10)...)
+		b = append(b, unix.AF_INET, 24, flags, 0)
+		b = ne.AppendUint32(b, index)
+		b = ne.AppendUint16(ne.AppendUint16(b, 8), unix.IFA_LOCAL)
+		return append(b, at[:]...)
+	}
+	dump := slices.Concat(
+		message(3, 0, [4]byte{192, 0, 2, 1}), message(4, unix.IFA_F_PERMANENT, [4]byte{192, 0, 2, 2}),
+		message(3, unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY, [4]byte{192, 0, 2, 3}), message(3, unix.IFA_F_SECONDARY, [4]byte{192, 0, 2, 4}),
+	)
+	if got := permanent(dump, 3); !slices.Equal(got, []netip.Addr{netip.MustParseAddr("192.0.2.3")}) {
+		t.Errorf("%v last", got)
+	}
+	for cut := range dump {
+		permanent(dump[:cut], 3) // no panic
+	}
+	if got := permanentAddress("lo"); got != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("the loopback has %v for good", got)
+	}
+}
+
 // Without a word about the door, it is the best that shows itself; one that is not there is told.
 func TestInitFindsTheDoor(t *testing.T) {
 	t.Parallel()
@@ -599,6 +638,65 @@ func TestInitWritesAllOrNone(t *testing.T) {
 	}
 }
 
+// While the router is asked whether it still shows the key that was accepted, nothing secret is on the disk; and where the files
+// cannot be put in their places afterwards, the key is not recorded.
+func TestInitRecordsAllOrNone(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	at := func(name string) string { return filepath.Join(h.dir, name) }
+	line := h.router.KnownHosts(net.JoinHostPort("127.0.0.1", fmt.Sprint(h.port)))
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(at(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("accepted", line)
+	put("taken.yaml/inside", "")
+	w := &wizard{app: &App{Stdout: io.Discard}, ctx: t.Context()}
+	w.door = routeros.Options{Host: "127.0.0.1", Port: h.port, User: "admin", Password: func() (string, error) { return "boss", nil }, KnownHosts: at("accepted"), Timeout: storyBound}
+	w.house.Router = &preset.Router{KnownHosts: at("etc/ssh/known_hosts")}
+	files := []outFile{
+		{path: at("secret"), content: []byte("sesame\n"), mode: secretMode},
+		{path: at("taken.yaml"), content: []byte("new\n"), mode: configMode},
+	}
+	before := h.files()
+	if err := w.put(slices.Clone(files)); err == nil || !strings.Contains(err.Error(), "write "+at("taken.yaml")) {
+		t.Errorf("it says %v", err)
+	}
+	if after := h.files(); !slices.Equal(after, before) {
+		t.Errorf("it left\n%s\nbefore\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+	}
+	const others = "198.51.100.7 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIKMHU7Hr2mWgmwYDIQgTb6hDLgoMDGx/UM3COIlbVcq\n"
+	put("etc/ssh/known_hosts", others)
+	if err := w.put(slices.Clone(files)); err == nil {
+		t.Error("it says nothing")
+	}
+	if b, err := os.ReadFile(at("etc/ssh/known_hosts")); err != nil || string(b) != others {
+		t.Errorf("a record that was there holds %q, %v", b, err)
+	}
+	// A router with another key leaves no trace either, nor one that is gone while the secret would be written.
+	other, err := rosim.NewRouter(rosim.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("accepted", other.KnownHosts(net.JoinHostPort("127.0.0.1", fmt.Sprint(h.port))))
+	before = h.files()
+	if err := w.put(slices.Clone(files[:1])); err == nil || !slices.Equal(h.files(), before) {
+		t.Errorf("another key: %v, and there is\n%s", err, strings.Join(h.files(), "\n"))
+	}
+	put("accepted", line)
+	if err := w.put(slices.Clone(files[:1])); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(at("etc/ssh/known_hosts")); err != nil || string(b) == others || !strings.HasPrefix(string(b), others) {
+		t.Errorf("the record holds %q, %v", b, err)
+	}
+}
+
 // A router that shows another key than the recorded one is not asked about: nothing is sent to it.
 func TestInitAnotherKey(t *testing.T) {
 	t.Parallel()
@@ -626,5 +724,45 @@ func TestInitAnotherKey(t *testing.T) {
 	}
 	if b, err := os.ReadFile(known); err != nil || string(b) != line {
 		t.Errorf("the record holds %q, %v", b, err)
+	}
+}
+
+// What a person edited since it was written is not overwritten by what is measured later.
+func TestInitAgainLeavesEdits(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	var out strings.Builder
+	w := &wizard{app: &App{Stdout: &out}, ctx: t.Context()}
+	w.Linux = true
+	first := func() (files []outFile) {
+		for _, name := range []string{"edited.yaml", "gone.yaml", "ours.yaml", "same.yaml"} {
+			files = append(files, outFile{path: at(name), content: []byte("first\n"), mode: configMode})
+		}
+		return files
+	}
+	if err := w.put(first()); err != nil {
+		t.Fatal(err)
+	}
+	w.wrote(first())
+	if err := errors.Join(os.WriteFile(at("edited.yaml"), []byte("mine\n"), 0o600), os.Remove(at("gone.yaml"))); err != nil {
+		t.Fatal(err)
+	}
+	second := first()
+	for i := range second[:3] {
+		second[i].content = []byte("second\n")
+	}
+	out.Reset()
+	if err := w.replace(second); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"edited.yaml": "mine\n", "ours.yaml": "second\n", "same.yaml": "first\n"} {
+		if b, err := os.ReadFile(at(name)); err != nil || string(b) != want {
+			t.Errorf("%s holds %q, %v, want %q", name, b, err, want)
+		}
+	}
+	want := at("edited.yaml") + " was changed meanwhile and stays as it is: what was measured is not in it\n" +
+		at("gone.yaml") + " was changed meanwhile and stays as it is: what was measured is not in it\nwrote " + at("ours.yaml") + "\n"
+	if out.String() != want || exists(at("gone.yaml")) {
+		t.Errorf("it says\n%s\nwant\n%s", &out, want)
 	}
 }

@@ -18,7 +18,7 @@ func (w *wizard) after(files []string) error {
 	}
 	applied, err := w.setUp(files)
 	if err == nil && applied {
-		err = w.again()
+		err = w.unlessHungUp(w.again)
 	}
 	if err == nil {
 		err = w.examine(files)
@@ -124,7 +124,7 @@ func (w *wizard) next(files []string, applied bool) {
 		lines = append(lines, "wanctl run "+all)
 	}
 	fmt.Fprintf(w.app.Stdout, "\nNext:\n\n    %s\n", strings.Join(lines, "\n    "))
-	if w.house.Steering != nil && !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Source.IsValid() }) {
+	if !w.Linux && w.house.Steering != nil && !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Source.IsValid() }) {
 		fmt.Fprintln(w.app.Stdout, "\nNo line has an address of its own for its probes: docs/routeros.md, \"The way of probes\", tells why each should.")
 	}
 }

@@ -3,9 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
+	"wanctl/internal/blueprint"
+	"wanctl/internal/cake"
 	"wanctl/internal/calibrate"
 	"wanctl/internal/capacity"
 	"wanctl/internal/daemon"
@@ -16,6 +20,51 @@ import (
 // leastLoad is how long a direction has to be loaded at least: new connections fill a line after two seconds, and a median wants
 // five slices of one.
 const leastLoad = 8 * time.Second
+
+// bounded names a queue that limits what a load from this host can carry over an interface; empty is none that is known.
+func (w *wizard) bounded(wan string) string {
+	if !w.Linux {
+		return boundingQueue(w.view.inventory, wan)
+	}
+	k, err := w.app.queues()
+	if err != nil {
+		return fmt.Sprintf("a queue of this host, which cannot be read (%v),", err)
+	}
+	defer func() { _ = k.Close() }()
+	found, err := k.Look(wan, preset.Ifb(wan))
+	if err != nil {
+		return fmt.Sprintf("a queue of this host, which cannot be read (%v),", err)
+	}
+	for _, p := range []*cake.Place{&found.Upload, &found.Download} {
+		if p.HasRoot && shapes(&p.Root) {
+			return fmt.Sprintf("the qdisc %s of %s", p.Root.Kind, p.Name)
+		}
+	}
+	return ""
+}
+
+// shapes says that a qdisc has a rate of its own, or may have.
+func shapes(q *cake.Cake) bool {
+	return q.Kind == "cake" && q.Bandwidth > 0 || slices.Contains([]string{"htb", "hfsc", "tbf", "cbq", "netem"}, q.Kind)
+}
+
+// boundingQueue names a queue of the router that is enabled and takes what crosses an interface: one that names it, and one of the
+// house as a whole, which no mark and no other interface keeps from it.
+func boundingQueue(inv blueprint.Inventory, wan string) string {
+	for _, r := range inv[blueprint.QueueSimple] {
+		everywhere := (r["dst"] == "" || r["dst"] == "0.0.0.0/0") && r["packet-marks"] == "" && r["parent"] == ""
+		if blueprint.Enabled(r) && (r["dst"] == wan || everywhere || slices.Contains(strings.Split(r["target"], ","), wan)) {
+			return "the simple queue " + r["name"]
+		}
+	}
+	for _, r := range inv[blueprint.QueueTree] {
+		unmarked := r["packet-mark"] == "" || r["packet-mark"] == "no-mark"
+		if blueprint.Enabled(r) && (r["parent"] == wan || r["parent"] == "global" && unmarked) {
+			return "the queue " + r["name"] + " of the tree"
+		}
+	}
+	return ""
+}
 
 // carries loads a line and returns what it carried, as rates are answered. It does so only where the load is known to take the
 // line, and no queue that is there bounds it.
@@ -30,6 +79,9 @@ func (w *wizard) carries(l *preset.Line) (string, error) {
 	}
 	if l.Queues.There {
 		return "", errors.New("its queues bound what could be measured (wanctl calibrate --lift does it later)")
+	}
+	if why := w.bounded(l.Interface); why != "" {
+		return "", fmt.Errorf("%s bounds what could be measured: take it off meanwhile, or say what the line is sold as", why)
 	}
 	idle := w.idle(l) // the same echoes tell whether they took the line
 	if idle.RTT == 0 {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"wanctl/internal/blueprint"
 )
@@ -109,16 +110,53 @@ func addressesOf(i *net.Interface) (found []netip.Addr) {
 	return found
 }
 
-// firstAddress is an interface's first address; invalid where it has none.
-func firstAddress(iface string) netip.Addr {
+// permanentAddress is an interface's first address that a file may name: neither leased by DHCP nor given by the other end of a PPP
+// line; invalid where it has none.
+func permanentAddress(iface string) netip.Addr {
 	i, err := net.InterfaceByName(iface)
+	if err != nil || i.Flags&net.FlagPointToPoint != 0 {
+		return netip.Addr{}
+	}
+	b, err := syscall.NetlinkRIB(syscall.RTM_GETADDR, syscall.AF_INET)
 	if err != nil {
 		return netip.Addr{}
 	}
-	if all := addressesOf(i); len(all) > 0 {
-		return all[0]
+	lasting := permanent(b, i.Index)
+	for _, at := range addressesOf(i) {
+		if slices.Contains(lasting, at) {
+			return at
+		}
 	}
 	return netip.Addr{}
+}
+
+// permanent reads the answer to RTM_GETADDR (rtnetlink(7)): the IPv4 addresses of an interface whose lifetime is unlimited, which the
+// kernel says by IFA_F_PERMANENT. What a DHCP client adds has that of its lease.
+func permanent(dump []byte, index int) (found []netip.Addr) {
+	messages, err := syscall.ParseNetlinkMessage(dump)
+	if err != nil {
+		return nil
+	}
+	const (
+		flagsAt, indexAt = 2, 4 // in struct ifaddrmsg
+	)
+	for i := range messages {
+		m := &messages[i]
+		if m.Header.Type != syscall.RTM_NEWADDR || len(m.Data) < syscall.SizeofIfAddrmsg ||
+			m.Data[flagsAt]&syscall.IFA_F_PERMANENT == 0 || binary.NativeEndian.Uint32(m.Data[indexAt:]) != uint32(index) {
+			continue
+		}
+		attrs, err := syscall.ParseNetlinkRouteAttr(m)
+		if err != nil {
+			continue
+		}
+		for _, a := range attrs {
+			if at, ok := netip.AddrFromSlice(a.Value); ok && at.Is4() && a.Attr.Type == syscall.IFA_LOCAL {
+				found = append(found, at)
+			}
+		}
+	}
+	return found
 }
 
 // ownAddresses are this host's addresses on the interface towards a host, the one it uses first.

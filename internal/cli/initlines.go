@@ -403,7 +403,8 @@ func (w *wizard) source(a *lineAnswers, l *preset.Line) (netip.Addr, error) {
 		return netip.Addr{}, nil
 	}
 	if w.Linux {
-		return firstAddress(l.Interface), nil
+		// The probes are bound to the interface (ping_interface): an address adds nothing that outlives a lease.
+		return permanentAddress(l.Interface), nil
 	}
 	var free []netip.Addr
 	for _, at := range ownAddresses(w.house.Router.Host) {

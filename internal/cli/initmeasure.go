@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -85,10 +86,23 @@ func (w *wizard) again() error {
 	if err := w.check(out); err != nil {
 		return err
 	}
+	return w.replace(out)
+}
+
+// replace writes those files anew that still hold what this run gave them. Of the others it says that they stay.
+func (w *wizard) replace(out []outFile) error {
 	if _, err := there(out); err != nil {
 		return err
 	}
-	return w.put(out)
+	var ours []outFile
+	for _, f := range out {
+		if was, ok := w.written[f.path]; ok && f.was != nil && bytes.Equal(f.was, was) {
+			ours = append(ours, f) // put passes over those with nothing new
+		} else if !f.stays() {
+			fmt.Fprintf(w.app.Stdout, "%s was changed meanwhile and stays as it is: what was measured is not in it\n", f.path)
+		}
+	}
+	return w.put(ours)
 }
 
 // way is what ties a measurement to a line: the address that the router sends by it, or this host's interface.

@@ -56,10 +56,19 @@ func (w *wizard) commit() ([]string, error) {
 	if err := w.put(out); err != nil {
 		return nil, err
 	}
+	w.wrote(out)
 	if !w.Linux { // and from now on the recorded key counts
 		w.known, w.door.KnownHosts = true, w.house.Router.KnownHosts
 	}
 	return configs, nil
+}
+
+// wrote remembers what the files hold.
+func (w *wizard) wrote(out []outFile) {
+	w.written = map[string][]byte{}
+	for _, f := range out {
+		w.written[f.path] = f.content
+	}
 }
 
 // configs are the configurations, as they are to be.
@@ -134,27 +143,50 @@ func (w *wizard) mayOverwrite(out []outFile) error {
 func (w *wizard) put(out []outFile) (err error) {
 	out = slices.DeleteFunc(out, func(f outFile) bool { return f.stays() })
 	var made []string
+	takeBack := func() {}
 	pending := make([]*renameio.PendingFile, 0, len(out))
 	defer func() {
 		for _, p := range pending {
 			_ = p.Cleanup() // nothing where it is in its place
 		}
 		if err != nil {
+			takeBack()
 			for _, dir := range slices.Backward(made) {
 				_ = os.Remove(dir) // stays unless it is empty
 			}
 		}
 	}()
-	for _, f := range out {
-		dirMode := os.FileMode(0o755)
-		if f.mode == secretMode {
-			dirMode = 0o700
-		}
-		dirs, err := makeDir(filepath.Dir(f.path), dirMode)
+	dir := func(path string, mode os.FileMode) error {
+		dirs, err := makeDir(filepath.Dir(path), mode)
 		made = append(made, dirs...)
 		if err != nil {
-			return fmt.Errorf("make the directory of %s: %w (run as root, or --dir)", f.path, err)
+			return fmt.Errorf("make the directory of %s: %w (run as root, or --dir)", path, err)
 		}
+		return nil
+	}
+	for _, f := range out {
+		mode := os.FileMode(0o755)
+		if f.mode == secretMode {
+			mode = 0o700
+		}
+		if err := dir(f.path, mode); err != nil {
+			return err
+		}
+	}
+	// The router is asked before a file with its password is on the disk: it may take long to answer.
+	if w.records() {
+		known := w.house.Router.KnownHosts
+		if err := dir(known, 0o700); err != nil {
+			return err
+		}
+		if takeBack, err = asItIs(known); err != nil {
+			return err
+		}
+		if err := w.record(); err != nil {
+			return err
+		}
+	}
+	for _, f := range out {
 		p, err := renameio.NewPendingFile(f.path, renameio.WithTempDir(filepath.Dir(f.path)), renameio.WithStaticPermissions(f.mode))
 		if err != nil {
 			return fmt.Errorf("write %s: %w (run as root, or --dir)", f.path, err)
@@ -171,9 +203,6 @@ func (w *wizard) put(out []outFile) (err error) {
 		if err := p.Sync(); err != nil {
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}
-	}
-	if err := w.record(); err != nil {
-		return err
 	}
 	if err := w.ctx.Err(); err != nil {
 		return err
@@ -210,11 +239,23 @@ func makeDir(dir string, mode os.FileMode) (made []string, err error) {
 	return append(made, dir), nil
 }
 
+// asItIs returns what makes a file, to which lines may be added, what it is now.
+func asItIs(path string) (takeBack func(), err error) {
+	switch was, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return func() { _ = os.Remove(path) }, nil
+	case err != nil:
+		return func() {}, fmt.Errorf("look at what is there: %w", err)
+	default:
+		return func() { _ = os.Truncate(path, was.Size()) }, nil
+	}
+}
+
+// records says whether the host key that was accepted is yet to be recorded.
+func (w *wizard) records() bool { return !w.Linux && !w.known && w.house.Router.KnownHosts != "" }
+
 // record puts the host key that was accepted into the file that the configurations name, if the router still shows it.
 func (w *wizard) record() error {
-	if w.Linux || w.known || w.house.Router.KnownHosts == "" {
-		return nil
-	}
 	o := w.door
 	o.KnownHosts = w.house.Router.KnownHosts
 	cl, err := routeros.New(o)

@@ -1,5 +1,7 @@
 package config
 
+import "wanctl/internal/unit"
+
 // Qdisc is how `wanctl qdisc apply` on Linux, and `wanctl router apply` on RouterOS, make a line's CAKE queues.
 type Qdisc struct {
 	Framing
@@ -40,6 +42,28 @@ type Framing struct {
 	// Overhead is added to each packet from the network layer up, Mpu the least size after that, in bytes.
 	Overhead, Mpu int
 	Layer         LinkLayer
+}
+
+// Share is how much of a limit that counts so is IP packets where these have ip bytes, above 0: 1500 and no framing but cells of 53
+// bytes is 1500 of 32 * 53.
+func (f Framing) Share(ip int) unit.PPM {
+	const (
+		ethernet          = 14 // what Linux counts with a packet, and Raw with it
+		cell, carriedBy   = 53, 48
+		ptmBlock, payload = 65, 64
+	)
+	size := ip + ethernet
+	if !f.Raw {
+		size = max(ip+f.Overhead, f.Mpu)
+	}
+	switch f.Layer {
+	case PlainFrames:
+	case AtmCells:
+		size = (size + carriedBy - 1) / carriedBy * cell
+	case PtmBlocks: // one byte for each block that is begun, as sch_cake.c counts
+		size += (size + payload - 1) / payload * (ptmBlock - payload)
+	}
+	return unit.ShareOf(int64(ip), int64(size))
 }
 
 // accesses are the technologies. The figures are those of the keywords in tc-cake(8), "Overhead compensation parameters",

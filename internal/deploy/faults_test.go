@@ -185,7 +185,7 @@ func (b *box) killWorker() {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	lib := "root/usr/local/lib/wanctl"
-	b := newBox(t, boxOptions{mounts: "mkdir -p $BOX/" + lib + " && mount -t tmpfs -o size=64m tmpfs $BOX/" + lib})
+	b := newBox(t, boxOptions{mounts: "mkdir -p $BOX/" + lib + " && mount -t tmpfs -o size=96m tmpfs $BOX/" + lib})
 	b.emulate()
 	att := b.write("configs/att.yaml", b.wan("ATT", ""), 0o644)
 	h := b.host("root", att)

@@ -44,6 +44,18 @@ func TestInitOnLinux(t *testing.T) {
 		initMeasures(h, files[0], flags)
 	}
 
+	// A leased address is not in the files: it is another one tomorrow, and the probes are bound to the interface anyhow.
+	if err := batch("ip", h.router, "addr change 10.2.0.1/24 dev wan1 valid_lft 86400 preferred_lft 86400"); err != nil {
+		t.Fatal(err)
+	}
+	h.wanctl(append(flags, "--force", "--no-measure", "--line", "wan=wan1,name=dsl,access=vdsl,rates=95/18", "--line", "wan=wan0,name=cable,access=cable,rates=450/38")...)
+	for i, want := range []bool{false, true, false} {
+		if b, err := os.ReadFile(files[i]); err != nil || strings.Contains(string(b), "ping_source_ip: 10.") != want || strings.Contains(string(b), "10.2.0.1") {
+			t.Errorf("%v, with a leased address:\n%s", err, b)
+		}
+	}
+	h.wanctl(append([]string{"check"}, files...)...)
+
 	// A line that cannot be measured is one whose controller measures it.
 	if err := batch("ip", h.router, "link set wan1 down"); err != nil {
 		t.Fatal(err)

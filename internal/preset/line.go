@@ -128,16 +128,23 @@ func (l *Line) ceiling(d link.Direction) float64 {
 	if l.Sold.Get(d) <= 0 {
 		return 0
 	}
-	f, _ := strconv.ParseFloat(share(l.Sold.Get(d), l.share(l.Technology.Ceiling, d)), 64) // our own spelling
+	f, _ := strconv.ParseFloat(share(l.Sold.Get(d), l.ceilingShare(d)), 64) // our own spelling
 	return f
 }
 
-// share is a technology's share; what was measured is what the line carries, and a ceiling needs no share of it.
-func (l *Line) share(of link.Pair[unit.PPM], d link.Direction) unit.PPM {
-	if l.Measured && of == l.Technology.Ceiling {
+// stepsShare of what was measured leaves the line's own queue empty at the ceiling, under which the policy steps stays unless the delay
+// rises: what "wanctl calibrate" recommends, too.
+const stepsShare unit.PPM = 950_000
+
+// ceilingShare is a technology's share of what is sold. Of what was measured tracking needs no share: it finds the rate itself.
+func (l *Line) ceilingShare(d link.Direction) unit.PPM {
+	switch {
+	case l.Measured && l.Policy == Steps:
+		return stepsShare
+	case l.Measured:
 		return unit.One
 	}
-	return of.Get(d)
+	return l.Technology.Ceiling.Get(d)
 }
 
 // stepsReflectors is how many of the well-known reflectors the policy steps is given: its median needs three.
@@ -243,8 +250,11 @@ func (l *Line) rates(p *page, d link.Direction) {
 	ceilingWhy := t.CeilingWhy
 	if l.Measured {
 		ceilingWhy = "as measured"
+		if l.Policy == Steps {
+			ceilingWhy = "95 % of what was measured"
+		}
 	}
-	ceiling := share(sold, l.share(t.Ceiling, d))
+	ceiling := share(sold, l.ceilingShare(d))
 	p.gap()
 	p.put(1, d.String(), "", "Mbit/s")
 	if l.Policy == Tracking {

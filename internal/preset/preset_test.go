@@ -195,6 +195,18 @@ func TestHouse(t *testing.T) {
 	}
 }
 
+// What was measured is the ceiling itself only where a policy finds the rate below it by itself.
+func TestCeilingOfWhatWasMeasured(t *testing.T) {
+	cable, _ := Named("cable")
+	for policy, want := range map[string]string{Steps: "ceiling_mbps: 190 # 95 % of what was measured", Tracking: "max_mbps: 200 # as measured"} {
+		l := Line{Name: "cable", Technology: cable, Policy: policy, Measured: true, Sold: link.Rates{Down: 200 * unit.Mbps, Up: 20 * unit.Mbps}, Interface: "wan0"}
+		text := strings.Join(strings.Fields(House{Dir: "/etc/wanctl", Run: "/run/wanctl", Lines: []Line{l}}.Files()[0].Text), " ")
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: no %q in\n%s", policy, want, text)
+		}
+	}
+}
+
 // Every technology has its words, its order of thresholds and its shares.
 func TestTechnologies(t *testing.T) {
 	var seen []string
