@@ -144,6 +144,9 @@ func (c *Claim) Step(in ClaimInput) ClaimOutput {
 	c.now, c.notes = max(c.now, in.Now, 1), nil
 	if in.Session != c.session {
 		c.session, c.id = in.Session, ""
+		if c.way.Stopped() { // somebody has logged in since: what kept us out, a password for one, does not any more
+			c.way.Succeeded()
+		}
 		c.verify = c.is == claimOurs
 		c.lapsed = c.lapsed || c.verify && c.now.Sub(c.refreshed) >= ClaimAlive-claimMargin
 		if c.next == MarkRefresh {

@@ -337,6 +337,9 @@ func TestClaimGivesUp(t *testing.T) {
 	if out = c.Step(ClaimInput{Now: unit.Time(time.Hour), Up: true}); !out.Withheld || out.Op != nil {
 		t.Errorf("after a refused login: %+v", out)
 	}
+	if out = c.Step(ClaimInput{Now: unit.Time(time.Hour) + 1, Up: true, Session: 1}); out.Op == nil {
+		t.Errorf("after somebody has logged in again: %+v", out)
+	}
 }
 
 // Whatever happens to connections, hosts and the router, two claims of the same things never both write.
