@@ -47,7 +47,9 @@ type linuxSwitch struct {
 	told    unit.Time
 	// trouble is what keeps the rules from being made, as it was last said; noted are the notes that were.
 	trouble string
-	noted   map[string]bool
+	// laid says that the rules were as they should be once.
+	laid  bool
+	noted map[string]bool
 }
 
 // PolicyOptionsOf translates a configuration of a host that steers by itself.
@@ -190,6 +192,7 @@ func (s *linuxSwitch) Tend(ctx context.Context) {
 	}
 	p, err := s.make()
 	s.tell(p, err)
+	s.laid = s.laid || err == nil
 	if err != nil || s.steered == "" {
 		return
 	}
@@ -213,8 +216,12 @@ func (s *linuxSwitch) tell(p policy.Plan, err error) {
 	if s.log == nil {
 		return
 	}
+	what := "set up"
+	if s.laid {
+		what = "mended"
+	}
 	for _, step := range p.Steps {
-		s.log.Warn("steering's rules are set up: " + summary(step))
+		s.log.Warn("steering's rules are " + what + ": " + summary(step))
 	}
 	text := ""
 	if err != nil {
