@@ -176,9 +176,10 @@ type interval struct {
 // since, which no reading shows: it then holds no more than the interface carried, and a quarter for headers.
 func (iv interval) restarted() bool { return iv.counter <= iv.wan+iv.wan/4 }
 
-// short says that the queue carried less than the interface. Of one interval alone it accuses nobody: queue and interface are
-// not read at one instant, so what passes between the two readings is in one interval of the one and in the next of the other.
-func (iv interval) short() bool { return iv.arrived < iv.wan }
+// short says that the queue carried so little of what the interface did that it would be accused. Of one interval alone it accuses
+// nobody: queue and interface are not read at one instant, so what passes between the two readings is in one interval of the one and
+// in the next of the other. Of an interval as long as the proof that is little.
+func (iv interval) short() bool { return iv.long < ProofTime && iv.share() < ProofShare }
 
 // lend gives an interval what it lacks of excess, and returns what is left of that.
 func (iv *interval) lend(excess unit.Bytes) unit.Bytes {
@@ -370,25 +371,23 @@ func (w *watch) add(d link.Direction, iv interval, parent string, notes []link.N
 			w.early = late
 			return notes
 		}
-		settles := last.short()
-		if w.early = last.lend(late); settles {
-			notes = w.judge(d, parent, done.at, 0, notes)
-		}
-		return notes
+		w.early = last.lend(late)
+		return w.judge(d, parent, done.at, 0, notes)
 	}
 	done.lend(early)
 	w.ring[w.next] = done
 	w.next = (w.next + 1) % window
 	w.n = min(w.n+1, window)
 	unsettled := 0
-	if done.short() && done.long < ProofTime { // the rest may come with the next reading
+	if done.short() { // the rest may come with the next reading
 		unsettled = 1
 	}
 	return w.judge(d, parent, done.at, unsettled, notes)
 }
 
-// judge compares the newest ProofTime of traffic, but for the slices that are not settled yet. One slice in which the queue's counter may have restarted is left
-// out, the one with the least share. No other is: what bypasses the queue may do so in a single burst.
+// judge compares the newest ProofTime of traffic, but for the slices that are not settled yet. One slice in which the queue's
+// counter may have restarted is left out, the one with the least share. No other is: what bypasses the queue may do so in a single
+// burst. While the oldest is short, the one before it counts as well.
 func (w *watch) judge(d link.Direction, parent string, now unit.Time, unsettled int, notes []link.Note) []link.Note {
 	var sum, worst interval
 	edge := false // the oldest so far lacks what the one before it may have had too much

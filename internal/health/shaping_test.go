@@ -416,11 +416,9 @@ func TestPropertyProof(t *testing.T) {
 		}
 		l.WAN = m(100, 10)
 		l.Through = link.Rates{Down: l.WAN.Down.Scale(700_000), Up: l.WAN.Up.Scale(700_000)}
-		// What the last readings lack may have been in the one before them, which may have seen nine times as much traffic: where
-		// readings are seldom it takes a dozen of them to outweigh it.
-		l.run(30*time.Second + 15*l.Every)
+		l.run(30*time.Second + 3*l.Every)
 		if len(l.lastFindings) != 2 {
-			t.Fatalf("seven tenths for long and no accusation: %+v", l.lastFindings)
+			t.Fatalf("seven tenths for half a minute and no accusation: %+v", l.lastFindings)
 		}
 	})
 }
