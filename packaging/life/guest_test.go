@@ -18,6 +18,8 @@ const (
 	linuxSteps = 9
 	// freshSteps is the fewest of the story from nothing.
 	freshSteps = 17
+	// deployedSteps is the fewest of the story of deployments.
+	deployedSteps = 30
 )
 
 var (
@@ -103,7 +105,9 @@ func stage(t *testing.T, story string) string {
 		os.Symlink("../story.service", filepath.Join(dir, "etc/systemd/system/multi-user.target.wants/story.service"))); err != nil {
 		t.Fatal(err)
 	}
-	output(t, nil, "dpkg-deb", "-x", filepath.Join(packages, "wanctl_1.0.0_amd64.deb"), filepath.Join(dir, "story/unpacked"))
+	for _, v := range []string{"1.0.0", "1.1.0"} {
+		output(t, nil, "dpkg-deb", "-x", filepath.Join(packages, "wanctl_"+v+"_amd64.deb"), filepath.Join(dir, "story/unpacked-"+v))
+	}
 	return dir
 }
 
@@ -142,6 +146,23 @@ func TestServicesUnderSystemd(t *testing.T) {
 	}
 	if passed < storySteps+linuxSteps {
 		t.Errorf("%d steps of at least %d", passed, storySteps+linuxSteps)
+	}
+}
+
+// What "wanctl deploy" brings to a host with the earlier system, over a real OpenSSH server and sudo, under a real systemd.
+func TestDeployedUnderSystemd(t *testing.T) {
+	root(t)
+	need(t, "unshare", "util-linux")
+	need(t, "ip", "iproute2")
+	dir := stage(t, "deployed.sh")
+	passed := 0
+	for boot, id := range []string{"44444444-dddd-4000-8000-000000000004", "55555555-eeee-4000-8000-000000000005"} {
+		put(t, dir, "story/console", "")
+		output(t, nil, "testdata/boot.sh", dir, id)
+		passed += told(t, boot+1, slurp(t, dir, "story/console"))
+	}
+	if passed < deployedSteps {
+		t.Errorf("%d steps of at least %d", passed, deployedSteps)
 	}
 }
 

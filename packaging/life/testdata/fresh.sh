@@ -29,7 +29,7 @@ for ((at = 10; at < 600; at += 5)); do # until the queues are there these say th
 		faults+=(--fault "${at}s:track=127.0.0.2,$to,ether1" --fault "${at}s:track=127.0.0.3,$to,ether2")
 	done
 done
-install -m 755 /story/unpacked/usr/bin/wanctl /usr/local/bin/emulator
+install -m 755 /story/unpacked-1.0.0/usr/bin/wanctl /usr/local/bin/emulator
 /usr/local/bin/emulator emulate --listen 127.0.0.1:2222 --user keeper --dir /story/emu --import /story/factory.rsc --profile 7.24.2 \
 	--journal /story/router.json "${faults[@]}" >/story/emulator.out 2>&1 &
 step emulator '[ -s /story/emu/router.yaml ]'

@@ -27,9 +27,9 @@ flock 9
 if [ ! -e "$dir/root.tar" ]; then
 	work=$(mktemp -d "$cache/work.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
-	mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
+	mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,openssh-server,sudo --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-include=/usr/share/doc/wanctl/*' \
-		--customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
+		--customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*; chroot "$1" systemctl disable ssh.service' \
 		"$suite" "$work/root.tar" "${sources[@]}" >&2
 	kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -1)
 	(cd "$work" && apt-get -o APT::Sandbox::User= -q=2 download "$kernel" >&2 && dpkg-deb --fsys-tarfile "$kernel"_*.deb |

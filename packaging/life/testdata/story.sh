@@ -13,7 +13,7 @@ second_boot() {
 	end
 }
 
-install -m 755 /story/unpacked/usr/bin/wanctl /usr/local/bin/emulator
+install -m 755 /story/unpacked-1.0.0/usr/bin/wanctl /usr/local/bin/emulator
 /usr/local/bin/emulator emulate --listen 127.0.0.1:2222 --dir /story/emu --journal /story/router.json >/story/emulator.out 2>&1 &
 step emulator '[ -s /story/emu/router.yaml ]'
 [ "$boot" = 1 ] || second_boot
