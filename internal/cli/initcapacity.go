@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"wanctl/internal/blueprint"
@@ -52,8 +51,8 @@ func shapes(q *cake.Cake) bool {
 // house as a whole, which no mark and no other interface keeps from it.
 func boundingQueue(inv blueprint.Inventory, wan string) string {
 	for _, r := range inv[blueprint.QueueSimple] {
-		everywhere := (r["dst"] == "" || r["dst"] == "0.0.0.0/0") && r["packet-marks"] == "" && r["parent"] == ""
-		if blueprint.Enabled(r) && (r["dst"] == wan || everywhere || slices.Contains(strings.Split(r["target"], ","), wan)) {
+		everywhere := (r["dst"] == "" || r["dst"] == "0.0.0.0/0") && r["packet-marks"] == "" && blueprint.Over(r) == ""
+		if blueprint.Enabled(r) && (r["dst"] == wan || everywhere || slices.Contains(blueprint.Members(r["target"]), wan)) {
 			return "the simple queue " + r["name"]
 		}
 	}
