@@ -121,7 +121,7 @@ func (w *wizard) trust(cl *routeros.Client, seen string) error {
 	}
 	if w.known = known; known && w.Fingerprint == "" {
 		fmt.Fprintf(w.app.Stdout, "%s shows %s, which %s records.\n", cl, seen, r.KnownHosts)
-	} else if seen, err = w.app.trusted(w.ctx, cl, w.door.Transport, w.Fingerprint, w.confirm); err != nil {
+	} else if err := w.app.trusted(w.ctx, cl, w.door.Transport, seen, w.Fingerprint, w.confirm); err != nil {
 		return err
 	}
 	w.done.trust = true
