@@ -183,14 +183,17 @@ func nameFor(iface string) string {
 	return name
 }
 
+// uplinks are the interfaces that a line could be on, the router's or this host's, the nearest default route first.
+func (w *wizard) uplinks() []blueprint.Uplink {
+	if w.Linux {
+		return w.app.kernelUplinks()
+	}
+	return blueprint.Uplinks(w.view.inventory)
+}
+
 // lines chooses the lines and asks what has to be known of each.
 func (w *wizard) lines() error {
-	var uplinks []blueprint.Uplink
-	if w.Linux {
-		uplinks = w.app.kernelUplinks()
-	} else {
-		uplinks = blueprint.Uplinks(w.view.inventory)
-	}
+	uplinks := w.uplinks()
 	if len(uplinks) == 0 {
 		return errors.New("there is no interface that a line could be on")
 	}

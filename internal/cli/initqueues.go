@@ -81,7 +81,7 @@ func (w *wizard) foundQueues(wan string) (found []preset.Queues) {
 		}
 	}
 	lines := map[string]bool{}
-	for _, u := range blueprint.Uplinks(inv) {
+	for _, u := range w.uplinks() {
 		if u.Line() {
 			lines[u.Name] = true
 		}
