@@ -213,12 +213,12 @@ func session(f fence, typed func(line string) string) error {
 
 var wanctlCall = regexp.MustCompile(`(?:^|&& |sudo |Examples?: )wanctl (.*)`)
 
-// understood parses the wanctl commands of a line without running them.
-// understanding is made once: each Parse forgets the one before.
+// understanding is the command line, made once: each Parse forgets the one before.
 var understanding = sync.OnceValues(func() (*kong.Kong, error) {
 	return newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
 })
 
+// understood parses the wanctl commands of a line without running them.
 func understood(t *testing.T, where, line string) {
 	t.Helper()
 	m := wanctlCall.FindStringSubmatch(line)
@@ -299,7 +299,7 @@ func anchors(text string) []string {
 
 // docs/cli.md is what the command line says of itself.
 func TestCommandPageIsCurrent(t *testing.T) {
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,7 +493,7 @@ func indented(help string) string {
 
 // The help of each command has an example, and the example is one wanctl understands.
 func TestHelpHasExamples(t *testing.T) {
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}
