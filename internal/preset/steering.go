@@ -28,7 +28,7 @@ func (h House) steering() string {
 	p.put(1, "primary_wan_config", text(path.Join(h.Dir, primary.Name+".yaml")), "its queues, and how it is probed")
 	p.put(1, "alternate_wan", text(others[0].Name), "")
 	p.gap()
-	h.router(&p, "")
+	h.router(&p)
 	if h.Router == nil {
 		p.gap()
 		p.put(0, "interfaces", "", "")
