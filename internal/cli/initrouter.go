@@ -21,7 +21,6 @@ import (
 // place finds out where the router is.
 func (w *wizard) place() error {
 	if w.Linux {
-		w.done.place = true
 		return nil
 	}
 	if w.Router == "" {
@@ -41,7 +40,6 @@ func (w *wizard) place() error {
 	} else if err := judgeHost(w.Router); err != nil {
 		return fmt.Errorf("--router %s: %w", w.Router, err)
 	}
-	w.done.place = true
 	if strings.EqualFold(w.Router, "linux") {
 		w.Linux, w.Router = true, ""
 		return nil

@@ -120,10 +120,10 @@ func (a *App) options(ctx context.Context, s *site, user string) (routeros.Optio
 		return o, nil
 	}
 	o.User, o.KeyFile = user, ""
-	password, ok := a.LookupEnv("WANCTL_ADMIN_PASSWORD")
+	password, ok := a.LookupEnv(adminVariable)
 	if !ok {
 		if a.AskSecret == nil {
-			return o, fmt.Errorf("password of %s: no terminal to ask for it: put it into WANCTL_ADMIN_PASSWORD", user)
+			return o, fmt.Errorf("password of %s: no terminal to ask for it: put it into %s", user, adminVariable)
 		}
 		var err error
 		if password, err = a.AskSecret(ctx, fmt.Sprintf("Password of %s on %s: ", user, s.router.Host)); err != nil {
