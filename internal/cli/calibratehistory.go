@@ -183,11 +183,11 @@ func (e *otherWAN) Error() string {
 
 // file reads one file.
 func (h *past) file(path, name string) error {
-	in, done, err := openMaybeZipped(path)
+	in, err := openRecorded(path)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer in.Close()
 	r, err := journal.NewReader(in)
 	if err != nil {
 		return err
