@@ -364,7 +364,7 @@ A secret is named, not written: ` + "`${NAME}`" + ` is a variable of the environ
 		for _, s := range sections {
 			var rows []string
 			for _, k := range kind.keys {
-				if at, _ := splitKey(k.Path); at == s.Path && !k.Section && k.Ignored == "" {
+				if parent(k.Path) == s.Path && !k.Section && k.Ignored == "" {
 					rows = append(rows, configRow(k))
 				}
 			}
@@ -386,17 +386,8 @@ A secret is named, not written: ` + "`${NAME}`" + ` is a variable of the environ
 	return b.String()
 }
 
-// splitKey cuts the last part off a dotted path.
-func splitKey(path string) (section, key string) {
-	i := strings.LastIndexByte(path, '.')
-	if i < 0 {
-		return "", path
-	}
-	return path[:i], path[i+1:]
-}
-
 func configRow(k config.KeyDoc) string {
-	_, name := splitKey(k.Path)
+	name := k.Path[strings.LastIndexByte(k.Path, '.')+1:]
 	without := k.Default
 	if k.Required != "" {
 		without = strings.TrimSuffix(k.Required, " always")
