@@ -30,7 +30,7 @@ func (w *wizard) bounded(wan string) string {
 		return fmt.Sprintf("a queue of this host, which cannot be read (%v),", err)
 	}
 	defer func() { _ = k.Close() }()
-	found, err := k.Look(wan, preset.Ifb(wan))
+	found, err := k.Look(wan, link.Ifb(wan))
 	if err != nil {
 		return fmt.Sprintf("a queue of this host, which cannot be read (%v),", err)
 	}

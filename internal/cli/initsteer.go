@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"wanctl/internal/link"
 	"wanctl/internal/preset"
 	"wanctl/internal/reflector"
 )
@@ -87,7 +88,7 @@ func (w *wizard) hostLAN() ([]string, error) {
 	}
 	var names []string
 	for _, u := range w.uplinks() {
-		if !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Interface == u.Name || preset.Ifb(l.Interface) == u.Name }) && !u.Line() {
+		if !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Interface == u.Name || link.Ifb(l.Interface) == u.Name }) && !u.Line() {
 			names = append(names, u.Name)
 		}
 	}

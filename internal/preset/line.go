@@ -25,7 +25,7 @@ func (h House) line(l *Line) string {
 		p.gap()
 		p.put(0, "interfaces", "", "")
 		p.put(1, "upload", text(l.Interface), "the interface the line is on: "+l.Found)
-		p.put(1, "download", text(Ifb(l.Interface)), "made by \"wanctl qdisc apply\"; what comes in is redirected through it")
+		p.put(1, "download", text(link.Ifb(l.Interface)), "made by \"wanctl qdisc apply\"; what comes in is redirected through it")
 	}
 	l.framing(&p)
 	l.control(&p)

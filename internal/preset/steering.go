@@ -3,6 +3,8 @@ package preset
 import (
 	"cmp"
 	"path"
+
+	"wanctl/internal/link"
 )
 
 // RuleComment is the exact comment of the rule that sends new connections to a line.
@@ -71,7 +73,7 @@ func (h House) steering() string {
 	if h.Router == nil {
 		p.gap()
 		p.put(0, "cake_queues", "", "")
-		p.put(1, "primary_download", text(Ifb(primary.Interface)), "its drops, marks and depth confirm a congestion")
+		p.put(1, "primary_download", text(link.Ifb(primary.Interface)), "its drops, marks and depth confirm a congestion")
 	}
 	least, most := 0.0, 0.0
 	for i := range h.Lines {
