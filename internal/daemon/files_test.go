@@ -164,6 +164,34 @@ func TestStartFromALaterVersionsState(t *testing.T) {
 	}
 }
 
+// A later version's state that cannot be moved aside is learnt from where it lies, and nothing else is taken for it.
+func TestALaterVersionsStateThatCannotBeMovedAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	later := sealed(strings.Replace(string(stateOf(t, 40*unit.Mbps)), `"schema": 1`, `"schema": 9`, 1))
+	if err := os.WriteFile(path, later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(path+".newer", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var decoded, learnt []byte
+	into := func(b *[]byte, err error) func(io.Reader) error {
+		return func(r io.Reader) error {
+			var failed error
+			*b, failed = io.ReadAll(r)
+			return errors.Join(failed, err)
+		}
+	}
+	found, notes := loadState(path, into(&decoded, state.ErrNewer), into(&learnt, nil))
+	if !found || !bytes.Equal(decoded, later) || !bytes.Equal(learnt, later) {
+		t.Errorf("found %t, learnt from %q", found, learnt)
+	}
+	if len(notes) != 2 || !strings.Contains(notes[0], "kept as "+path+" (it could not be moved aside: ") ||
+		!strings.HasPrefix(notes[1], "the averages and rates of "+path+" are taken over") {
+		t.Errorf("notes: %q", notes)
+	}
+}
+
 func readWAN(path string) (s state.WAN, err error) {
 	err = readFile(path, func(r io.Reader) (err error) {
 		s, err = state.ReadWAN(r, "ATT")
