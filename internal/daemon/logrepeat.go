@@ -54,14 +54,7 @@ func (l *limited) Handle(ctx context.Context, r slog.Record) error {
 	if !ok {
 		return nil
 	}
-	if more != "" {
-		c := slog.NewRecord(r.Time, r.Level, r.Message+more, r.PC)
-		r.Attrs(func(a slog.Attr) bool {
-			c.AddAttrs(a)
-			return true
-		})
-		r = c
-	}
+	r.Message += more
 	return l.Handler.Handle(ctx, r)
 }
 
