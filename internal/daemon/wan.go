@@ -296,12 +296,7 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 }
 
 // asked is since when somebody should have answered.
-func (w *WAN) asked() unit.Time {
-	if w.answeredAt == 0 {
-		return max(w.started, w.awoke)
-	}
-	return max(w.answeredAt, w.awoke)
-}
+func (w *WAN) asked() unit.Time { return max(w.started, w.answeredAt, w.awoke) }
 
 // prove watches that the queues carry the interface's bytes and that the router keeps up.
 func (w *WAN) prove(r link.Report) []link.Note {
