@@ -315,6 +315,31 @@ func TestStandingTrouble(t *testing.T) {
 	}
 }
 
+// A file of details that nobody reads from, as a pipe may be, keeps no SIGHUP waiting, also after details have ended.
+func TestReopenOfDetailsThatNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out shared
+		l, err := OpenLog(LogOptions{Name: "ATT", Stderr: &out, Files: config.Logging{Debug: filepath.Join(t.TempDir(), "debug.log")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []time.Duration{time.Minute, 0} {
+			if err := l.debugFor(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		l.details.file.mu.Lock() // as a line does that is being written
+		if err := l.Reopen(); err == nil || !strings.Contains(err.Error(), "nobody takes it") {
+			t.Errorf("%v", err)
+		}
+		l.details.file.mu.Unlock()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // Details can be had from a running controller, through its socket: into their file, for a time, and not too many of them.
 func TestDebugAtRunTime(t *testing.T) {
 	t.Parallel()
