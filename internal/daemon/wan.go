@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wanctl/internal/actuate"
+	"wanctl/internal/filter"
 	"wanctl/internal/health"
 	"wanctl/internal/link"
 	"wanctl/internal/reflector"
@@ -135,7 +136,7 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 // Tick runs one cycle: the newest replies, the decision, and what it wants from the router.
 func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	w.seq++
-	if w.tickedAt != 0 && now.Sub(w.tickedAt) > gap(w.opt.Shaper.Period) {
+	if w.tickedAt != 0 && now.Sub(w.tickedAt) > filter.Gap(w.opt.Shaper.Period) {
 		w.awoke = now
 	}
 	w.tickedAt = now
