@@ -11,7 +11,6 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/health"
-	"wanctl/internal/probe"
 	"wanctl/internal/routeros"
 )
 
@@ -147,11 +146,4 @@ func ProvePath(ctx context.Context, router any, facts health.PathFacts) (health.
 		return unproved(err.Error())
 	}
 	return health.JudgePath(pathOf(facts, path))
-}
-
-// ProbeOptions are how a configuration's reflectors are probed by a person's command. Notes are discarded.
-func ProbeOptions(c *config.WAN) probe.Options {
-	o := probeOptions(c, HostClock{}, nil)
-	o.Log = nil // there is no log for them
-	return o
 }
