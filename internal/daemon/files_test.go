@@ -37,11 +37,7 @@ func (w *world) statePath() string {
 
 func (w *world) savedWAN() state.WAN {
 	w.t.Helper()
-	var s state.WAN
-	err := readFile(w.statePath(), func(r io.Reader) (err error) {
-		s, err = state.ReadWAN(r, "ATT")
-		return err
-	})
+	s, err := readWAN(w.statePath())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -414,11 +410,7 @@ func logOnAFullDisk(t *testing.T, disk string) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	l, err := openLog(path, &stderr, config.Logging{MaxBytes: 8192, Backups: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := openedFile(t, path, &stderr, config.Logging{MaxBytes: 8192, Backups: 2})
 	write := func(n int) {
 		for range n {
 			fmt.Fprintf(l, "%-99s\n", "line")
@@ -626,10 +618,7 @@ func testLog(t *testing.T) (*Log, *shared) {
 // A sink that blocks must not stop who logs: lines wait, and what does not fit is counted.
 func TestALogThatBlocksStopsNobody(t *testing.T) {
 	r, w := io.Pipe() // nobody reads yet
-	l, err := OpenLog(LogOptions{Name: "ATT", Stderr: w})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := opened(t, LogOptions{Name: "ATT", Stderr: w})
 	for range queuedLines + 100 {
 		l.Line(slog.LevelInfo, "line")
 	}
