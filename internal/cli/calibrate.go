@@ -205,7 +205,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 			if err := lifted.Lift(); err != nil {
 				return err
 			}
-			say("the limits (DL=%s, UL=%s) are off the router", limitText(lifted.Before().Down), limitText(lifted.Before().Up))
+			say("the limits (%s) are off the router", daemon.LimitsText(lifted.Before()))
 		case lift:
 			if err := lifted.Renew(); err != nil {
 				return err
@@ -232,14 +232,6 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 // fullPacket is an IP packet of a load that TCP fills, in bytes: Ethernet's usual MTU. The few that a PPPoE line has less change a
 // share of it little.
 const fullPacket = 1500
-
-// limitText is a limit as the router has it.
-func limitText(r unit.Rate) string {
-	if r == 0 {
-		return "unlimited"
-	}
-	return r.String()
-}
 
 // onHangup interrupts when the terminal goes away, or somebody quits from it: both would else kill at once.
 func (a *App) onHangup(interrupt func()) (stop func()) {
