@@ -85,13 +85,11 @@ type History struct {
 	ways       link.Pair[*way]
 
 	cycles, silent int
-	span, covered  time.Duration
+	span           time.Duration
 	idle, loaded   time.Duration
-	idleCycles     int
 	idleDelta      sketch // averages, of an idle line
 	loadedQueue    sketch // single measurements over the baseline, of a loaded one
 	baseline       sketch
-	hoursSeen      [24]bool
 
 	first, last unit.Time
 	from        link.Counters
@@ -105,7 +103,6 @@ type stretch struct {
 	cycles      []link.Decision
 	hours       []int
 	replies     []link.Reply
-	replyHours  []int
 	least, most unit.Millis // the queue, by the cycles
 	inForce     link.Rates  // the least
 	capacity    link.Rates
@@ -118,11 +115,10 @@ type reflector struct {
 }
 
 type hour struct {
-	cycles        int
-	idle          sketch
-	queue         sketch
-	line          [2]sketch // by direction
-	loaded, total time.Duration
+	cycles int
+	idle   sketch
+	queue  sketch
+	line   [2]sketch // by direction
 }
 
 type way struct {
@@ -200,7 +196,7 @@ func (h *History) Add(m Moment) {
 			to.heard++
 		}
 		if s := &h.cycle; len(s.replies) < mostPending {
-			s.replies, s.replyHours = append(s.replies, r), append(s.replyHours, m.Hour)
+			s.replies = append(s.replies, r)
 		}
 	}
 	for _, d := range both {
@@ -267,12 +263,11 @@ func (h *History) count(k link.Counters) {
 		}
 	}
 	h.from, h.counting = k, true
-	h.cycle = stretch{cycles: h.cycle.cycles[:0], hours: h.cycle.hours[:0], replies: h.cycle.replies[:0], replyHours: h.cycle.replyHours[:0]}
+	h.cycle = stretch{cycles: h.cycle.cycles[:0], hours: h.cycle.hours[:0], replies: h.cycle.replies[:0]}
 }
 
 // stretch judges a stretch of time in which the line carried so much.
 func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
-	h.covered += took
 	idle, loaded := true, false
 	share := link.Pair[unit.PPM]{}
 	for _, d := range both {
@@ -301,11 +296,9 @@ func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
 		if n := s.hours[i]; n >= 0 && n < len(h.hours) {
 			at = n
 			h.hours[n].cycles++
-			h.hoursSeen[n] = true
 		}
 		switch {
 		case quiet:
-			h.idleCycles++
 			h.idleDelta.add(float64(max(c.Delta, 0)))
 			h.baseline.add(float64(c.Baseline))
 			if at >= 0 {
@@ -323,12 +316,6 @@ func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
 			if to := h.host(r.Host); to != nil {
 				to.rtt.add(float64(r.RTT))
 			}
-		}
-	}
-	if at >= 0 {
-		h.hours[at].total += took
-		if loaded {
-			h.hours[at].loaded += took
 		}
 	}
 	for _, d := range both {
