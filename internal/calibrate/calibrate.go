@@ -94,11 +94,11 @@ type History struct {
 	first, last unit.Time
 	from        link.Counters
 	counting    bool
-	cycle       stretch
+	open        stretch       // since the last reading of counters that was used
 	quiet       time.Duration // idle without a break until now
 }
 
-// stretch is what happened since the last reading of counters that was used.
+// stretch is what happened between two readings of counters that are used.
 type stretch struct {
 	cycles      []link.Decision
 	hours       []int
@@ -154,7 +154,7 @@ func (h *History) Begin(s Setting, reflectors []string) {
 	if h.ways.Down == nil {
 		h.ways = link.Pair[*way]{Down: &way{}, Up: &way{}}
 	}
-	h.set, h.counting, h.quiet, h.cycle = s, false, 0, stretch{}
+	h.set, h.counting, h.quiet, h.open = s, false, 0, stretch{}
 	for _, d := range both {
 		w := h.ways.Get(d)
 		w.before, w.pending, w.atFloor = false, full{}, false
@@ -195,17 +195,17 @@ func (h *History) Add(m Moment) {
 		if to := h.host(r.Host); to != nil {
 			to.heard++
 		}
-		if s := &h.cycle; len(s.replies) < mostPending {
+		if s := &h.open; len(s.replies) < mostPending {
 			s.replies = append(s.replies, r)
 		}
 	}
 	for _, d := range both {
 		w := m.InForce.Get(d)
-		if was := h.cycle.inForce.Get(d); w > 0 && (was == 0 || w < was) {
-			h.cycle.inForce.Set(d, w)
+		if was := h.open.inForce.Get(d); w > 0 && (was == 0 || w < was) {
+			h.open.inForce.Set(d, w)
 		}
 		if c := m.Capacity.Get(d); c > 0 {
-			h.cycle.capacity.Set(d, c)
+			h.open.capacity.Set(d, c)
 		}
 	}
 	if c := m.Cycle; c != nil {
@@ -230,7 +230,7 @@ func (h *History) decided(c *link.Decision, hourOf int) {
 		h.silent++
 		return
 	}
-	s := &h.cycle
+	s := &h.open
 	queue := c.RTT - c.Baseline
 	if len(s.cycles) == 0 {
 		s.least, s.most = queue, queue
@@ -250,10 +250,10 @@ func (h *History) count(k link.Counters) {
 			h.quiet = 0
 			h.ways.Down.pending, h.ways.Up.pending = full{}, full{}
 		}
-	case took < leastStretch, len(h.cycle.cycles) == 0:
+	case took < leastStretch, len(h.open.cycles) == 0:
 		return
 	default:
-		h.stretch(&h.cycle, took, link.Rates{Down: (k.Rx - h.from.Rx).Per(took), Up: (k.Tx - h.from.Tx).Per(took)})
+		h.stretch(&h.open, took, link.Rates{Down: (k.Rx - h.from.Rx).Per(took), Up: (k.Tx - h.from.Tx).Per(took)})
 		for _, d := range both {
 			n := k.Rx - h.from.Rx
 			if d == link.Up {
@@ -263,7 +263,7 @@ func (h *History) count(k link.Counters) {
 		}
 	}
 	h.from, h.counting = k, true
-	h.cycle = stretch{cycles: h.cycle.cycles[:0], hours: h.cycle.hours[:0], replies: h.cycle.replies[:0]}
+	h.open = stretch{cycles: h.open.cycles[:0], hours: h.open.hours[:0], replies: h.open.replies[:0]}
 }
 
 // stretch judges a stretch of time in which the line carried so much.

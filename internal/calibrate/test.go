@@ -84,7 +84,8 @@ type ActiveWay struct {
 	Rates
 	// Delay is the round trip over what each reflector takes without load.
 	Delay Quantiles `json:"delay"`
-	// Lost is the share of probes that were not answered, where enough left to tell.
+	// Sent is how many probes left under that load, early enough to be answered before its end, and Lost the share of them that
+	// was not.
 	Sent int      `json:"probes"`
 	Lost unit.PPM `json:"lost_ppm"`
 	// Limit was in force, and Limited says that it, and not the line, may have bounded the rate.
