@@ -253,14 +253,13 @@ func (h *History) count(k link.Counters) {
 	case took < leastStretch, len(h.open.cycles) == 0:
 		return
 	default:
-		h.stretch(&h.open, took, link.Rates{Down: (k.Rx - h.from.Rx).Per(took), Up: (k.Tx - h.from.Tx).Per(took)})
+		var carried link.Rates
 		for _, d := range both {
-			n := k.Rx - h.from.Rx
-			if d == link.Up {
-				n = k.Tx - h.from.Tx
-			}
+			n := k.Of(d) - h.from.Of(d)
 			h.ways.Get(d).bytes += n
+			carried.Set(d, n.Per(took))
 		}
+		h.stretch(&h.open, took, carried)
 	}
 	h.from, h.counting = k, true
 	h.open = stretch{cycles: h.open.cycles[:0], hours: h.open.hours[:0], replies: h.open.replies[:0]}

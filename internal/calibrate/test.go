@@ -170,11 +170,7 @@ func (s *Span) slices(d link.Direction, from unit.Time) (out []unit.Rate) {
 		if took < slice {
 			continue
 		}
-		n := c.Rx - begin.Rx
-		if d == link.Up {
-			n = c.Tx - begin.Tx
-		}
-		out = append(out, n.Per(took))
+		out = append(out, (c.Of(d) - begin.Of(d)).Per(took))
 		begin = c
 	}
 	return out

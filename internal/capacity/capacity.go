@@ -363,7 +363,7 @@ func (o *Options) load(ctx context.Context, e endpoint, d link.Direction, s *Spa
 		}
 		c := read()
 		s.Counters = append(s.Counters, c)
-		if d == link.Down && c.Rx > moved.Rx || d == link.Up && c.Tx > moved.Tx {
+		if c.Of(d) > moved.Of(d) {
 			moved = c
 		}
 		if c.At.Sub(moved.At) >= o.patience.stall {

@@ -48,11 +48,7 @@ func carried(t *testing.T, test Test, d link.Direction) unit.Rate {
 		t.Fatalf("%s: %+v", d, s)
 	}
 	a, b := s.Counters[0], s.Counters[len(s.Counters)-1]
-	n := b.Rx - a.Rx
-	if d == link.Up {
-		n = b.Tx - a.Tx
-	}
-	return n.Per(b.At.Sub(a.At))
+	return (b.Of(d) - a.Of(d)).Per(b.At.Sub(a.At))
 }
 
 // serveIperf3 starts the real server on a port of its own.

@@ -160,6 +160,14 @@ type Counters struct {
 	Rx, Tx unit.Bytes
 }
 
+// Of returns what went in one direction.
+func (c Counters) Of(d Direction) unit.Bytes {
+	if d == Up {
+		return c.Tx
+	}
+	return c.Rx
+}
+
 // Outside is what a line's loop is told beside its probes and counters.
 type Outside struct {
 	// Minute is the minute of the local day, from 1 to 1440; 0 is not known.
