@@ -109,26 +109,12 @@ func (p Part) String() string {
 	return fmt.Sprintf("Part(%d)", uint8(p))
 }
 
-// Span is what was measured in one part.
-type Span struct {
-	From, To unit.Time
-	// Counters are cumulative readings of what all streams together carried, in bytes of IP packets: TCP's payload with the
-	// headers of each segment. Rx came in, Tx was acknowledged. Retransmissions are not in it.
-	Counters []link.Counters
-	// Replies came in the part, Probes left in it.
-	Replies []link.Reply
-	Probes  []link.Probe
-}
-
-// Test is what a measurement found.
+// Test is what a measurement found. Its counters are what all streams together carried: TCP's payload with the headers of each
+// segment. Rx came in, Tx was acknowledged. Retransmissions are not in it.
 type Test struct {
-	// Endpoint names whom the load went to.
-	Endpoint string
-	// Streams is how many connections carried it.
-	Streams int
-	Idle    Span
+	Idle link.Span
 	// Ways are the two directions, nil for one that was not measured.
-	Ways link.Pair[*Span]
+	Ways link.Pair[*link.Span]
 }
 
 // Error is an endpoint that did not do its part.
@@ -260,7 +246,7 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 	if err != nil {
 		return Test{}, err
 	}
-	t := Test{Endpoint: e.String(), Streams: o.Streams}
+	var t Test
 	if err := o.Before(Unloaded); err != nil {
 		return t, err
 	}
@@ -284,7 +270,7 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 		if err := o.Before(part); err != nil {
 			return t, err
 		}
-		span := &Span{}
+		span := &link.Span{}
 		if err := o.load(ctx, e, d, span); err != nil {
 			if ctx.Err() != nil {
 				return t, ctx.Err()
@@ -301,7 +287,7 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 	return t, nil
 }
 
-func (o *Options) collect(s *Span) {
+func (o *Options) collect(s *link.Span) {
 	if o.Delays == nil {
 		return
 	}
@@ -312,7 +298,7 @@ func (o *Options) collect(s *Span) {
 }
 
 // load loads one direction and reads what it carries until its time is over.
-func (o *Options) load(ctx context.Context, e endpoint, d link.Direction, s *Span) error {
+func (o *Options) load(ctx context.Context, e endpoint, d link.Direction, s *link.Span) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newMeter()
