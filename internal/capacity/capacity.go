@@ -393,21 +393,25 @@ func (r outcome) result() error {
 // run runs f beside its caller. A panic in it comes out at the caller, who may have a router to give back.
 func run(f func() error) <-chan outcome {
 	done := make(chan outcome, 1)
+	runTo(done, f)
+	return done
+}
+
+// runTo runs f beside its caller and hands its outcome to done, which has room for it.
+func runTo(done chan<- outcome, f func() error) {
 	go func() {
 		var r outcome
 		defer func() { done <- r }()
 		defer func() { r.panicked = recover() }()
 		r.err = f()
 	}()
-	return done
 }
 
 // all runs f n times at once and returns the first that failed, after all have ended. The first failure calls stop.
 func all(n int, stop func(), f func(i int) error) error {
 	results := make(chan outcome, n)
 	for i := range n {
-		one := run(func() error { return f(i) })
-		go func() { results <- <-one }()
+		runTo(results, func() error { return f(i) })
 	}
 	var first *outcome
 	for range n {
