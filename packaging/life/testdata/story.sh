@@ -55,8 +55,8 @@ step the-killed-one-was-released "tail -n +$((before + 1)) <(grep '\"kind\":\"li
 step healthy-after-the-watchdog 'healthy ATT && [ "$(rate)" = 88000000 ] && [ "$(prop NRestarts)" -ge 1 ]'
 
 now stop 'systemctl stop $unit wanctl-steer.service'
-now a-stop-leaves-the-base '[ "$(rate)" = 80000000 ]'
-now the-rule-is-off '[ "$(rule)" != true ]'
+step a-stop-leaves-the-base '[ "$(rate)" = 80000000 ]'
+step the-rule-is-off '[ "$(rule)" != true ]'
 now the-run-directory-is-kept '[ -d /run/wanctl/ ]'
 
 now the-earlier-name-starts 'systemctl start cake-att-continuous.service && [ "$(prop ActiveState)" = active ]'
@@ -70,7 +70,7 @@ drop_in Service crash <<<$'ExecStartPre=/bin/false\nRestartSec=1'
 drop_in Unit limit <<<'StartLimitBurst=3'
 kill -KILL "$(prop MainPID)"
 step crashes-until-the-start-limit '[ "$(prop ActiveState)" = failed ] && [ "$(prop NRestarts)" -ge 2 ]'
-now a-crash-loop-is-released '[ "$(rate)" = 80000000 ]'
+step a-crash-loop-is-released '[ "$(rate)" = 80000000 ]'
 rm -r "/etc/systemd/system/$unit.d"
 systemctl daemon-reload
 systemctl reset-failed $unit
