@@ -60,8 +60,6 @@ logging: {main_log: DIR/steering.log}
 `,
 }
 
-const bootPort = 2222
-
 // TestNothingIsThereAtBoot starts the real program before its interface, its address, its name server and its router are
 // there: it is ready at once, says once what is missing, and works by itself when all of it has come.
 func TestNothingIsThereAtBoot(t *testing.T) {
@@ -75,7 +73,7 @@ func TestNothingIsThereAtBoot(t *testing.T) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	put := func(name, text string) {
 		t.Helper()
-		text = strings.NewReplacer("DIR", dir, "PORT", fmt.Sprint(bootPort)).Replace(text)
+		text = strings.NewReplacer("DIR", dir, "PORT", fmt.Sprint(routerPort)).Replace(text)
 		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -198,15 +196,8 @@ func TestNothingIsThereAtBoot(t *testing.T) {
 // emulator serves an emulated router in a namespace, whose files go to dir.
 func emulator(t *testing.T, ns, dir string) {
 	t.Helper()
-	_, out := start(t, ns, dir, "emulate", "emulate", "--listen", fmt.Sprintf("0.0.0.0:%d", bootPort), "--dir", dir)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if b, _ := os.ReadFile(out.Name()); strings.Contains(string(b), "known_hosts:") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the emulator does not listen")
-		}
-	}
+	p, out := start(t, ns, dir, "emulate", "emulate", "--listen", fmt.Sprintf("0.0.0.0:%d", routerPort), "--dir", dir)
+	listening(t, p, out)
 	// It is known by the name that the controllers call it.
 	b, err := os.ReadFile(filepath.Join(dir, "known_hosts"))
 	if err != nil {
@@ -216,7 +207,7 @@ func emulator(t *testing.T, ns, dir string) {
 	if !ok {
 		t.Fatalf("known_hosts: %q", b)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(fmt.Sprintf("[router.test]:%d %s", bootPort, key)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(fmt.Sprintf("[router.test]:%d %s", routerPort, key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
