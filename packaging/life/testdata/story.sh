@@ -5,11 +5,12 @@ second_boot() {
 	step services-are-up-after-a-reboot '[ "$(prop ActiveState)" = active ] && systemctl is-active wanctl-steer.service'
 	step healthy-after-a-reboot 'healthy ATT && healthy steering'
 	now the-stop-of-the-reboot-left-the-base '[ "$(rate /story/router-at-the-end.json)" = 80000000 ]'
-	now the-state-is-kept 'journalctl -b -u $unit --no-pager | grep "from the saved state"'
+	step the-state-is-kept 'journalctl -b -u $unit --no-pager | grep "from the saved state"'
 	gone
 	end
 }
 
+[ "$boot" = 1 ] || cp /story/router.json /story/router-at-the-end.json
 emulator
 [ "$boot" = 1 ] || second_boot
 
@@ -97,7 +98,7 @@ if [ -e /sys/class/net/wan1 ]; then # a line and steering of this host itself, b
 	now no-queues-yet '[ ! -e /sys/class/net/ifb4wan1 ]'
 	now start-of-a-line-of-this-host 'systemctl start wanctl@lin.service'
 	# Where the kernel has no CAKE this is as far as it comes; what it made needs the same right.
-	now its-queues-are-made-first '[ -e /sys/class/net/ifb4wan1 ] && journalctl -u wanctl-qdisc@lin.service --no-pager | grep -q .'
+	step its-queues-are-made-first '[ -e /sys/class/net/ifb4wan1 ] && journalctl -u wanctl-qdisc@lin.service --no-pager | grep -q .'
 	step its-rights-are-raw-sockets-and-the-network 'grep -q "^CapEff:.0000000000003000" "/proc/$(systemctl show --value -p MainPID wanctl@lin.service)/status" &&
 		wanctl status | grep -q ^Lin:'
 	now steering-of-this-host 'systemctl restart wanctl-steer.service'
@@ -120,18 +121,7 @@ now the-service-again 'systemctl disable --now wanctl-once@att.timer && systemct
 now downgrade-again 'dpkg -i /story/one.deb'
 step healthy-at-the-end 'healthy ATT && healthy steering && [ "$(rate)" = 88000000 ]'
 
-# The emulator is no service, so that it is there until the last: the stop at the end is its to see.
-cat >/run/systemd/system/last.service <<'UNIT'
-[Unit]
-Before=wanctl@att.service wanctl-steer.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/true
-ExecStop=/bin/cp /story/router.json /story/router-at-the-end.json
-UNIT
-systemctl daemon-reload
-systemctl start last.service
 say "REBOOT"
 systemctl reboot
-sleep infinity # the emulator is part of this service
+# The emulator is part of this service, which nothing stops: it is there until the last, so the stop at the end is its to see.
+sleep infinity
