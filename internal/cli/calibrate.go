@@ -425,4 +425,5 @@ func fragmentOf(r *calibrate.Report) string {
 	return b.String()
 }
 
+// parent is what lies before the last part of a dotted path.
 func parent(key string) string { return key[:max(0, strings.LastIndexByte(key, '.'))] }
