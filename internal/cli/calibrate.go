@@ -216,13 +216,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 	}
 	got, err := capacity.Measure(ctx, o)
 	delays.rethrow()
-	test.Idle = calibrate.Span(got.Idle)
-	for _, d := range [...]link.Direction{link.Down, link.Up} {
-		if s := got.Ways.Get(d); s != nil {
-			span := calibrate.Span(*s)
-			test.Ways.Set(d, &span)
-		}
-	}
+	test.Idle, test.Ways = got.Idle, got.Ways
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}

@@ -99,13 +99,7 @@ func (w *wizard) carries(l *preset.Line) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var test calibrate.Test
-	for _, d := range []link.Direction{link.Down, link.Up} {
-		if s := found.Ways.Get(d); s != nil {
-			span := calibrate.Span(*s)
-			test.Ways.Set(d, &span)
-		}
-	}
+	test := calibrate.Test{Ways: found.Ways}
 	judged := test.Judge()
 	word := func(d link.Direction) string {
 		way := judged.Ways.Get(d)

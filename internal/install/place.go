@@ -72,7 +72,8 @@ type service struct {
 	Runs    string `json:"runs,omitempty"`
 	Active  bool   `json:"active"`
 	Enabled bool   `json:"enabled"`
-	// Alias says that it is another unit's earlier name: it follows that one.
+	// Alias says that it is no controller's own unit, and waited for by nobody: another one's earlier name, which follows that one, or
+	// what makes a line's queues.
 	Alias bool `json:"alias,omitempty"`
 }
 

@@ -125,7 +125,7 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		}
 	}
 	for _, s := range rec.Services {
-		if s.Active && strings.HasPrefix(s.Name, "wanctl-qdisc@") {
+		if s.Active && strings.HasPrefix(s.Name, queueUnit) {
 			try("set the queues up as they were", j.systemctl(ctx, "restart", s.Name))
 		}
 	}
