@@ -133,7 +133,10 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		if s.Enabled {
 			try("enable "+s.Name, j.systemctl(ctx, "enable", s.Name))
 		}
-		if s.Active {
+		switch {
+		case s.Starting:
+			try("start "+s.Name, j.systemctl(ctx, "start", "--no-block", s.Name))
+		case s.Active:
 			try("start "+s.Name, j.systemctl(ctx, "start", s.Name))
 		}
 	}
