@@ -104,26 +104,24 @@ func TestEveryFileIsBounded(t *testing.T) {
 
 // makes says that a function calls one of [making]; opening to read alone does not count.
 func makes(f *ast.FuncDecl) (does bool) {
-	ast.Inspect(f, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok {
-			return true
-		}
-		sel, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		pkg, ok := sel.X.(*ast.Ident)
-		if !ok || !slices.Contains(making[pkg.Name], sel.Sel.Name) {
-			return true
-		}
-		if sel.Sel.Name == "OpenFile" && !mentions(call, "O_CREATE") {
-			return true
-		}
-		does = true
-		return false
+	eachCall(f, func(call *ast.CallExpr, pkg, name string) {
+		does = does || slices.Contains(making[pkg], name) && (name != "OpenFile" || mentions(call, "O_CREATE"))
 	})
 	return does
+}
+
+// eachCall finds the calls of pkg.name in a piece of code.
+func eachCall(in ast.Node, found func(call *ast.CallExpr, pkg, name string)) {
+	ast.Inspect(in, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok {
+				if pkg, ok := sel.X.(*ast.Ident); ok {
+					found(call, pkg.Name, sel.Sel.Name)
+				}
+			}
+		}
+		return true
+	})
 }
 
 func mentions(n ast.Node, name string) (does bool) {

@@ -65,15 +65,6 @@ func TestEveryPropertyHasAMutant(t *testing.T) {
 
 // calls says whether a function calls pkg.name somewhere.
 func calls(f *ast.FuncDecl, pkg, name string) (found bool) {
-	ast.Inspect(f, func(n ast.Node) bool {
-		if c, ok := n.(*ast.CallExpr); ok {
-			if s, ok := c.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == name {
-				if x, ok := s.X.(*ast.Ident); ok && x.Name == pkg {
-					found = true
-				}
-			}
-		}
-		return true
-	})
+	eachCall(f, func(_ *ast.CallExpr, p, n string) { found = found || p == pkg && n == name })
 	return found
 }

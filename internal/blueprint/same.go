@@ -55,9 +55,9 @@ func same(key, is, want string) bool {
 // Truth reads a yes or no: the command line prints yes, the API true.
 func Truth(s string) bool { return s == "yes" || s == "true" }
 
-// set are the words of a list, in order; the command line joins a list's words by semicolons, the API by commas.
+// set are the words of a list, in order.
 func set(s string) []string {
-	words := strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ';' })
+	words := Members(s)
 	slices.Sort(words)
 	return slices.Compact(words)
 }

@@ -108,7 +108,7 @@ func (p *planner) foreignSimple(l *Line, lan string, r Row) {
 	set := "/queue/simple/set [find where name=\"" + name + "\"] target=" + lan + " dst=" + l.WAN
 	dst := r["dst"]
 	switch {
-	case slices.Contains(members(r["target"]), l.WAN):
+	case slices.Contains(Members(r["target"]), l.WAN):
 		p.block(fmt.Sprintf("simple queue %s has the line's own interface %s as its target: its first rate is the download's then, and wanctl would set each rate on the other direction",
 			name, l.WAN), set+", and turn its max-limit and queue round")
 	case dst == "" || dst == "0.0.0.0/0":
@@ -119,7 +119,7 @@ func (p *planner) foreignSimple(l *Line, lan string, r Row) {
 	if marks := r["packet-marks"]; marks != "" {
 		p.hint(fmt.Sprintf("simple queue %s takes packets with the mark %s alone", name, marks), `packet-marks=""`)
 	}
-	if over := r["parent"]; over != "" && over != "none" {
+	if over := Over(r); over != "" {
 		p.hint(fmt.Sprintf("simple queue %s hangs under %s, whose limit holds as well", name, over), "parent=none")
 	}
 	if r["time"] != "" {
@@ -127,8 +127,16 @@ func (p *planner) foreignSimple(l *Line, lan string, r Row) {
 	}
 }
 
-// members are the members of a list in the router's order.
-func members(s string) []string {
+// Over is the queue that a simple queue hangs under; empty is none, which RouterOS has a word for.
+func Over(r Row) string {
+	if r["parent"] == "none" {
+		return ""
+	}
+	return r["parent"]
+}
+
+// Members are the words of a list in the router's order; the command line joins them by semicolons, the API by commas.
+func Members(s string) []string {
 	return strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ';' })
 }
 

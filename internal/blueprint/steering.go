@@ -133,18 +133,9 @@ func (p *planner) table(l *Line) {
 // gateway is that of an interface's default route, bound to the interface: two modems may have the same address, and a route
 // whose gateway is found through others would not be found in another table.
 func (p *planner) gateway(wan string) (gateway string, dynamic bool) {
-	for _, r := range p.inv[Route] {
-		if r["dst-address"] != "0.0.0.0/0" || Truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
-			continue
-		}
-		gw := r["gateway"]
-		if gw == wan {
-			return wan, false
-		}
-		for _, hop := range []string{r["immediate-gw"], gw} {
-			if addr, iface, _ := strings.Cut(hop, "%"); iface == wan && addr != "" {
-				return hop, Truth(r["dynamic"])
-			}
+	for r, hop := range p.inv.defaults(wan) {
+		if hop != "" {
+			return hop, hop != wan && Truth(r["dynamic"])
 		}
 	}
 	for _, r := range p.inv[DHCPClient] {

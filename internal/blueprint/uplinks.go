@@ -2,6 +2,7 @@ package blueprint
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,11 +40,16 @@ func Uplinks(inv Inventory) []Uplink {
 		u.Distance, u.Routed = distance(inv, u.Name)
 		all = append(all, u)
 	}
+	NearestFirst(all)
+	return all
+}
+
+// NearestFirst sorts interfaces as [Uplinks] does, and leaves what is alike in its order.
+func NearestFirst(all []Uplink) {
 	inner := func(u Uplink) bool { return u.Type == "bridge" || u.Type == "loopback" }
 	slices.SortStableFunc(all, func(a, b Uplink) int {
 		return cmp.Or(before(a.Routed, b.Routed), before(a.Line(), b.Line()), cmp.Compare(a.Distance, b.Distance), -before(inner(a), inner(b)))
 	})
-	return all
 }
 
 // before orders what is so before what is not.
@@ -59,18 +65,7 @@ func before(a, b bool) int {
 
 // distance is that of an interface's nearest default route, RouterOS's default 1 where none is printed.
 func distance(inv Inventory, iface string) (least int, routed bool) {
-	for _, r := range inv[Route] {
-		if r["dst-address"] != "0.0.0.0/0" || Truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
-			continue
-		}
-		mine := r["gateway"] == iface
-		for _, hop := range []string{r["immediate-gw"], r["gateway"]} {
-			_, out, _ := strings.Cut(hop, "%")
-			mine = mine || out == iface
-		}
-		if !mine {
-			continue
-		}
+	for r := range inv.defaults(iface) {
 		d, err := strconv.Atoi(r["distance"])
 		if err != nil {
 			d = 1
@@ -80,4 +75,36 @@ func distance(inv Inventory, iface string) (least int, routed bool) {
 		}
 	}
 	return least, routed
+}
+
+// defaults are the default routes that leave by an interface, but for a plan's own, each with its next hop as the router writes
+// it: bound to the interface, or the interface itself; empty where it has none.
+func (inv Inventory) defaults(iface string) iter.Seq2[Row, string] {
+	return func(yield func(Row, string) bool) {
+		for _, r := range inv[Route] {
+			if r["dst-address"] != "0.0.0.0/0" || Truth(r["disabled"]) || strings.HasPrefix(r["comment"], Owner) {
+				continue
+			}
+			if hop, leaves := hopBy(r, iface); leaves && !yield(r, hop) {
+				return
+			}
+		}
+	}
+}
+
+// hopBy is a route's next hop, where it leaves by an interface.
+func hopBy(r Row, iface string) (hop string, leaves bool) {
+	if r["gateway"] == iface {
+		return iface, true
+	}
+	for _, h := range []string{r["immediate-gw"], r["gateway"]} {
+		switch addr, out, _ := strings.Cut(h, "%"); {
+		case out != iface:
+		case addr != "":
+			return h, true
+		default:
+			leaves = true
+		}
+	}
+	return "", leaves
 }

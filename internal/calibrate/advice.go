@@ -116,6 +116,14 @@ type known struct {
 	ok     bool
 }
 
+// tested is what the test found of a direction, nil where it was not loaded.
+func (a *adviser) tested(d link.Direction) *ActiveWay {
+	if a.report.Active == nil {
+		return nil
+	}
+	return a.report.Active.Ways.Get(d)
+}
+
 // line weighs the history and the test.
 func (a *adviser) line(d link.Direction) known {
 	w := a.report.Ways.Get(d)
@@ -126,10 +134,7 @@ func (a *adviser) line(d link.Direction) known {
 			source: fmt.Sprintf("full for %s, it carried %s (%s to %s in 8 of 10 cases)", round(w.Line.For), w.Line.P50, w.Line.P10, w.Line.P90),
 		}
 	}
-	if a.report.Active == nil {
-		return k
-	}
-	t := a.report.Active.Ways.Get(d)
+	t := a.tested(d)
 	if t == nil || !t.Enough || t.Limited {
 		return k
 	}
@@ -157,7 +162,7 @@ func (a *adviser) limits(d link.Direction) {
 		want = k.line.P90
 	}
 	want = tidy(want.Scale(ceilingShare))
-	limited := a.report.Active != nil && a.report.Active.Ways.Get(d) != nil && a.report.Active.Ways.Get(d).Limited
+	t := a.tested(d)
 	switch {
 	case a.set.Tracking && set.Ceiling == 0:
 		adv.Verdict, adv.Reason = Keep, "policy tracking measures what the line carries and needs no ceiling"
@@ -172,9 +177,8 @@ func (a *adviser) limits(d link.Direction) {
 		adv.Verdict, adv.Value, adv.Samples, adv.Hours = Change, mbps(ceiling), w.ClippedN, w.Clipped.Hours()
 		adv.Reason = fmt.Sprintf("for %s the line was held at the ceiling and had no queue of its own: it may carry more, which was never seen; "+
 			"go up in such steps, or test it with --lift", round(w.Clipped))
-	case !k.ok && limited:
+	case !k.ok && t != nil && t.Limited:
 		adv.Verdict = TooLittle
-		t := a.report.Active.Ways.Get(d)
 		adv.Reason = fmt.Sprintf("the test carried %s, about what the limit of %s that was in force lets through: the line may carry more; test it with --lift", t.P50, t.Limit)
 	case !k.ok:
 		adv.Verdict = TooLittle
@@ -417,20 +421,18 @@ func (a *adviser) notes() {
 			note("What the %s carries depends on the hour: %s from %d:00, %s from %d:00.", d, lo.Line.Get(d).P50, lo.Hour, hi.Line.Get(d).P50, hi.Hour)
 		}
 	}
-	if r.Active != nil {
-		for _, d := range both {
-			t := r.Active.Ways.Get(d)
-			if t == nil {
-				continue
-			}
-			if !t.Enough {
-				note("The test of the %s is too short to tell a rate: %d s were left of it.", d, t.N)
-			} else if !t.steady() {
-				note("In the test the %s varied between %s and %s: repeat it at other hours.", d, t.P10, t.P90)
-			}
-			if t.Sent >= leastIdle/4 && t.Lost >= lossFine {
-				note("With the %s loaded %.1f%% of the probes were lost.", d, float64(t.Lost)/1e4)
-			}
+	for _, d := range both {
+		t := a.tested(d)
+		if t == nil {
+			continue
+		}
+		if !t.Enough {
+			note("The test of the %s is too short to tell a rate: %d s were left of it.", d, t.N)
+		} else if !t.steady() {
+			note("In the test the %s varied between %s and %s: repeat it at other hours.", d, t.P10, t.P90)
+		}
+		if t.Sent >= leastIdle/4 && t.Lost >= lossFine {
+			note("With the %s loaded %.1f%% of the probes were lost.", d, float64(t.Lost)/1e4)
 		}
 	}
 }

@@ -85,27 +85,24 @@ type History struct {
 	ways       link.Pair[*way]
 
 	cycles, silent int
-	span, covered  time.Duration
+	span           time.Duration
 	idle, loaded   time.Duration
-	idleCycles     int
 	idleDelta      sketch // averages, of an idle line
 	loadedQueue    sketch // single measurements over the baseline, of a loaded one
 	baseline       sketch
-	hoursSeen      [24]bool
 
 	first, last unit.Time
 	from        link.Counters
 	counting    bool
-	cycle       stretch
+	open        stretch       // since the last reading of counters that was used
 	quiet       time.Duration // idle without a break until now
 }
 
-// stretch is what happened since the last reading of counters that was used.
+// stretch is what happened between two readings of counters that are used.
 type stretch struct {
 	cycles      []link.Decision
 	hours       []int
 	replies     []link.Reply
-	replyHours  []int
 	least, most unit.Millis // the queue, by the cycles
 	inForce     link.Rates  // the least
 	capacity    link.Rates
@@ -118,11 +115,10 @@ type reflector struct {
 }
 
 type hour struct {
-	cycles        int
-	idle          sketch
-	queue         sketch
-	line          [2]sketch // by direction
-	loaded, total time.Duration
+	cycles int
+	idle   sketch
+	queue  sketch
+	line   [2]sketch // by direction
 }
 
 type way struct {
@@ -158,7 +154,7 @@ func (h *History) Begin(s Setting, reflectors []string) {
 	if h.ways.Down == nil {
 		h.ways = link.Pair[*way]{Down: &way{}, Up: &way{}}
 	}
-	h.set, h.counting, h.quiet, h.cycle = s, false, 0, stretch{}
+	h.set, h.counting, h.quiet, h.open = s, false, 0, stretch{}
 	for _, d := range both {
 		w := h.ways.Get(d)
 		w.before, w.pending, w.atFloor = false, full{}, false
@@ -199,17 +195,17 @@ func (h *History) Add(m Moment) {
 		if to := h.host(r.Host); to != nil {
 			to.heard++
 		}
-		if s := &h.cycle; len(s.replies) < mostPending {
-			s.replies, s.replyHours = append(s.replies, r), append(s.replyHours, m.Hour)
+		if s := &h.open; len(s.replies) < mostPending {
+			s.replies = append(s.replies, r)
 		}
 	}
 	for _, d := range both {
 		w := m.InForce.Get(d)
-		if was := h.cycle.inForce.Get(d); w > 0 && (was == 0 || w < was) {
-			h.cycle.inForce.Set(d, w)
+		if was := h.open.inForce.Get(d); w > 0 && (was == 0 || w < was) {
+			h.open.inForce.Set(d, w)
 		}
 		if c := m.Capacity.Get(d); c > 0 {
-			h.cycle.capacity.Set(d, c)
+			h.open.capacity.Set(d, c)
 		}
 	}
 	if c := m.Cycle; c != nil {
@@ -234,7 +230,7 @@ func (h *History) decided(c *link.Decision, hourOf int) {
 		h.silent++
 		return
 	}
-	s := &h.cycle
+	s := &h.open
 	queue := c.RTT - c.Baseline
 	if len(s.cycles) == 0 {
 		s.least, s.most = queue, queue
@@ -254,25 +250,23 @@ func (h *History) count(k link.Counters) {
 			h.quiet = 0
 			h.ways.Down.pending, h.ways.Up.pending = full{}, full{}
 		}
-	case took < leastStretch, len(h.cycle.cycles) == 0:
+	case took < leastStretch, len(h.open.cycles) == 0:
 		return
 	default:
-		h.stretch(&h.cycle, took, link.Rates{Down: (k.Rx - h.from.Rx).Per(took), Up: (k.Tx - h.from.Tx).Per(took)})
+		var carried link.Rates
 		for _, d := range both {
-			n := k.Rx - h.from.Rx
-			if d == link.Up {
-				n = k.Tx - h.from.Tx
-			}
+			n := k.Of(d) - h.from.Of(d)
 			h.ways.Get(d).bytes += n
+			carried.Set(d, n.Per(took))
 		}
+		h.stretch(&h.open, took, carried)
 	}
 	h.from, h.counting = k, true
-	h.cycle = stretch{cycles: h.cycle.cycles[:0], hours: h.cycle.hours[:0], replies: h.cycle.replies[:0], replyHours: h.cycle.replyHours[:0]}
+	h.open = stretch{cycles: h.open.cycles[:0], hours: h.open.hours[:0], replies: h.open.replies[:0]}
 }
 
 // stretch judges a stretch of time in which the line carried so much.
 func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
-	h.covered += took
 	idle, loaded := true, false
 	share := link.Pair[unit.PPM]{}
 	for _, d := range both {
@@ -301,11 +295,9 @@ func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
 		if n := s.hours[i]; n >= 0 && n < len(h.hours) {
 			at = n
 			h.hours[n].cycles++
-			h.hoursSeen[n] = true
 		}
 		switch {
 		case quiet:
-			h.idleCycles++
 			h.idleDelta.add(float64(max(c.Delta, 0)))
 			h.baseline.add(float64(c.Baseline))
 			if at >= 0 {
@@ -323,12 +315,6 @@ func (h *History) stretch(s *stretch, took time.Duration, carried link.Rates) {
 			if to := h.host(r.Host); to != nil {
 				to.rtt.add(float64(r.RTT))
 			}
-		}
-	}
-	if at >= 0 {
-		h.hours[at].total += took
-		if loaded {
-			h.hours[at].loaded += took
 		}
 	}
 	for _, d := range both {

@@ -76,7 +76,7 @@ func recorded(set Setting) *script {
 	return s
 }
 
-func advice(t require, r Report, key string) Advice {
+func advice(t rapid.TB, r Report, key string) Advice {
 	for _, a := range r.Advice {
 		if strings.HasSuffix(a.Key, key) {
 			return a
@@ -86,12 +86,7 @@ func advice(t require, r Report, key string) Advice {
 	return Advice{}
 }
 
-type require interface {
-	Fatalf(string, ...any)
-	Errorf(string, ...any)
-}
-
-func number(t require, a Advice) float64 {
+func number(t rapid.TB, a Advice) float64 {
 	v, err := strconv.ParseFloat(a.Value, 64)
 	if err != nil {
 		t.Fatalf("%+v: %v", a, err)
@@ -316,7 +311,7 @@ func anyTest(t *rapid.T) *Active {
 }
 
 // applied is a setting with the recommended changes in it.
-func applied(t require, set Setting, r Report) Setting {
+func applied(t rapid.TB, set Setting, r Report) Setting {
 	for _, a := range r.Changes() {
 		v := number(t, a)
 		key := strings.TrimPrefix(a.Key, section)
@@ -504,8 +499,8 @@ func TestPropertyOrderOfRecordings(t *testing.T) {
 }
 
 // loadedSpan is a test's reading of a line with one rate, after a start that is slower.
-func loadedSpan(d link.Direction, rate unit.Rate, took time.Duration, delay unit.Millis) *Span {
-	s := &Span{From: 1}
+func loadedSpan(d link.Direction, rate unit.Rate, took time.Duration, delay unit.Millis) *link.Span {
+	s := &link.Span{From: 1}
 	s.To = s.From.Add(took)
 	n := unit.Bytes(0)
 	for at := time.Duration(0); at <= took; at += 100 * time.Millisecond {
@@ -531,7 +526,7 @@ func loadedSpan(d link.Direction, rate unit.Rate, took time.Duration, delay unit
 }
 
 func TestJudge(t *testing.T) {
-	test := Test{Idle: Span{Replies: []link.Reply{{RTT: 20}, {RTT: 22}, {RTT: 20}, {Host: 3, RTT: -1}}}, Limits: link.Rates{Up: 20 * unit.Mbps}}
+	test := Test{Idle: link.Span{Replies: []link.Reply{{RTT: 20}, {RTT: 22}, {RTT: 20}, {Host: 3, RTT: -1}}}, Limits: link.Rates{Up: 20 * unit.Mbps}}
 	test.Ways.Down, test.Ways.Up = loadedSpan(link.Down, 90*unit.Mbps, 12*time.Second, 65), loadedSpan(link.Up, 19*unit.Mbps, 6*time.Second, 20)
 	a := test.Judge()
 	if d := a.Ways.Down; d.P50 != 90*unit.Mbps || d.N != 9 || !d.Enough || d.Limited || d.Delay.P50 != 45 || d.Lost < 90_000 || d.Lost > 110_000 || a.RTT.P50 != 20 {
@@ -560,7 +555,7 @@ func TestJudge(t *testing.T) {
 	if v := advice(t, r, "download.ceiling_mbps"); v.Value != "76" || !strings.Contains(strings.Join(r.Notes, "\n"), "varied between 50M and 100M") {
 		t.Errorf("%+v, %q", v, r.Notes)
 	}
-	empty := Test{Ways: link.Pair[*Span]{Down: &Span{}, Up: &Span{From: 5, To: 4, Counters: []link.Counters{{At: 9}}}}}
+	empty := Test{Ways: link.Pair[*link.Span]{Down: &link.Span{}, Up: &link.Span{From: 5, To: 4, Counters: []link.Counters{{At: 9}}}}}
 	if e := empty.Judge(); e.Ways.Down.Enough || e.Ways.Up.Enough {
 		t.Errorf("%+v", e)
 	}
@@ -603,7 +598,7 @@ func TestPropertyRobustRate(t *testing.T) {
 		for i := at; i < len(s.Counters); i++ {
 			s.Counters[i].Rx += burst
 		}
-		test := Test{Ways: link.Pair[*Span]{Down: s}}
+		test := Test{Ways: link.Pair[*link.Span]{Down: s}}
 		a := test.Judge().Ways.Down
 		if lo, hi := rate-rate/100, rate+rate/100; a.P50 < lo || a.P50 > hi {
 			t.Fatalf("%d was measured of %d", a.P50, rate)

@@ -51,7 +51,8 @@ type WayReport struct {
 	Over        time.Duration `json:"over_ns"`
 	Floored     time.Duration `json:"floored_ns"`
 	FlooredRows int           `json:"floored_rows"`
-	// Uncured is how much of Floored the line carried all that its floor allowed: the delay was then not its queue's.
+	// Uncured is for how long it was at that floor, with all carried that the floor allows, and the delay stayed: it was then not
+	// this line's queue.
 	Uncured time.Duration `json:"uncured_ns"`
 	// Bytes went through in all.
 	Bytes unit.Bytes `json:"bytes"`

@@ -8,20 +8,11 @@ import (
 	"wanctl/internal/unit"
 )
 
-// Span is one part of an active test.
-type Span struct {
-	From, To unit.Time
-	// Counters are cumulative readings of what the test itself carried.
-	Counters []link.Counters
-	Replies  []link.Reply
-	Probes   []link.Probe
-}
-
 // Test is an active test of a line: without load, and with one direction loaded at a time.
 type Test struct {
-	Idle Span
+	Idle link.Span
 	// Ways are nil for a direction that was not loaded.
-	Ways link.Pair[*Span]
+	Ways link.Pair[*link.Span]
 	// Limits were in force meanwhile, as the router told; 0 is none, or lifted. LimitShare of them is IP packets, where they count
 	// what the line adds to each too; 0 is all.
 	Limits     link.Rates
@@ -84,7 +75,8 @@ type ActiveWay struct {
 	Rates
 	// Delay is the round trip over what each reflector takes without load.
 	Delay Quantiles `json:"delay"`
-	// Lost is the share of probes that were not answered, where enough left to tell.
+	// Sent is how many probes left under that load, early enough to be answered before its end, and Lost the share of them that
+	// was not.
 	Sent int      `json:"probes"`
 	Lost unit.PPM `json:"lost_ppm"`
 	// Limit was in force, and Limited says that it, and not the line, may have bounded the rate.
@@ -125,7 +117,7 @@ func (t *Test) Judge() Active {
 			within = within.Scale(t.LimitShare)
 		}
 		warm := s.From.Add(max(warmUp, s.To.Sub(s.From)/warmShare))
-		slices := s.slices(d, warm)
+		slices := slicesOf(s, d, warm)
 		w.Rates = ratesOf(slices)
 		w.For = slice * time.Duration(len(slices))
 		w.Enough = len(slices) >= leastSlices && w.P10 >= leastRate
@@ -154,8 +146,8 @@ func (t *Test) Judge() Active {
 	return a
 }
 
-// slices are the mean rates of whole slices after an instant.
-func (s *Span) slices(d link.Direction, from unit.Time) (out []unit.Rate) {
+// slicesOf are the mean rates of whole slices after an instant.
+func slicesOf(s *link.Span, d link.Direction, from unit.Time) (out []unit.Rate) {
 	var begin link.Counters
 	for _, c := range s.Counters {
 		if c.At < from {
@@ -169,11 +161,7 @@ func (s *Span) slices(d link.Direction, from unit.Time) (out []unit.Rate) {
 		if took < slice {
 			continue
 		}
-		n := c.Rx - begin.Rx
-		if d == link.Up {
-			n = c.Tx - begin.Tx
-		}
-		out = append(out, n.Per(took))
+		out = append(out, (c.Of(d) - begin.Of(d)).Per(took))
 		begin = c
 	}
 	return out

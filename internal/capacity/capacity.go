@@ -109,26 +109,12 @@ func (p Part) String() string {
 	return fmt.Sprintf("Part(%d)", uint8(p))
 }
 
-// Span is what was measured in one part.
-type Span struct {
-	From, To unit.Time
-	// Counters are cumulative readings of what all streams together carried, in bytes of IP packets: TCP's payload with the
-	// headers of each segment. Rx came in, Tx was acknowledged. Retransmissions are not in it.
-	Counters []link.Counters
-	// Replies came in the part, Probes left in it.
-	Replies []link.Reply
-	Probes  []link.Probe
-}
-
-// Test is what a measurement found.
+// Test is what a measurement found. Its counters are what all streams together carried: TCP's payload with the headers of each
+// segment. Rx came in, Tx was acknowledged. Retransmissions are not in it.
 type Test struct {
-	// Endpoint names whom the load went to.
-	Endpoint string
-	// Streams is how many connections carried it.
-	Streams int
-	Idle    Span
+	Idle link.Span
 	// Ways are the two directions, nil for one that was not measured.
-	Ways link.Pair[*Span]
+	Ways link.Pair[*link.Span]
 }
 
 // Error is an endpoint that did not do its part.
@@ -260,7 +246,7 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 	if err != nil {
 		return Test{}, err
 	}
-	t := Test{Endpoint: e.String(), Streams: o.Streams}
+	var t Test
 	if err := o.Before(Unloaded); err != nil {
 		return t, err
 	}
@@ -284,7 +270,7 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 		if err := o.Before(part); err != nil {
 			return t, err
 		}
-		span := &Span{}
+		span := &link.Span{}
 		if err := o.load(ctx, e, d, span); err != nil {
 			if ctx.Err() != nil {
 				return t, ctx.Err()
@@ -301,7 +287,7 @@ func Measure(ctx context.Context, o Options) (Test, error) {
 	return t, nil
 }
 
-func (o *Options) collect(s *Span) {
+func (o *Options) collect(s *link.Span) {
 	if o.Delays == nil {
 		return
 	}
@@ -312,7 +298,7 @@ func (o *Options) collect(s *Span) {
 }
 
 // load loads one direction and reads what it carries until its time is over.
-func (o *Options) load(ctx context.Context, e endpoint, d link.Direction, s *Span) error {
+func (o *Options) load(ctx context.Context, e endpoint, d link.Direction, s *link.Span) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newMeter()
@@ -363,7 +349,7 @@ func (o *Options) load(ctx context.Context, e endpoint, d link.Direction, s *Spa
 		}
 		c := read()
 		s.Counters = append(s.Counters, c)
-		if d == link.Down && c.Rx > moved.Rx || d == link.Up && c.Tx > moved.Tx {
+		if c.Of(d) > moved.Of(d) {
 			moved = c
 		}
 		if c.At.Sub(moved.At) >= o.patience.stall {
@@ -407,21 +393,25 @@ func (r outcome) result() error {
 // run runs f beside its caller. A panic in it comes out at the caller, who may have a router to give back.
 func run(f func() error) <-chan outcome {
 	done := make(chan outcome, 1)
+	runTo(done, f)
+	return done
+}
+
+// runTo runs f beside its caller and hands its outcome to done, which has room for it.
+func runTo(done chan<- outcome, f func() error) {
 	go func() {
 		var r outcome
 		defer func() { done <- r }()
 		defer func() { r.panicked = recover() }()
 		r.err = f()
 	}()
-	return done
 }
 
 // all runs f n times at once and returns the first that failed, after all have ended. The first failure calls stop.
 func all(n int, stop func(), f func(i int) error) error {
 	results := make(chan outcome, n)
 	for i := range n {
-		one := run(func() error { return f(i) })
-		go func() { results <- <-one }()
+		runTo(results, func() error { return f(i) })
 	}
 	var first *outcome
 	for range n {

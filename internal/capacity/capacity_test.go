@@ -48,28 +48,24 @@ func carried(t *testing.T, test Test, d link.Direction) unit.Rate {
 		t.Fatalf("%s: %+v", d, s)
 	}
 	a, b := s.Counters[0], s.Counters[len(s.Counters)-1]
-	n := b.Rx - a.Rx
-	if d == link.Up {
-		n = b.Tx - a.Tx
-	}
-	return n.Per(b.At.Sub(a.At))
+	return (b.Of(d) - a.Of(d)).Per(b.At.Sub(a.At))
 }
 
-// serveIperf3 starts the real server on a port of its own.
+// serveIperf3 starts the real server on a port of its own, of an address that nothing else here takes ports of.
 func serveIperf3(t *testing.T) string {
 	t.Helper()
 	bin, err := exec.LookPath("iperf3")
 	if err != nil {
 		t.Skip("needs iperf3: ", err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.9:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := ln.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
+	host, port, _ := net.SplitHostPort(address)
 	ln.Close()
-	cmd := exec.Command(bin, "-s", "-B", "127.0.0.1", "-p", port, "--forceflush")
+	cmd := exec.Command(bin, "-s", "-B", host, "-p", port, "--forceflush")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -196,37 +192,55 @@ func TestHostileEndpoints(t *testing.T) {
 			return Options{Download: s.URL}
 		}
 	}
-	takes := func(h http.HandlerFunc) func(*testing.T) Options {
+	// takes answers an upload of which it takes so much, and lets nothing more go: one that hung up would take its answer back.
+	takes := func(n int64, answer string) func(*testing.T) Options {
 		return func(t *testing.T) Options {
-			o := answer(h)(t)
-			return Options{Upload: o.Download}
+			return Options{Upload: "http://" + listen(t, func(c net.Conn) {
+				r, err := http.ReadRequest(bufio.NewReader(c))
+				if err == nil {
+					_, err = io.CopyN(io.Discard, r.Body, n)
+				}
+				if err == nil {
+					_, _ = c.Write([]byte("HTTP/1.1 " + answer + "\r\nContent-Length: 0\r\n\r\n"))
+				}
+				<-t.Context().Done()
+			})}
 		}
 	}
 	iperf := func(f func(net.Conn)) func(*testing.T) Options {
 		return func(t *testing.T) Options { return Options{Iperf3: listen(t, f)} }
 	}
+	// within bounds the waits where the endpoint lets wait, and only there: the others have answers to come to.
+	within := func(p patience, options func(*testing.T) Options) func(*testing.T) Options {
+		return func(t *testing.T) Options {
+			o := options(t)
+			o.patience = p
+			return o
+		}
+	}
+	noAnswer, noLoad := patience{stall: stallTime, answer: time.Second}, patience{stall: time.Second, answer: answerTime}
 	for name, c := range map[string]struct {
 		options func(*testing.T) Options
 		want    string
 	}{
 		"nobody there": {func(t *testing.T) Options {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			c, err := net.Dial("tcp", listen(t, say()))
 			if err != nil {
 				t.Fatal(err)
 			}
-			ln.Close()
-			return Options{Iperf3: ln.Addr().String()}
+			t.Cleanup(func() { c.Close() })
+			return Options{Iperf3: c.LocalAddr().String()} // a port that is taken, and not listened at
 		}, "is `iperf3 -s` running there"},
 		"hangs up": {iperf(func(net.Conn) {}), ""},
 		"garbage": {iperf(func(c net.Conn) {
 			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 			_, _ = io.Copy(io.Discard, c)
 		}), "answers 72 where 9 is due"},
-		"never answers": {iperf(say()), "says nothing for 1s"},
+		"never answers": {within(noAnswer, iperf(say())), "says nothing for 1s"},
 		"busy":          {iperf(say(-1)), "busy with another test"},
 		"its own error": {iperf(say(9, -2, 0, 0, 0, 7, 0, 0, 0, 0)), "its error 7"},
 		"stopped":       {iperf(say(9, 10, 11)), "the server was stopped"},
-		"carries none":  {iperf(say(9, 10, 1, 2)), "nothing was carried for 1s"},
+		"carries none":  {within(noLoad, iperf(say(9, 10, 1, 2))), "nothing was carried for 1s"},
 		"ends early":    {iperf(say(9, 10, 1, 2, 13)), "before its time"},
 		"web: refuses in colours": {func(t *testing.T) Options {
 			return Options{Download: "http://" + listen(t, func(c net.Conn) {
@@ -237,17 +251,17 @@ func TestHostileEndpoints(t *testing.T) {
 		}, "403 Forbidden"},
 		"web: refuses":         {answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "403 Forbidden"},
 		"web: empty":           {answer(func(http.ResponseWriter, *http.Request) {}), "name a larger file"},
-		"web: takes no upload": {takes(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), "it answers 204 before it has taken the upload (name a URL that takes uploads (POST) of any size)"},
-		"web: takes a part":    {takes(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1<<20) }), "it answers 200 before it has taken the upload"},
+		"web: takes no upload": {takes(0, "204 No Content"), "it answers 204 before it has taken the upload (name a URL that takes uploads (POST) of any size)"},
+		"web: takes a part":    {takes(1<<20, "200 OK"), "it answers 200 before it has taken the upload"},
 		"web: dies in the middle": {answer(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(make([]byte, 1<<20))
 			panic(http.ErrAbortHandler)
 		}), "EOF"},
-		"web: goes silent": {answer(func(w http.ResponseWriter, r *http.Request) {
+		"web: goes silent": {within(noLoad, answer(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write(make([]byte, 1<<20))
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
-		}), "nothing was carried for 1s"},
+		})), "nothing was carried for 1s"},
 		"web: headers without end": {func(t *testing.T) Options {
 			return Options{Download: "http://" + listen(t, func(c net.Conn) {
 				if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
@@ -270,7 +284,6 @@ func TestHostileEndpoints(t *testing.T) {
 			o := c.options(t)
 			q := quick()
 			o.Streams, o.Time, o.Idle, o.Now = q.Streams, 10*time.Second, q.Idle, q.Now
-			o.patience = patience{stall: time.Second, answer: time.Second}
 			_, err := Measure(t.Context(), o)
 			part := LoadDown
 			if o.Upload != "" {

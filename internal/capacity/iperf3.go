@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"wanctl/internal/link"
@@ -206,19 +207,18 @@ func (e *iperf3) finish(c *control, next <-chan outcome, streams int) error {
 
 // flow keeps one stream busy until it is closed; that is no failure once the test has ended.
 func flow(c net.Conn, d link.Direction, ended <-chan struct{}) error {
-	b := make([]byte, block)
 	var err error
 	if d == link.Up {
-		_, _ = rand.Read(b) // never fails; what can be compressed on the way would measure something else
 		for err == nil {
 			select {
 			case <-ended:
 				return nil
 			default:
-				_, err = c.Write(b)
+				_, err = c.Write(noiseBlock())
 			}
 		}
 	} else {
+		b := make([]byte, block)
 		for err == nil {
 			_, err = c.Read(b)
 		}
@@ -233,6 +233,13 @@ func flow(c net.Conn, d link.Direction, ended <-chan struct{}) error {
 		return err
 	}
 }
+
+// noiseBlock is what is sent: what can be compressed on the way would measure something else. Nobody writes into it.
+var noiseBlock = sync.OnceValue(func() []byte {
+	b := make([]byte, block)
+	_, _ = rand.Read(b) // never fails
+	return b
+})
 
 // control is the connection on which both sides agree.
 type control struct {

@@ -2,7 +2,6 @@ package capacity
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -165,9 +164,3 @@ func (n *noise) Read(b []byte) (int, error) {
 	n.left.Add(-int64(k))
 	return k, nil
 }
-
-var noiseBlock = sync.OnceValue(func() []byte {
-	b := make([]byte, block)
-	_, _ = rand.Read(b) // never fails
-	return b
-})

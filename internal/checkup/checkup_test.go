@@ -90,7 +90,8 @@ func TestIDs(t *testing.T) {
 // The reason why the way of the probes is not proved is told once.
 func TestPathIsToldOnce(t *testing.T) {
 	for text, want := range map[string]string{
-		"probes have no source address": "by which line the probes leave is not proved: probes have no source address",
+		"": "by which line the probes leave is not proved: the router was not asked",
+		"by which line the probes leave is not proved: probes have no source address":   "by which line the probes leave is not proved: probes have no source address",
 		"That the router sends the probes out through their WAN is not proved: no echo": "That the router sends the probes out through their WAN is not proved: no echo",
 	} {
 		f := well()

@@ -128,7 +128,8 @@ type Line struct {
 	Crossed    link.Pair[unit.Bytes]
 	HasCrossed bool
 	Reflectors []Reflector
-	// Path says by which line our probes leave: "proved", "wrong", or why it cannot be told.
+	// Path says by which line our probes leave: "proved", "wrong", or empty where it cannot be told. PathText says it, or why not,
+	// in a sentence; it is empty where nobody was asked.
 	Path, PathText string
 	// Baseline is the configured one and its bounds, 0 where there are none.
 	Baseline, BaselineMin, BaselineMax unit.Millis

@@ -209,10 +209,10 @@ func (l *Line) path() verdict {
 	case "wrong":
 		return verdict{Failed, l.PathText, "the other line is measured, and this one's rate set by it", "route ping_source_ip through this line on the router: docs/routeros.md, \"The way of probes\""}
 	}
-	if strings.Contains(l.PathText, "not proved") { // it says by itself what is not, and why
-		return unknown("%s", l.PathText)
+	if l.PathText == "" {
+		return unknown("by which line the probes leave is not proved: the router was not asked")
 	}
-	return unknown("by which line the probes leave is not proved: %s", l.PathText)
+	return unknown("%s", l.PathText)
 }
 
 func (l *Line) baseline() verdict {

@@ -205,7 +205,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 			if err := lifted.Lift(); err != nil {
 				return err
 			}
-			say("the limits (DL=%s, UL=%s) are off the router", limitText(lifted.Before().Down), limitText(lifted.Before().Up))
+			say("the limits (%s) are off the router", daemon.LimitsText(lifted.Before()))
 		case lift:
 			if err := lifted.Renew(); err != nil {
 				return err
@@ -216,13 +216,7 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 	}
 	got, err := capacity.Measure(ctx, o)
 	delays.rethrow()
-	test.Idle = calibrate.Span(got.Idle)
-	for _, d := range [...]link.Direction{link.Down, link.Up} {
-		if s := got.Ways.Get(d); s != nil {
-			span := calibrate.Span(*s)
-			test.Ways.Set(d, &span)
-		}
-	}
+	test.Idle, test.Ways = got.Idle, got.Ways
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
@@ -232,14 +226,6 @@ func (a *App) testLine(cfg *config.WAN, f testFlags, lift bool, lifter daemon.Li
 // fullPacket is an IP packet of a load that TCP fills, in bytes: Ethernet's usual MTU. The few that a PPPoE line has less change a
 // share of it little.
 const fullPacket = 1500
-
-// limitText is a limit as the router has it.
-func limitText(r unit.Rate) string {
-	if r == 0 {
-		return "unlimited"
-	}
-	return r.String()
-}
 
 // onHangup interrupts when the terminal goes away, or somebody quits from it: both would else kill at once.
 func (a *App) onHangup(interrupt func()) (stop func()) {
@@ -431,4 +417,5 @@ func fragmentOf(r *calibrate.Report) string {
 	return b.String()
 }
 
+// parent is what lies before the last part of a dotted path.
 func parent(key string) string { return key[:max(0, strings.LastIndexByte(key, '.'))] }

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,7 +174,7 @@ func merge(to, from map[string]any) {
 			merge(a, b)
 			continue
 		}
-		to[k] = maps.Clone(map[string]any{k: v})[k]
+		to[k] = v
 	}
 }
 

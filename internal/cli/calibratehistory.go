@@ -27,68 +27,65 @@ func settingOf(c *config.WAN, text []byte) (calibrate.Setting, error) {
 	if err := yaml.Unmarshal(text, &tree); err != nil {
 		return calibrate.Setting{}, err
 	}
-	given := func(path ...string) bool {
+	given := func(path string) bool {
 		var at any = tree
-		for _, p := range append([]string{"continuous_monitoring"}, path...) {
-			m, ok := at.(map[string]any)
-			if !ok {
-				return false
-			}
-			if at, ok = m[p]; !ok {
-				return false
+		ok := false
+		for key := range strings.SplitSeq("continuous_monitoring."+path, ".") {
+			section, _ := at.(map[string]any)
+			at, ok = section[key]
+		}
+		return ok
+	}
+	those := func(paths ...string) (found []string) {
+		for _, p := range paths {
+			if given(p) {
+				found = append(found, p)
 			}
 		}
-		return true
+		return found
 	}
 	s := calibrate.Setting{
 		Tracking: c.Tracking != nil, Baseline: c.Shaper.BaselineInitial, BaselineMin: c.Shaper.BaselineMin, BaselineMax: c.Shaper.BaselineMax,
+		CriticalKeys:    those("thresholds.critical_bloat_ms", "thresholds.hard_red_bloat_ms"),
+		BaselineMinKeys: those("baseline_rtt_bounds.min", "thresholds.baseline_rtt_bounds.min"),
+		BaselineMaxKeys: those("baseline_rtt_bounds.max", "thresholds.baseline_rtt_bounds.max"),
 	}
-	if c.Shaper.Down.FourState || given("thresholds", "critical_bloat_ms") || given("thresholds", "hard_red_bloat_ms") {
+	if c.Shaper.Down.FourState || len(s.CriticalKeys) > 0 {
 		s.Critical = c.Shaper.Down.Critical
 	}
-	for keys, names := range map[*[]string][]string{
-		&s.CriticalKeys:    {"thresholds.critical_bloat_ms", "thresholds.hard_red_bloat_ms"},
-		&s.BaselineMinKeys: {"baseline_rtt_bounds.min", "thresholds.baseline_rtt_bounds.min"},
-		&s.BaselineMaxKeys: {"baseline_rtt_bounds.max", "thresholds.baseline_rtt_bounds.max"},
-	} {
-		for _, k := range names {
-			if given(strings.Split(k, ".")...) {
-				*keys = append(*keys, k)
-			}
-		}
-	}
 	for _, d := range [...]link.Direction{link.Down, link.Up} {
-		from, name := &c.Shaper.Down, d.String()
+		from := &c.Shaper.Down
 		if d == link.Up {
 			from = &c.Shaper.Up
 		}
+		has := func(key string) bool { return given(d.String() + "." + key) }
 		w := calibrate.Way{Floors: from.Floor, Ceiling: from.Ceiling, CeilingKey: "ceiling_mbps"}
 		keys := [link.States]string{"floor_green_mbps", "floor_yellow_mbps", "floor_soft_red_mbps", "floor_red_mbps"}
 		for st, k := range keys {
-			if given(name, k) {
+			if has(k) {
 				w.FloorKeys[st] = k
 			}
 		}
 		for _, k := range []string{"floor_mbps", "min_mbps"} {
-			if given(name, k) {
+			if has(k) {
 				w.FloorKeys[link.Red] = k
 			}
 		}
 		if c.Tracking != nil {
 			w.Ceiling = 0
 			for _, k := range []string{"max_mbps", "ceiling_mbps"} {
-				if given(name, k) {
+				if has(k) {
 					w.Ceiling, w.CeilingKey = c.Tracking.Max.Get(d), k
 				}
 			}
 		}
-		if given(name, "base_mbps") {
+		if has("base_mbps") {
 			w.Base = c.Base.Get(d)
 		}
-		if d == link.Down || given(name, "target_bloat_ms") {
+		if d == link.Down || has("target_bloat_ms") {
 			w.Target = from.Target
 		}
-		if d == link.Down || given(name, "warn_bloat_ms") {
+		if d == link.Down || has("warn_bloat_ms") {
 			w.Warn = from.Warn
 		}
 		s.Ways.Set(d, w)
@@ -186,11 +183,11 @@ func (e *otherWAN) Error() string {
 
 // file reads one file.
 func (h *past) file(path, name string) error {
-	in, done, err := openMaybeZipped(path)
+	in, err := openRecorded(path)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer in.Close()
 	r, err := journal.NewReader(in)
 	if err != nil {
 		return err

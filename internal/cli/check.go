@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -159,11 +158,15 @@ func (a *App) parseOne(path, run string) (*config.File, config.Diagnostics) {
 			Hint: "give its files: " + filepath.Join(path, "*.yaml"),
 		}}
 	}
+	o := a.parseOptions(run)
+	o.Public = err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0
+	return config.Parse(path, f, o)
+}
+
+// parseOptions are how a configuration of this host is read; run is as for [App.parse].
+func (a *App) parseOptions(run string) config.Options {
 	d := a.dirs(run)
-	return config.Parse(path, io.Reader(f), config.Options{
-		Env: a.LookupEnv, ReadFile: a.ReadFile, Credential: systemd.Credential, Dirs: config.Dirs{Run: d.Run, State: d.State},
-		Public: err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0,
-	})
+	return config.Options{Env: a.LookupEnv, ReadFile: a.ReadFile, Credential: systemd.Credential, Dirs: config.Dirs{Run: d.Run, State: d.State}}
 }
 
 func exists(path string) bool {

@@ -110,22 +110,21 @@ func (a *App) typedUnseen(ctx context.Context, terminal int, question string) (s
 }
 
 // unlessEnded waits for what cannot be interrupted, a reading of the terminal, or until ctx ends.
-func unlessEnded[T any](ctx context.Context, read func() (T, error)) (T, error) {
+func unlessEnded(ctx context.Context, read func() (string, error)) (string, error) {
 	type result struct {
-		value T
-		err   error
+		text string
+		err  error
 	}
 	done := make(chan result, 1)
 	go func() {
-		v, err := read()
-		done <- result{v, err}
+		text, err := read()
+		done <- result{text, err}
 	}()
 	select {
 	case r := <-done:
-		return r.value, r.err
+		return r.text, r.err
 	case <-ctx.Done():
-		var none T
-		return none, errors.New("interrupted")
+		return "", errors.New("interrupted")
 	}
 }
 

@@ -24,7 +24,7 @@ func quietApp() *App {
 	}
 }
 
-// show plays the demo's evening; change may cripple the sites first.
+// show is the demo's evening without wanctl and with it.
 func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result) {
 	t.Helper()
 	without, with, _ = told(t, seed, change)
@@ -33,19 +33,27 @@ func show(t *testing.T, seed uint64, change func(*sites)) (without, with score.R
 
 // sound is the evening of the shipped configurations with the first seed, played once for all who look at it.
 var sound = sync.OnceValues(func() (evening, error) {
-	app := quietApp()
-	site, err := app.sites("steps")
-	if err != nil {
-		return evening{}, err
-	}
-	d := demo{app: app, site: site, quiet: true}
-	without, with, err := d.play(context.Background(), 1, 0)
-	return evening{without, with, d.events}, err
+	return played(context.Background(), 1, nil)
 })
 
 type evening struct {
 	without, with score.Result
 	events        []event
+}
+
+// played is the demo's evening; change may cripple the sites first.
+func played(ctx context.Context, seed uint64, change func(*sites)) (evening, error) {
+	app := quietApp()
+	site, err := app.sites("steps")
+	if err != nil {
+		return evening{}, err
+	}
+	if change != nil {
+		change(site)
+	}
+	d := demo{app: app, site: site, quiet: true}
+	without, with, err := d.play(ctx, seed, 0)
+	return evening{without, with, d.events}, err
 }
 
 // seeds are those that an evening is played with: one here, since it takes half a minute under the race detector, and three where
@@ -60,27 +68,17 @@ func seeds() []uint64 {
 // told is show with the events.
 func told(t *testing.T, seed uint64, change func(*sites)) (without, with score.Result, events []event) {
 	t.Helper()
+	var e evening
+	var err error
 	if seed == 1 && change == nil {
-		e, err := sound()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e.without, e.with, e.events
+		e, err = sound()
+	} else {
+		e, err = played(t.Context(), seed, change)
 	}
-	app := quietApp()
-	site, err := app.sites("steps")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if change != nil {
-		change(site)
-	}
-	d := demo{app: app, site: site, quiet: true}
-	without, with, err = d.play(t.Context(), seed, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return without, with, d.events
+	return e.without, e.with, e.events
 }
 
 // The evening's story: wanctl lowers the delay of calls, steers under confirmed congestion and comes back, and does not

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -162,7 +161,7 @@ func TestEveryCommandOfDocumentsIsRun(t *testing.T) {
 		}
 		contains(t, e.file, e.says...)
 	}
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}

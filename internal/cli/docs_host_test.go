@@ -316,14 +316,10 @@ func (h *pageHost) plugIn(ctx context.Context) (<-chan error, error) {
 	}
 	o := rosim.DefaultOptions()
 	o.Version = "7.24.2"
-	o.Queues, o.Rules = nil, nil
 	o.Users = []rosim.User{{Name: "admin", Password: adminPassword, Group: "full", Keys: []ssh.PublicKey{key}}}
 	o.AllowPasswordWithKey = true
-	if h.router, err = rosim.NewRouter(o); err != nil {
+	if h.router, err = fromItsBox(o); err != nil {
 		return nil, err
-	}
-	if notes, err := h.router.Import("factory.rsc", strings.NewReader(factory)); err != nil || len(notes) > 0 {
-		return nil, fmt.Errorf("%v %w", notes, err)
 	}
 	ln, err := listenIn("/run/netns/router", routerAddress+":22")
 	if err != nil {

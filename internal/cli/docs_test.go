@@ -213,12 +213,12 @@ func session(f fence, typed func(line string) string) error {
 
 var wanctlCall = regexp.MustCompile(`(?:^|&& |sudo |Examples?: )wanctl (.*)`)
 
-// understood parses the wanctl commands of a line without running them.
-// understanding is made once: each Parse forgets the one before.
+// understanding is the command line, made once: each Parse forgets the one before.
 var understanding = sync.OnceValues(func() (*kong.Kong, error) {
 	return newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
 })
 
+// understood parses the wanctl commands of a line without running them.
 func understood(t *testing.T, where, line string) {
 	t.Helper()
 	m := wanctlCall.FindStringSubmatch(line)
@@ -299,7 +299,7 @@ func anchors(text string) []string {
 
 // docs/cli.md is what the command line says of itself.
 func TestCommandPageIsCurrent(t *testing.T) {
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +364,7 @@ A secret is named, not written: ` + "`${NAME}`" + ` is a variable of the environ
 		for _, s := range sections {
 			var rows []string
 			for _, k := range kind.keys {
-				if at, _ := splitKey(k.Path); at == s.Path && !k.Section && k.Ignored == "" {
+				if parent(k.Path) == s.Path && !k.Section && k.Ignored == "" {
 					rows = append(rows, configRow(k))
 				}
 			}
@@ -386,17 +386,8 @@ A secret is named, not written: ` + "`${NAME}`" + ` is a variable of the environ
 	return b.String()
 }
 
-// splitKey cuts the last part off a dotted path.
-func splitKey(path string) (section, key string) {
-	i := strings.LastIndexByte(path, '.')
-	if i < 0 {
-		return "", path
-	}
-	return path[:i], path[i+1:]
-}
-
 func configRow(k config.KeyDoc) string {
-	_, name := splitKey(k.Path)
+	name := k.Path[strings.LastIndexByte(k.Path, '.')+1:]
 	without := k.Default
 	if k.Required != "" {
 		without = strings.TrimSuffix(k.Required, " always")
@@ -493,7 +484,7 @@ func indented(help string) string {
 
 // The help of each command has an example, and the example is one wanctl understands.
 func TestHelpHasExamples(t *testing.T) {
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}

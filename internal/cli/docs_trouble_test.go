@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +22,7 @@ var (
 // quoted is what the program says.
 func TestTroubleshooting(t *testing.T) {
 	const name = "docs/TROUBLESHOOTING.md"
-	parser, err := newParser(&App{Stdout: io.Discard, Stderr: io.Discard}, func(int) {})
+	parser, err := understanding()
 	if err != nil {
 		t.Fatal(err)
 	}

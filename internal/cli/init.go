@@ -86,7 +86,7 @@ type wizard struct {
 }
 
 // progress says which answers are there already, for telling what was missing when they end.
-type progress struct{ place, trust, login, lines bool }
+type progress struct{ trust, login, lines bool }
 
 // Run asks, writes, and does what it is told to do with what was written.
 func (c initCmd) Run(app *App) error {
@@ -201,7 +201,7 @@ func (w *wizard) ended(err error) error {
 
 // missing are the flags of the questions that nothing answers, as far as that can be said before anything was asked.
 func (w *wizard) missing() (flags []string) {
-	if !w.done.place && w.Router == "" && !w.Linux {
+	if w.Router == "" && !w.Linux {
 		flags = append(flags, "--router HOST, or --linux")
 	}
 	if w.CapacityFrom == "" && slices.ContainsFunc(w.answers, func(a lineAnswers) bool { return a.rates == measuredRates }) {
@@ -211,7 +211,7 @@ func (w *wizard) missing() (flags []string) {
 		flags = append(flags, "--fingerprint TEXT")
 	}
 	if !w.done.login && !w.Linux && !w.canLogIn() {
-		flags = append(flags, "WANCTL_ROUTER_PASSWORD (or --password-file, --ssh-key), or --admin NAME and WANCTL_ADMIN_PASSWORD to have the user made")
+		flags = append(flags, routerVariable+" (or --password-file, --ssh-key), or --admin NAME and "+adminVariable+" to have the user made")
 	}
 	if w.done.lines {
 		return flags
@@ -233,5 +233,5 @@ func (w *wizard) missing() (flags []string) {
 // canLogIn says whether somebody's secret is at hand without a question.
 func (w *wizard) canLogIn() bool {
 	has := func(name string) bool { v, ok := w.app.LookupEnv(name); return ok && v != "" }
-	return w.SSHKey != "" || has("WANCTL_ROUTER_PASSWORD") || w.Admin != "" && has(adminVariable) || exists(w.passwordFile())
+	return w.SSHKey != "" || has(routerVariable) || w.Admin != "" && has(adminVariable) || exists(w.passwordFile())
 }

@@ -183,31 +183,14 @@ func newHome(t *testing.T) *home {
 		t.Fatal(err)
 	}
 	o := rosim.DefaultOptions()
-	o.Version, o.Queues, o.Rules = "7.24.2", nil, nil
+	o.Version = "7.24.2"
 	o.Users = []rosim.User{{Name: "admin", Password: "boss", Group: "full"}}
 	o.Now = func() unit.Time { return unit.Time(time.Since(boxDay)) } // so that its clock is right
-	r, err := rosim.NewRouter(o)
+	r, err := fromItsBox(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if notes, err := r.Import("factory.rsc", strings.NewReader(factory)); err != nil || len(notes) > 0 {
-		t.Fatal(err, notes)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- r.Serve(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	<-r.Ready()
-	h := &home{t: t, router: r, port: ln.Addr().(*net.TCPAddr).Port, dir: t.TempDir()}
+	h := &home{t: t, router: r, port: served(t, r, r.Serve, "127.0.0.1:0"), dir: t.TempDir()}
 	h.env = []string{"STATE_DIRECTORY=" + filepath.Join(h.dir, "state"), "RUNTIME_DIRECTORY=" + filepath.Join(h.dir, "run"), "TMPDIR=" + h.dir + "/tmp"}
 	if err := os.Mkdir(filepath.Join(h.dir, "tmp"), 0o700); err != nil {
 		t.Fatal(err)
@@ -551,26 +534,12 @@ func TestPermanentAddresses(t *testing.T) {
 // Without a word about the door, it is the best that shows itself; one that is not there is told.
 func TestInitFindsTheDoor(t *testing.T) {
 	t.Parallel()
-	o := rosim.DefaultOptions()
-	r, err := rosim.NewRouter(o)
+	r, err := rosim.NewRouter(rosim.DefaultOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
 	host := fmt.Sprintf("127.77.%d.1", os.Getpid()%250) // an address of this host alone, where the usual port is free
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, "8729"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- r.ServeAPITLS(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	<-r.Ready()
+	served(t, r, r.ServeAPITLS, net.JoinHostPort(host, "8729"))
 	var out, errs strings.Builder
 	app := &App{
 		Stdout: &out, Stderr: &errs, ReadFile: os.ReadFile, Getenv: func(string) string { return "" },

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"wanctl/internal/blueprint"
@@ -31,7 +30,7 @@ func (w *wizard) bounded(wan string) string {
 		return fmt.Sprintf("a queue of this host, which cannot be read (%v),", err)
 	}
 	defer func() { _ = k.Close() }()
-	found, err := k.Look(wan, preset.Ifb(wan))
+	found, err := k.Look(wan, link.Ifb(wan))
 	if err != nil {
 		return fmt.Sprintf("a queue of this host, which cannot be read (%v),", err)
 	}
@@ -52,8 +51,8 @@ func shapes(q *cake.Cake) bool {
 // house as a whole, which no mark and no other interface keeps from it.
 func boundingQueue(inv blueprint.Inventory, wan string) string {
 	for _, r := range inv[blueprint.QueueSimple] {
-		everywhere := (r["dst"] == "" || r["dst"] == "0.0.0.0/0") && r["packet-marks"] == "" && r["parent"] == ""
-		if blueprint.Enabled(r) && (r["dst"] == wan || everywhere || slices.Contains(strings.Split(r["target"], ","), wan)) {
+		everywhere := (r["dst"] == "" || r["dst"] == "0.0.0.0/0") && r["packet-marks"] == "" && blueprint.Over(r) == ""
+		if blueprint.Enabled(r) && (r["dst"] == wan || everywhere || slices.Contains(blueprint.Members(r["target"]), wan)) {
 			return "the simple queue " + r["name"]
 		}
 	}
@@ -100,13 +99,7 @@ func (w *wizard) carries(l *preset.Line) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var test calibrate.Test
-	for _, d := range []link.Direction{link.Down, link.Up} {
-		if s := found.Ways.Get(d); s != nil {
-			span := calibrate.Span(*s)
-			test.Ways.Set(d, &span)
-		}
-	}
+	test := calibrate.Test{Ways: found.Ways}
 	judged := test.Judge()
 	word := func(d link.Direction) string {
 		way := judged.Ways.Get(d)

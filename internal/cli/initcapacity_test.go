@@ -2,6 +2,9 @@ package cli
 
 import (
 	"errors"
+	"io"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +36,7 @@ func TestInitMeasuresNoLimit(t *testing.T) {
 		"house":            {blueprint.Inventory{tree: {{"name": "all", "parent": "global", "packet-mark": "no-mark"}}}, "the queue all of the tree"},
 		"dst":              {blueprint.Inventory{simple: {{"name": "s", "target": "bridge", "dst": "ether1"}}}, "the simple queue s"},
 		"target":           {blueprint.Inventory{simple: {{"name": "s", "target": "ether5,ether1", "dst": "192.0.2.0/24"}}}, "the simple queue s"},
+		"target, ssh":      {blueprint.Inventory{simple: {{"name": "s", "target": "ether5;ether1", "dst": "192.0.2.0/24"}}}, "the simple queue s"},
 		"house, simple":    {blueprint.Inventory{simple: {{"name": "s", "target": "192.168.88.0/24"}}}, "the simple queue s"},
 		"another line's":   {blueprint.Inventory{tree: {{"name": "up", "parent": "ether2"}}, simple: {{"name": "s", "target": "bridge", "dst": "ether2"}}}, ""},
 		"one that is off":  {blueprint.Inventory{tree: {{"name": "up", "parent": "ether1", "disabled": "true"}}}, ""},
@@ -73,6 +77,36 @@ func TestInitMeasuresNoLimit(t *testing.T) {
 		if want != "" {
 			if got := measures(w); !strings.Contains(got, want+" bounds what could be measured") {
 				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	}
+}
+
+// Simple queues as a router tells of them: one that hangs under none is offered to a line, and bounds it; a child is only part of
+// its parent.
+func TestInitSimpleQueues(t *testing.T) {
+	for file, c := range map[string]struct {
+		offered      []preset.Queues
+		cable, other string
+	}{
+		"simple-healthy.rsc": {[]preset.Queues{{Simple: "WAN-Cable", There: true}}, "the simple queue WAN-Cable", ""},
+		"simple-broken.rsc":  {[]preset.Queues{{Simple: "WAN-Cable", There: true}}, "the simple queue everything", "the simple queue everything"},
+	} {
+		b := house(t, file)
+		look := func(string) (string, bool) { return "sesame", true }
+		app := &App{Stderr: io.Discard, LookupEnv: look, ReadFile: os.ReadFile, Getenv: func(string) string { return "" }}
+		v, err := app.survey(t.Context(), routerFiles{Files: []string{b.cable(500, 40)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.close()
+		w := &wizard{app: app, view: v}
+		if got := w.foundQueues("ether1"); !slices.Equal(got, c.offered) {
+			t.Errorf("%s: offered are %+v, want %+v", file, got, c.offered)
+		}
+		for line, want := range map[string]string{"ether1": c.cable, "ether2": c.other} {
+			if got := w.bounded(line); got != want {
+				t.Errorf("%s: %s is bounded by %q, want %q", file, line, got, want)
 			}
 		}
 	}

@@ -82,15 +82,7 @@ func (a *App) kernelUplinks() (all []blueprint.Uplink) {
 		}
 		all = append(all, u)
 	}
-	slices.SortStableFunc(all, func(a, b blueprint.Uplink) int {
-		switch {
-		case a.Routed != b.Routed && a.Routed:
-			return -1
-		case a.Routed != b.Routed:
-			return 1
-		}
-		return cmp.Compare(a.Distance, b.Distance)
-	})
+	blueprint.NearestFirst(all)
 	return all
 }
 

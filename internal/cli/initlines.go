@@ -183,14 +183,17 @@ func nameFor(iface string) string {
 	return name
 }
 
+// uplinks are the interfaces that a line could be on, the router's or this host's, the nearest default route first.
+func (w *wizard) uplinks() []blueprint.Uplink {
+	if w.Linux {
+		return w.app.kernelUplinks()
+	}
+	return blueprint.Uplinks(w.view.inventory)
+}
+
 // lines chooses the lines and asks what has to be known of each.
 func (w *wizard) lines() error {
-	var uplinks []blueprint.Uplink
-	if w.Linux {
-		uplinks = w.app.kernelUplinks()
-	} else {
-		uplinks = blueprint.Uplinks(w.view.inventory)
-	}
+	uplinks := w.uplinks()
 	if len(uplinks) == 0 {
 		return errors.New("there is no interface that a line could be on")
 	}
@@ -394,7 +397,7 @@ func (w *wizard) source(a *lineAnswers, l *preset.Line) (netip.Addr, error) {
 	}
 	if a.source != "" {
 		at, err := netip.ParseAddr(a.source)
-		if err == nil && slices.ContainsFunc(w.house.Lines, func(o preset.Line) bool { return o.Source == at }) {
+		if err == nil && w.probedFrom(at) {
 			err = fmt.Errorf("--line wan=%s: source %s is another line's", a.wan, at)
 		}
 		return at, err
@@ -408,7 +411,7 @@ func (w *wizard) source(a *lineAnswers, l *preset.Line) (netip.Addr, error) {
 	}
 	var free []netip.Addr
 	for _, at := range ownAddresses(w.house.Router.Host) {
-		if !slices.ContainsFunc(w.house.Lines, func(o preset.Line) bool { return o.Source == at }) {
+		if !w.probedFrom(at) {
 			free = append(free, at)
 		}
 	}
@@ -424,7 +427,7 @@ func (w *wizard) source(a *lineAnswers, l *preset.Line) (netip.Addr, error) {
 	}
 	answer, err := w.ask(fmt.Sprintf("This host's address for probes of %s, or none", l.Name), "--line source=", proposal, func(s string) error {
 		at, err := netip.ParseAddr(s)
-		if err == nil && slices.ContainsFunc(w.house.Lines, func(o preset.Line) bool { return o.Source == at }) {
+		if err == nil && w.probedFrom(at) {
 			return fmt.Errorf("%s is another line's", at)
 		}
 		return judgeSource(s)
@@ -433,6 +436,11 @@ func (w *wizard) source(a *lineAnswers, l *preset.Line) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	return netip.ParseAddr(answer)
+}
+
+// probedFrom says whether an address is a line's already.
+func (w *wizard) probedFrom(at netip.Addr) bool {
+	return slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Source == at })
 }
 
 func joined(all []netip.Addr) string {

@@ -76,12 +76,12 @@ const mostFound = 9
 func (w *wizard) foundQueues(wan string) (found []preset.Queues) {
 	inv := w.view.inventory
 	for _, r := range inv[blueprint.QueueSimple] {
-		if r["dst"] == wan && !blueprint.Truth(r["dynamic"]) && blueprint.Enabled(r) && r["parent"] == "" && w.free(r["name"]) {
+		if r["dst"] == wan && !blueprint.Truth(r["dynamic"]) && blueprint.Enabled(r) && blueprint.Over(r) == "" && w.free(r["name"]) {
 			found = append(found, preset.Queues{Simple: r["name"], There: true})
 		}
 	}
 	lines := map[string]bool{}
-	for _, u := range blueprint.Uplinks(inv) {
+	for _, u := range w.uplinks() {
 		if u.Line() {
 			lines[u.Name] = true
 		}

@@ -21,7 +21,6 @@ import (
 // place finds out where the router is.
 func (w *wizard) place() error {
 	if w.Linux {
-		w.done.place = true
 		return nil
 	}
 	if w.Router == "" {
@@ -41,7 +40,6 @@ func (w *wizard) place() error {
 	} else if err := judgeHost(w.Router); err != nil {
 		return fmt.Errorf("--router %s: %w", w.Router, err)
 	}
-	w.done.place = true
 	if strings.EqualFold(w.Router, "linux") {
 		w.Linux, w.Router = true, ""
 		return nil
@@ -121,7 +119,7 @@ func (w *wizard) trust(cl *routeros.Client, seen string) error {
 	}
 	if w.known = known; known && w.Fingerprint == "" {
 		fmt.Fprintf(w.app.Stdout, "%s shows %s, which %s records.\n", cl, seen, r.KnownHosts)
-	} else if seen, err = w.app.trusted(w.ctx, cl, w.door.Transport, w.Fingerprint, w.confirm); err != nil {
+	} else if err := w.app.trusted(w.ctx, cl, w.door.Transport, seen, w.Fingerprint, w.confirm); err != nil {
 		return err
 	}
 	w.done.trust = true

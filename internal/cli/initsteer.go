@@ -6,19 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"wanctl/internal/blueprint"
+	"wanctl/internal/link"
 	"wanctl/internal/preset"
 	"wanctl/internal/reflector"
 )
 
 // nearest is the interface of the default route that counts; empty where there is none.
 func (w *wizard) nearest() string {
-	uplinks := []blueprint.Uplink(nil)
-	if w.Linux {
-		uplinks = w.app.kernelUplinks()
-	} else {
-		uplinks = blueprint.Uplinks(w.view.inventory)
-	}
+	uplinks := w.uplinks()
 	if len(uplinks) == 0 || !uplinks[0].Routed {
 		return ""
 	}
@@ -92,8 +87,8 @@ func (w *wizard) hostLAN() ([]string, error) {
 		return w.LAN, nil
 	}
 	var names []string
-	for _, u := range w.app.kernelUplinks() {
-		if !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Interface == u.Name || preset.Ifb(l.Interface) == u.Name }) && !u.Line() {
+	for _, u := range w.uplinks() {
+		if !slices.ContainsFunc(w.house.Lines, func(l preset.Line) bool { return l.Interface == u.Name || link.Ifb(l.Interface) == u.Name }) && !u.Line() {
 			names = append(names, u.Name)
 		}
 	}

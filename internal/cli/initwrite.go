@@ -15,7 +15,6 @@ import (
 	"wanctl/internal/config"
 	"wanctl/internal/install"
 	"wanctl/internal/routeros"
-	"wanctl/internal/systemd"
 )
 
 // outFile is a file to be written.
@@ -83,11 +82,9 @@ func (w *wizard) configs() (out []outFile) {
 func (w *wizard) check(out []outFile) error {
 	var files []*config.File
 	var all config.Diagnostics
-	d := w.app.dirs("")
+	options := w.app.parseOptions("")
 	for _, o := range out {
-		f, ds := config.Parse(o.path, bytes.NewReader(o.content), config.Options{
-			Env: w.app.LookupEnv, ReadFile: w.app.ReadFile, Credential: systemd.Credential, Dirs: config.Dirs{Run: d.Run, State: d.State},
-		})
+		f, ds := config.Parse(o.path, bytes.NewReader(o.content), options)
 		all = append(all, ds...)
 		files = append(files, f)
 	}

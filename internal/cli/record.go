@@ -188,11 +188,11 @@ func (c recordCmd) convert(app *App) error {
 	if c.Out == "" {
 		return errors.New("name the journal to write with -o")
 	}
-	in, done, err := openMaybeZipped(c.Import)
+	in, err := openRecorded(c.Import)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer in.Close()
 	f, err := create(c.Out)
 	if err != nil {
 		return err

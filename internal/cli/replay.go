@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,11 +46,11 @@ func (c replayCmd) Run(app *App) error {
 	}
 	var files []replay.File
 	for _, path := range c.Files {
-		r, done, err := openMaybeZipped(path)
+		r, err := openRecorded(path)
 		if err != nil {
 			return err
 		}
-		defer done()
+		defer r.Close()
 		files = append(files, replay.File{Name: filepath.Base(path), R: r})
 	}
 	res, err := replay.Run(files, against)
@@ -83,21 +84,25 @@ func (a *App) wanFile(path string) (*config.WAN, error) {
 	return f.WAN, nil
 }
 
-// openMaybeZipped opens a file, which may be compressed with gzip.
-func openMaybeZipped(path string) (r io.Reader, done func(), err error) {
+// recorded is an open recording, and closes its file.
+type recorded struct {
+	io.Reader
+	io.Closer
+}
+
+// openRecorded opens a recording, which may be compressed with gzip.
+func openRecorded(path string) (recorded, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return recorded{}, err
 	}
-	done = func() { _ = f.Close() }
 	b := bufio.NewReader(f)
 	if head, _ := b.Peek(2); string(head) != "\x1f\x8b" { // what cannot be read fails again, where it is
-		return b, done, nil
+		return recorded{b, f}, nil
 	}
 	z, err := gzip.NewReader(b)
 	if err != nil {
-		done()
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
+		return recorded{}, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
-	return z, done, nil
+	return recorded{z, f}, nil
 }

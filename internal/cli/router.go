@@ -120,10 +120,10 @@ func (a *App) options(ctx context.Context, s *site, user string) (routeros.Optio
 		return o, nil
 	}
 	o.User, o.KeyFile = user, ""
-	password, ok := a.LookupEnv("WANCTL_ADMIN_PASSWORD")
+	password, ok := a.LookupEnv(adminVariable)
 	if !ok {
 		if a.AskSecret == nil {
-			return o, fmt.Errorf("password of %s: no terminal to ask for it: put it into WANCTL_ADMIN_PASSWORD", user)
+			return o, fmt.Errorf("password of %s: no terminal to ask for it: put it into %s", user, adminVariable)
 		}
 		var err error
 		if password, err = a.AskSecret(ctx, fmt.Sprintf("Password of %s on %s: ", user, s.router.Host)); err != nil {
@@ -151,8 +151,11 @@ func (c routerTrustCmd) Run(app *App) error {
 	defer func() { _ = cl.Close() }()
 	ctx, cancel := app.context()
 	defer cancel()
-	seen, err := app.trusted(ctx, cl, o.Transport, c.Fingerprint, app.ask)
+	seen, err := cl.Fingerprint(ctx)
 	if err != nil {
+		return err
+	}
+	if err := app.trusted(ctx, cl, o.Transport, seen, c.Fingerprint, app.ask); err != nil {
 		return err
 	}
 	if o.Transport != routeros.SSH {
@@ -167,26 +170,21 @@ func (c routerTrustCmd) Run(app *App) error {
 	return nil
 }
 
-// trusted shows what a router is known by and returns it when it is the wanted fingerprint, or when a person says that it is
+// trusted shows the fingerprint that was seen of a router, and is an error unless it is the wanted one, or a person says that it is
 // the router's own.
-func (a *App) trusted(ctx context.Context, cl *routeros.Client, t routeros.Transport, wanted string, ask func(context.Context, string) (bool, error)) (seen string, err error) {
-	if seen, err = cl.Fingerprint(ctx); err != nil {
-		return "", err
-	}
+func (a *App) trusted(ctx context.Context, cl *routeros.Client, t routeros.Transport, seen, wanted string, ask func(context.Context, string) (bool, error)) error {
 	fmt.Fprintf(a.Stdout, "%s shows %s\n", cl, seen)
 	if wanted != "" {
 		if !isFingerprint(seen, wanted) {
-			return "", fmt.Errorf("that is not %s: nothing was recorded, and somebody may be in between", wanted)
+			return fmt.Errorf("that is not %s: nothing was recorded, and somebody may be in between", wanted)
 		}
-		return seen, nil
+		return nil
 	}
-	switch yes, err := ask(ctx, "Is this the router's own? It shows it with "+ownPlace(t)+" [y/N] "); {
-	case err != nil:
-		return "", err
-	case !yes:
-		return "", errors.New("nothing was recorded")
+	yes, err := ask(ctx, "Is this the router's own? It shows it with "+ownPlace(t)+" [y/N] ")
+	if err == nil && !yes {
+		err = errors.New("nothing was recorded")
 	}
-	return seen, nil
+	return err
 }
 
 // isFingerprint says whether a text is the whole fingerprint that was seen, "ssh-ed25519 SHA256:…" or "sha256:…", with or

@@ -43,7 +43,40 @@ add dst-address=0.0.0.0/0 gateway=10.10.110.1%ether1
 add dst-address=0.0.0.0/0 distance=2 gateway=10.10.111.1%ether2
 `
 
-// bench is an emulated router with a person in front of it.
+// fromItsBox makes such a router.
+func fromItsBox(o rosim.Options) (*rosim.Router, error) {
+	o.Queues, o.Rules = nil, nil
+	r, err := rosim.NewRouter(o)
+	if err != nil {
+		return nil, err
+	}
+	if notes, err := r.Import("factory.rsc", strings.NewReader(factory)); err != nil || len(notes) > 0 {
+		return nil, fmt.Errorf("%v %w", notes, err)
+	}
+	return r, nil
+}
+
+// served opens a door of a router until the test ends, and returns its port.
+func served(t *testing.T, r *rosim.Router, serve func(context.Context, net.Listener) error, at string) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan error, 1)
+	go func() { over <- serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	})
+	<-r.Ready()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// routerBench is an emulated router with a person in front of it.
 type routerBench struct {
 	t         *testing.T
 	router    *rosim.Router
@@ -74,31 +107,13 @@ func newRouterBench(t *testing.T, version, transport string) *routerBench {
 	t.Helper()
 	o := rosim.DefaultOptions()
 	o.Version = version
-	o.Queues, o.Rules = nil, nil
 	o.Users = []rosim.User{{Name: "wanctl", Password: "sesame"}, {Name: "admin", Password: "boss", Group: "full"}}
-	r, err := rosim.NewRouter(o)
+	r, err := fromItsBox(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if notes, err := r.Import("factory.rsc", strings.NewReader(factory)); err != nil || len(notes) > 0 {
-		t.Fatal(err, notes)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
 	serve := map[string]func(context.Context, net.Listener) error{"ssh": r.Serve, "api": r.ServeAPITLS, "rest": r.ServeRESTTLS}[transport]
-	go func() { served <- serve(ctx, ln) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	<-r.Ready()
-	b := &routerBench{t: t, router: r, dir: t.TempDir(), transport: transport, port: ln.Addr().(*net.TCPAddr).Port}
+	b := &routerBench{t: t, router: r, dir: t.TempDir(), transport: transport, port: served(t, r, serve, "127.0.0.1:0")}
 	b.files()
 	return b
 }

@@ -140,6 +140,3 @@ func (p *parser) qdisc() Qdisc {
 	}
 	return q
 }
-
-// clip4 shortens an interface's name so that a prefix of four letters fits (IFNAMSIZ of linux/if.h, 16 with its zero byte).
-func clip4(name string) string { return name[:min(len(name), 11)] }

@@ -257,7 +257,7 @@ func (p *parser) outlets(w *WAN) {
 	if w.Router.Transport == TransportLinux {
 		p.require("interfaces.download", "interfaces.upload")
 		if w.Interfaces.Download != "" && w.Interfaces.Download == w.Interfaces.Upload {
-			p.errorf(p.at("interfaces.download"), "interfaces.download", "name an ifb of its own, such as ifb4"+clip4(w.Interfaces.Upload),
+			p.errorf(p.at("interfaces.download"), "interfaces.download", "name an ifb of its own, such as "+link.Ifb(w.Interfaces.Upload),
 				"is the upload's interface, too, and one queue cannot shape both directions")
 		}
 		for _, k := range []string{"queues.download", "queues.upload", "queues.simple", "interfaces.wan", "interfaces.lan"} {

@@ -6,22 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // details are the DEBUG lines of a log, which are switched on and off while it is in use.
 type details struct {
-	level slog.LevelVar // of the main log, where details go there
-	on    atomic.Bool
+	level slog.LevelVar // DEBUG while they are on: that of the main log, where they go there
 	where string
 	file  *logFile // where they have one of their own
 
-	mu     sync.Mutex
-	always bool // on without an end
-	until  time.Time
-	timer  *time.Timer
+	mu    sync.Mutex
+	until time.Time // when they end, or have; zero is never
+	timer *time.Timer
 }
+
+// on says that they are logged.
+func (d *details) on() bool { return d.level.Level() == slog.LevelDebug }
 
 // whileOn is a handler that is in use while details are logged.
 type whileOn struct {
@@ -31,7 +31,7 @@ type whileOn struct {
 
 // Enabled says so.
 func (w whileOn) Enabled(ctx context.Context, l slog.Level) bool {
-	return w.on.Load() && w.Handler.Enabled(ctx, l)
+	return w.on() && w.Handler.Enabled(ctx, l)
 }
 
 // WithAttrs and WithGroup keep it so.
@@ -49,11 +49,8 @@ type DebugStatus struct {
 	LeftS float64 `json:"left_s"`
 }
 
-// MaxDebug is the longest time for which details can be switched on, DefaultDebug how long they are unless one says it.
-const (
-	MaxDebug     = 24 * time.Hour
-	DefaultDebug = 10 * time.Minute
-)
+// MaxDebug is the longest time for which details can be switched on.
+const MaxDebug = 24 * time.Hour
 
 var errNoDetails = errors.New("this log has no details")
 
@@ -71,13 +68,13 @@ func (l *Log) debugFor(t time.Duration) error {
 		return nil
 	}
 	var err error
-	if d.file != nil && !d.on.Load() {
+	if d.file != nil && !d.on() {
 		err = d.file.Reopen() // by its name: it may have been rotated since
 	}
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	d.always, d.until = false, time.Now().Add(t)
+	d.until = time.Now().Add(t)
 	var timer *time.Timer
 	timer = time.AfterFunc(t, func() {
 		d.mu.Lock()
@@ -89,7 +86,6 @@ func (l *Log) debugFor(t time.Duration) error {
 	})
 	d.timer = timer
 	d.level.Set(slog.LevelDebug)
-	d.on.Store(true)
 	l.Line(slog.LevelInfo, fmt.Sprintf("details are logged for %s into %s", t, d.where))
 	return err
 }
@@ -99,8 +95,7 @@ func (d *details) off() {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	d.timer, d.always, d.until = nil, false, time.Time{}
-	d.on.Store(false)
+	d.timer, d.until = nil, time.Now()
 	d.level.Set(slog.LevelInfo)
 }
 
@@ -119,14 +114,14 @@ func (d *details) end() {
 
 // debugging says whether details are logged; nil for no.
 func (l *Log) debugging() *DebugStatus {
-	if l == nil || l.details == nil || !l.details.on.Load() {
+	if l == nil || l.details == nil || !l.details.on() {
 		return nil
 	}
 	d := l.details
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := &DebugStatus{Into: d.where, LeftS: -1}
-	if !d.always {
+	if !d.until.IsZero() {
 		s.LeftS = max(time.Until(d.until).Seconds(), 0)
 	}
 	return s

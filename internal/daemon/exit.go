@@ -74,7 +74,12 @@ func directionText(d link.Direction) string {
 	return map[link.Direction]string{link.Down: "DL", link.Up: "UL"}[d]
 }
 
-// limitText is a limit as the router has it.
+// LimitsText names both limits as the router has them.
+func LimitsText(r link.Rates) string {
+	return fmt.Sprintf("DL=%s, UL=%s", limitText(r.Down), limitText(r.Up))
+}
+
+// limitText is one of them.
 func limitText(r unit.Rate) string {
 	if r == 0 {
 		return "unlimited"
@@ -124,8 +129,7 @@ func setRates(router Shaper, want link.Rates, has remains) (remains, error) {
 			case err != nil:
 				return err
 			default:
-				return fmt.Errorf("the router reads back DL=%s, UL=%s instead of %s",
-					limitText(has.rates.Down), limitText(has.rates.Up), ratesText(want))
+				return fmt.Errorf("the router reads back %s instead of %s", LimitsText(has.rates), ratesText(want))
 			}
 		}
 	})

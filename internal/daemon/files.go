@@ -132,15 +132,18 @@ func loadState(path string, decode, learn func(io.Reader) error) (found bool, no
 		case errors.Is(err, fs.ErrNotExist):
 			continue
 		case errors.Is(err, state.ErrCorrupt):
-			aside := p + ".corrupt"
-			if errors.Is(err, state.ErrNewer) {
-				aside = p + ".newer"
-				newer = append(newer, aside)
+			later := errors.Is(err, state.ErrNewer)
+			kept, why := p+".corrupt", ""
+			if later {
+				kept = p + ".newer"
 			}
-			if mv := os.Rename(p, aside); mv != nil {
-				aside = p + " (it could not be moved aside: " + mv.Error() + ")"
+			if mv := os.Rename(p, kept); mv != nil {
+				kept, why = p, " (it could not be moved aside: "+mv.Error()+")"
 			}
-			notes = append(notes, fmt.Sprintf("state file %s: %v; kept as %s", p, err, aside))
+			if later { // wherever it is: what stands at its new name after a failed move is another file
+				newer = append(newer, kept)
+			}
+			notes = append(notes, fmt.Sprintf("state file %s: %v; kept as %s%s", p, err, kept, why))
 		default:
 			notes = append(notes, fmt.Sprintf("state file %s: %v; it is left alone", p, err))
 		}

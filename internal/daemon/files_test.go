@@ -37,11 +37,7 @@ func (w *world) statePath() string {
 
 func (w *world) savedWAN() state.WAN {
 	w.t.Helper()
-	var s state.WAN
-	err := readFile(w.statePath(), func(r io.Reader) (err error) {
-		s, err = state.ReadWAN(r, "ATT")
-		return err
-	})
+	s, err := readWAN(w.statePath())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -161,6 +157,34 @@ func TestStartFromALaterVersionsState(t *testing.T) {
 	names, err := filepath.Glob(path + "*")
 	if err != nil || len(names) > 5 { // with .bak, .newer, .bak.newer and .corrupt
 		t.Errorf("%d files: %q", len(names), names)
+	}
+}
+
+// A later version's state that cannot be moved aside is learnt from where it lies, and nothing else is taken for it.
+func TestALaterVersionsStateThatCannotBeMovedAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	later := sealed(strings.Replace(string(stateOf(t, 40*unit.Mbps)), `"schema": 1`, `"schema": 9`, 1))
+	if err := os.WriteFile(path, later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(path+".newer", "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var decoded, learnt []byte
+	into := func(b *[]byte, err error) func(io.Reader) error {
+		return func(r io.Reader) error {
+			var failed error
+			*b, failed = io.ReadAll(r)
+			return errors.Join(failed, err)
+		}
+	}
+	found, notes := loadState(path, into(&decoded, state.ErrNewer), into(&learnt, nil))
+	if !found || !bytes.Equal(decoded, later) || !bytes.Equal(learnt, later) {
+		t.Errorf("found %t, learnt from %q", found, learnt)
+	}
+	if len(notes) != 2 || !strings.Contains(notes[0], "kept as "+path+" (it could not be moved aside: ") ||
+		!strings.HasPrefix(notes[1], "the averages and rates of "+path+" are taken over") {
+		t.Errorf("notes: %q", notes)
 	}
 }
 
@@ -386,11 +410,7 @@ func logOnAFullDisk(t *testing.T, disk string) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	l, err := openLog(path, &stderr, config.Logging{MaxBytes: 8192, Backups: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := openedFile(t, path, &stderr, config.Logging{MaxBytes: 8192, Backups: 2})
 	write := func(n int) {
 		for range n {
 			fmt.Fprintf(l, "%-99s\n", "line")
@@ -598,10 +618,7 @@ func testLog(t *testing.T) (*Log, *shared) {
 // A sink that blocks must not stop who logs: lines wait, and what does not fit is counted.
 func TestALogThatBlocksStopsNobody(t *testing.T) {
 	r, w := io.Pipe() // nobody reads yet
-	l, err := OpenLog(LogOptions{Name: "ATT", Stderr: w})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := opened(t, LogOptions{Name: "ATT", Stderr: w})
 	for range queuedLines + 100 {
 		l.Line(slog.LevelInfo, "line")
 	}

@@ -55,7 +55,6 @@ type Lifted struct {
 	log     *Log
 	unlock  func() error
 	note    liftNote
-	read    remains
 	over    bool
 	written bool
 }
@@ -83,11 +82,11 @@ func (l Lifter) Claim(c *config.WAN) (*Lifted, error) {
 // Lift takes the limits away. What they are is first written down, for the case that this process is killed: see
 // [Lifter.RestoreLeft]. Whatever comes of it, Restore puts back what was changed.
 func (d *Lifted) Lift() error {
-	var err error
-	if d.read, err = readRates(d.router); err != nil {
+	has, err := readRates(d.router)
+	if err != nil {
 		return fmt.Errorf("%s: read the limits: %w", d.c.Name, err)
 	}
-	d.note = liftNote{WAN: d.c.Name, Lifted: LiftedRate, Before: d.read.rates, At: d.l.Clock.Wall().UTC().Truncate(time.Second)}
+	d.note = liftNote{WAN: d.c.Name, Lifted: LiftedRate, Before: has.rates, At: d.l.Clock.Wall().UTC().Truncate(time.Second)}
 	want := link.Rates{}
 	for _, dir := range bothWays {
 		if r := d.note.Before.Get(dir); r > 0 && r < LiftedRate { // what is unlimited stays so
@@ -101,7 +100,7 @@ func (d *Lifted) Lift() error {
 		return fmt.Errorf("%s: the limits are not lifted, because it cannot be written down what they are: %w", d.c.Name, err)
 	}
 	d.written = true
-	if d.read, err = setRates(d.router, want, d.read); err != nil {
+	if _, err = setRates(d.router, want, has); err != nil {
 		return fmt.Errorf("%s: lift the limits: %w", d.c.Name, err)
 	}
 	return nil
@@ -138,20 +137,13 @@ func (l Lifter) open(c *config.WAN, who string) (*Lifted, error) {
 	return d, nil
 }
 
+// keep writes down what the limits are.
 func (d *Lifted) keep() error {
 	b, err := json.Marshal(d.note)
 	if err != nil {
 		return err
 	}
-	path := liftPath(d.l.Dirs.State, d.c.Name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := replaceFile(path, append(b, '\n'), true); err != nil {
-		return err
-	}
-	_ = leaveToTheDirectory(path) // the controller's own user has to be able to remove it
-	return nil
+	return replaceFile(liftPath(d.l.Dirs.State, d.c.Name), append(b, '\n'), true)
 }
 
 // Before are the limits that were found; 0 is unlimited.
@@ -190,11 +182,12 @@ func (d *Lifted) Restore() (said string, err error) {
 		return fmt.Sprintf("%s: %s, in the meantime; what it leaves lifted, `wanctl calibrate`, `wanctl autorate` or `wanctl release` "+
 			"with this file puts back later", d.c.Name, controlledBy(other)), nil
 	}
-	if d.read, err = d.insist(); err != nil {
+	has, err := d.insist()
+	if err != nil {
 		return "", fmt.Errorf("%s: the limits could not be put back: %w; the router has %s, and had %s before. Once it answers, "+
-			"`wanctl calibrate`, `wanctl autorate` or `wanctl release` with this file puts limits back", d.c.Name, err, &d.read, ratesText(d.note.Before))
+			"`wanctl calibrate`, `wanctl autorate` or `wanctl release` with this file puts limits back", d.c.Name, err, &has, ratesText(d.note.Before))
 	}
-	return d.c.Name + ": " + d.note.text(d.read.rates), forgetLift(d.l.Dirs, d.c.Name)
+	return d.c.Name + ": " + d.note.text(has.rates), forgetLift(d.l.Dirs, d.c.Name)
 }
 
 // text says which of the limits that a router has are those from before.
@@ -242,12 +235,9 @@ func (d *Lifted) restoreLeft() (said string, err error) {
 	if err := d.Renew(); err != nil {
 		return "", err
 	}
-	found, err := note.undo(d.router)
+	found, err := note.undo(d.l.Dirs, d.router)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", d.c.Name, err)
-	}
-	if err := forgetLift(d.l.Dirs, d.c.Name); err != nil {
-		return "", err
 	}
 	said = d.c.Name + ": an earlier measurement was killed; " + found
 	d.l.Say(said)
@@ -295,16 +285,17 @@ func forgetLift(d Dirs, name string) error {
 	return nil
 }
 
-// undo puts back what is still lifted, and says what it found.
-func (n *liftNote) undo(router Shaper) (string, error) {
+// undo puts back what is still lifted, says what it found, and removes the note, whose work that was.
+func (n *liftNote) undo(dirs Dirs, router Shaper) (found string, err error) {
 	want, has, err := n.putBack(router)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", fmt.Errorf("put back the limits that a measurement may have left lifted: %w; the router has %s", err, &has)
-	case want == link.Rates{}:
-		return "its limits have been set since", nil
 	}
-	return "its limits are back: " + ratesText(want), nil
+	found = "its limits have been set since"
+	if want != (link.Rates{}) {
+		found = "its limits are back: " + ratesText(want)
+	}
+	return found, forgetLift(dirs, n.WAN)
 }
 
 // putBack sets what is still lifted to what it was. Without an error both directions have been read, and neither is lifted; with
@@ -344,10 +335,7 @@ func (a *Autorate) unlift() {
 	if holder, err := ownedElsewhere(context.Background(), a.router, a.cfg.Timeouts.Router, self); err == nil && holder != nil {
 		return
 	}
-	found, err := note.undo(a.router)
-	if err == nil {
-		err = forgetLift(a.Dirs, a.cfg.Name)
-	}
+	found, err := note.undo(a.Dirs, a.router)
 	if err != nil { // the note stays: the next one tries again
 		a.log.Warn(err.Error())
 		return

@@ -29,6 +29,16 @@ func (w *world) claimed(t *testing.T) *Lifted {
 	return d
 }
 
+// lifts is a measurement that has lifted the limits.
+func (w *world) lifts(t *testing.T) *Lifted {
+	t.Helper()
+	d := w.claimed(t)
+	if err := d.Lift(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 var lifted = link.Rates{Down: LiftedRate, Up: LiftedRate}
 
 // The limits go away and come back as they were, one that was not there stays away, and nothing else is left.
@@ -161,10 +171,7 @@ func TestPartlyFailedRestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rosim.DefaultOptions())
 	before := w.limits()
-	d := w.claimed(t)
-	if err := d.Lift(); err != nil {
-		t.Fatal(err)
-	}
+	d := w.lifts(t)
 	if err := w.router.RenameQueue(attUp, "other"); err != nil {
 		t.Fatal(err)
 	}
@@ -187,10 +194,7 @@ func TestPartlyFailedRestore(t *testing.T) {
 // killed is a measurement that is killed while the limits are lifted: the locks of a dead process are gone, and its mark stays.
 func (w *world) killed(t *testing.T) {
 	t.Helper()
-	d := w.claimed(t)
-	if err := d.Lift(); err != nil {
-		t.Fatal(err)
-	}
+	d := w.lifts(t)
 	_ = d.router.Close()
 	_ = d.unlock()
 }
@@ -326,10 +330,7 @@ func TestRestoreLeavesWhatIsNotLifted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, rosim.DefaultOptions())
 	before := w.limits()
-	d := w.claimed(t)
-	if err := d.Lift(); err != nil {
-		t.Fatal(err)
-	}
+	d := w.lifts(t)
 	if err := w.router.ForeignSet(attDown, 33*unit.Mbps); err != nil {
 		t.Fatal(err)
 	}
@@ -342,10 +343,7 @@ func TestRestoreLeavesWhatIsNotLifted(t *testing.T) {
 	}
 
 	before = w.limits()
-	d = w.claimed(t)
-	if err := d.Lift(); err != nil {
-		t.Fatal(err)
-	}
+	d = w.lifts(t)
 	d.owner.withheld, d.owner.holder = true, &link.Owner{Host: "elsewhere"}
 	if said, err := d.Restore(); err != nil || !strings.Contains(said, "controlled by") || w.limits() != lifted {
 		t.Errorf("%q, %v; the router has %v", said, err, w.limits())

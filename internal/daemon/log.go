@@ -225,7 +225,7 @@ type Log struct {
 // OpenLog opens the files and builds the handlers. A file that cannot be opened keeps nobody from controlling: its lines go
 // to stderr, the first of them says so.
 func OpenLog(o LogOptions) (*Log, error) {
-	l := Log{own: o.Files.Main != "", details: &details{always: o.Verbose}}
+	l := Log{own: o.Files.Main != "", details: &details{where: "standard error"}}
 	var troubles []error
 	open := func(path string) *logFile {
 		f, err := openLog(path, o.Stderr, o.Files)
@@ -240,15 +240,14 @@ func OpenLog(o LogOptions) (*Log, error) {
 		l.behind = append(l.behind, behind)
 		return newHandler(behind, o.Name, level, o.JSON)
 	}
+	if o.Verbose {
+		l.details.level.Set(slog.LevelDebug)
+	}
 	main := o.Stderr
 	var level slog.Leveler = &l.details.level
 	var hs fanout
 	if o.Files.Main != "" {
-		main = open(o.Files.Main)
-	}
-	l.details.where = "standard error"
-	if o.Files.Main != "" {
-		l.details.where = o.Files.Main
+		main, l.details.where = open(o.Files.Main), o.Files.Main
 	}
 	if o.Files.Debug != "" {
 		// Everything goes there, so that the details stand among the lines they are of.
@@ -263,11 +262,6 @@ func OpenLog(o LogOptions) (*Log, error) {
 		l.details.file = f
 		hs = append(hs, whileOn{l.details, handler(f, slog.LevelDebug)})
 	}
-	l.details.level.Set(slog.LevelInfo)
-	if o.Verbose {
-		l.details.level.Set(slog.LevelDebug)
-	}
-	l.details.on.Store(o.Verbose)
 	hs = append(hs, handler(main, level))
 	l.plain, l.limited = slog.New(hs), newLimited(hs)
 	l.Logger = slog.New(l.limited)
@@ -315,7 +309,7 @@ func newHandler(w io.Writer, name string, level slog.Leveler, json bool) slog.Ha
 func (l *Log) Reopen() error {
 	var errs []error
 	for _, f := range l.files {
-		if f == l.details.file && !l.details.on.Load() && !f.opened() {
+		if f == l.details.file && !l.details.on() && !f.opened() {
 			continue
 		}
 		errs = append(errs, f.Reopen())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -21,6 +22,27 @@ import (
 	"wanctl/internal/lab/rosim"
 	"wanctl/internal/unit"
 )
+
+// opened is a log, for its test to close.
+func opened(t *testing.T, o LogOptions) *Log {
+	t.Helper()
+	l, err := OpenLog(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// openedFile is a log's file, until the test ends.
+func openedFile(t *testing.T, path string, stderr io.Writer, files config.Logging) *logFile {
+	t.Helper()
+	l, err := openLog(path, stderr, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
 
 // kept are all lines of a log and of what was put aside of it, oldest first, with each file's size checked.
 func kept(t *testing.T, path string, files config.Logging) []string {
@@ -61,11 +83,7 @@ func TestLogsRotate(t *testing.T) {
 	var stderr shared
 	var g errgroup.Group
 	for w := range writers {
-		l, err := openLog(path, &stderr, files)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
+		l := openedFile(t, path, &stderr, files)
 		g.Go(func() error {
 			for n := range each {
 				if _, err := fmt.Fprintf(l, "%-49s\n", fmt.Sprintf("writer %d line %d", w, n)); err != nil {
@@ -90,11 +108,7 @@ func TestLogsRotate(t *testing.T) {
 		t.Errorf("%d of %d lines are there", len(seen), writers*each)
 	}
 	// Much more than fits: the newest lines are kept.
-	l, err := openLog(path, &stderr, files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := openedFile(t, path, &stderr, files)
 	for n := range 1000 {
 		fmt.Fprintf(l, "%-49s\n", fmt.Sprintf("last %d", n))
 	}
@@ -121,11 +135,7 @@ func TestLogsThatOthersRotate(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "wan.log")
 	var stderr shared
-	l, err := openLog(path, &stderr, config.Logging{MaxBytes: 1000, Backups: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := openedFile(t, path, &stderr, config.Logging{MaxBytes: 1000, Backups: 1})
 	put := func(text string) { fmt.Fprintf(l, "%s\n", text) }
 	has := func(name, want string) {
 		t.Helper()
@@ -167,11 +177,7 @@ func TestLogsThatOthersRotate(t *testing.T) {
 	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
-	linked, err := openLog(link, &stderr, config.Logging{MaxBytes: 1000, Backups: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer linked.Close()
+	linked := openedFile(t, link, &stderr, config.Logging{MaxBytes: 1000, Backups: 1})
 	for range 30 {
 		fmt.Fprintf(linked, "%s\n", strings.Repeat("x", 49))
 	}
@@ -181,11 +187,7 @@ func TestLogsThatOthersRotate(t *testing.T) {
 	if _, err := os.Stat(target + ".1"); err != nil {
 		t.Error(err)
 	}
-	null, err := openLog(os.DevNull, &stderr, config.Logging{MaxBytes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
+	null := openedFile(t, os.DevNull, &stderr, config.Logging{MaxBytes: 1})
 	fmt.Fprintln(null, "nothing")
 	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() || stderr.String() != "" {
 		t.Errorf("%v, %v, %s", info, err, &stderr)
@@ -198,11 +200,7 @@ func TestALogThatCannotBePutAside(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "wan.log")
 		var stderr shared
-		l, err := openLog(path, &stderr, config.Logging{MaxBytes: 1000, Backups: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
+		l := openedFile(t, path, &stderr, config.Logging{MaxBytes: 1000, Backups: 1})
 		if err := os.MkdirAll(path+".1/in the way", 0o700); err != nil { // as a directory without rights is for others than root
 			t.Fatal(err)
 		}
@@ -235,10 +233,7 @@ func TestALogThatCannotBePutAside(t *testing.T) {
 func TestLogsHoldRepeatsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out shared
-		l, err := OpenLog(LogOptions{Name: "ATT", Stderr: &out})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := opened(t, LogOptions{Name: "ATT", Stderr: &out})
 		const cycles = 24 * 3600 / 2
 		for n := range cycles {
 			l.Line(slog.LevelInfo, "ATT: [GREEN/GREEN]")
@@ -313,6 +308,28 @@ func TestStandingTrouble(t *testing.T) {
 		!strings.Contains(text, "[INFO] all is well again, after 4h59m58s") || strings.Count(text, "\n") != n+1 {
 		t.Errorf("the log has\n%s", text)
 	}
+}
+
+// A file of details that nobody reads from, as a pipe may be, keeps no SIGHUP waiting, also after details have ended.
+func TestReopenOfDetailsThatNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out shared
+		l := opened(t, LogOptions{Name: "ATT", Stderr: &out, Files: config.Logging{Debug: filepath.Join(t.TempDir(), "debug.log")}})
+		for _, d := range []time.Duration{time.Minute, 0} {
+			if err := l.debugFor(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		l.details.file.mu.Lock() // as a line does that is being written
+		if err := l.Reopen(); err == nil || !strings.Contains(err.Error(), "nobody takes it") {
+			t.Errorf("%v", err)
+		}
+		l.details.file.mu.Unlock()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 // Details can be had from a running controller, through its socket: into their file, for a time, and not too many of them.
@@ -390,10 +407,7 @@ func askRaw(t *testing.T, dir, text string) string {
 func TestDetailsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out shared
-		l, err := OpenLog(LogOptions{Name: "ATT", Stderr: &out})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := opened(t, LogOptions{Name: "ATT", Stderr: &out})
 		if err := l.debugFor(time.Minute); err != nil {
 			t.Fatal(err)
 		}
@@ -424,10 +438,7 @@ func TestDetailsEnd(t *testing.T) {
 			t.Errorf("the log has\n%s", text)
 		}
 		// --debug has no end, but one can be made.
-		v, err := OpenLog(LogOptions{Name: "ATT", Stderr: &out, Verbose: true})
-		if err != nil {
-			t.Fatal(err)
-		}
+		v := opened(t, LogOptions{Name: "ATT", Stderr: &out, Verbose: true})
 		if d := v.debugging(); d == nil || d.LeftS != -1 {
 			t.Errorf("%+v", d)
 		}

@@ -208,9 +208,11 @@ func putAside(path string, keep int) error {
 	return os.Rename(path, at(1))
 }
 
-// opened says whether it was ever opened.
+// opened says whether it was ever opened, as one was that a line is being written to.
 func (l *logFile) opened() bool {
-	l.mu.Lock()
+	if !l.take() {
+		return true
+	}
 	defer l.mu.Unlock()
 	return l.f != nil
 }

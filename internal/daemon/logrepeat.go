@@ -47,21 +47,14 @@ func (l *limited) Handle(ctx context.Context, r slog.Record) error {
 	} else {
 		l.mu.Lock()
 		var n uint64
-		n, ok = l.rows.Pass(l.now(), levelName(r.Level)+kindOfText(r.Message), link.Note{Text: r.Message})
+		n, ok = l.rows.Pass(l.now(), levelName(r.Level)+kindOfText(r.Message), r.Message)
 		l.mu.Unlock()
 		more = link.More(n)
 	}
 	if !ok {
 		return nil
 	}
-	if more != "" {
-		c := slog.NewRecord(r.Time, r.Level, r.Message+more, r.PC)
-		r.Attrs(func(a slog.Attr) bool {
-			c.AddAttrs(a)
-			return true
-		})
-		r = c
-	}
+	r.Message += more
 	return l.Handler.Handle(ctx, r)
 }
 
@@ -159,7 +152,7 @@ func (l *Log) stands(now unit.Time, why []string) {
 			since[kind] = now
 		}
 		stood := now.Sub(since[kind])
-		if _, ok := s.rows.Pass(now, kind, link.Note{}); ok && stood >= remindAfter {
+		if _, ok := s.rows.Pass(now, kind, ""); ok && stood >= remindAfter {
 			s.told = true
 			l.Line(slog.LevelWarn, fmt.Sprintf("still so, after %s: %s", stood.Round(time.Second), text))
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"wanctl/internal/filter"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -55,10 +56,6 @@ func newLoop[O, R any](clock Clock, period time.Duration, c core[O, R], log *Log
 // 10 s that Docker gives a container before it kills it.
 const grace = 3 * time.Second
 
-// gap is how long no cycle may be made until what was before it is too old to judge what comes after. A ticker stops while a
-// host sleeps, the clock of ages does not.
-func gap(period time.Duration) time.Duration { return max(10*time.Second, 5*period) }
-
 // run goes on until ctx ends, and returns when the operation under way has ended too.
 func (l *loop[O, R]) run(ctx context.Context) {
 	ops, results := make(chan O, 1), make(chan R, 1)
@@ -104,7 +101,7 @@ func (l *loop[O, R]) run(ctx context.Context) {
 	var last unit.Time
 	handle := func(now unit.Time, o Outcome[O], ticked bool) {
 		if ticked {
-			if last != 0 && now.Sub(last) > gap(period) {
+			if last != 0 && now.Sub(last) > filter.Gap(period) {
 				l.log.Line(slog.LevelWarn, fmt.Sprintf("no cycle was made for %s: this host slept, or the process was stopped; measuring begins anew",
 					now.Sub(last).Round(time.Second)))
 			}

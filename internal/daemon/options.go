@@ -184,6 +184,9 @@ func probeOptions(c *config.WAN, clock Clock, log *Log) probe.Options {
 	}
 }
 
+// ProbeOptions are those for a person's command. Notes are discarded.
+func ProbeOptions(c *config.WAN) probe.Options { return probeOptions(c, HostClock{}, nil) }
+
 // onceTime is how long a single cycle's probes may take: their pace, and the last one's patience.
 func onceTime(hosts, count int, ping time.Duration) time.Duration {
 	return time.Duration(hosts*count)*time.Second/20 + time.Duration(count)*time.Second/5 + ping

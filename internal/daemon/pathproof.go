@@ -11,7 +11,6 @@ import (
 	"wanctl/internal/actuate"
 	"wanctl/internal/config"
 	"wanctl/internal/health"
-	"wanctl/internal/probe"
 	"wanctl/internal/routeros"
 )
 
@@ -129,25 +128,22 @@ func pathOf(f health.PathFacts, p routeros.Path) health.PathFacts {
 	return f
 }
 
-// ProvePath asks a router once by which line probes leave that were sent just now; one that cannot tell proves nothing.
+// ProvePath asks a router once by which line probes leave that were sent just now, and answers with a sentence as
+// [health.JudgePath] does; a router that cannot tell proves nothing.
 func ProvePath(ctx context.Context, router any, facts health.PathFacts) (health.PathVerdict, string) {
+	unproved := func(why string) (health.PathVerdict, string) {
+		return health.PathUnproved, "by which line the probes leave is not proved: " + why
+	}
 	reader, ok := router.(pathReader)
 	switch {
 	case !facts.Source.Is4():
-		return health.PathUnproved, "probes have no source address of their own (ping_source_ip)"
+		return unproved("probes have no source address of their own (ping_source_ip)")
 	case !ok:
-		return health.PathUnproved, "this router cannot be asked"
+		return unproved("this router cannot be asked")
 	}
 	path, err := reader.Path(ctx, facts.Source)
 	if err != nil {
-		return health.PathUnproved, err.Error()
+		return unproved(err.Error())
 	}
 	return health.JudgePath(pathOf(facts, path))
-}
-
-// ProbeOptions are how a configuration's reflectors are probed by a person's command. Notes are discarded.
-func ProbeOptions(c *config.WAN) probe.Options {
-	o := probeOptions(c, HostClock{}, nil)
-	o.Log = nil // there is no log for them
-	return o
 }

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"wanctl/internal/health"
 	"wanctl/internal/lab/rosim"
 )
 
@@ -78,5 +80,36 @@ func TestStopDuringTheLookAtThePath(t *testing.T) {
 	run.mustEnd()
 	if w.log.has("not proved") {
 		t.Errorf("a look that was ended has a result:\n%s", w.log)
+	}
+}
+
+// Asked once for a person, each reason why nothing is proved is a whole sentence.
+func TestProvePathSaysWhyNot(t *testing.T) {
+	t.Parallel()
+	o := rosim.DefaultOptions()
+	o.Tracking = rosim.TrackingAbsent
+	w := newWorld(t, o)
+	f, ds := w.parse(w.text)
+	if f == nil {
+		t.Fatal(ds)
+	}
+	router, err := w.hands.shaper(f.WAN, w.clock, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer router.Close()
+	source := netip.MustParseAddr("192.168.88.5")
+	for want, tt := range map[string]struct {
+		router any
+		source netip.Addr
+	}{
+		"probes have no source address": {router, netip.Addr{}},
+		"this router cannot be asked":   {nil, source},
+		"read connection tracking":      {router, source},
+	} {
+		v, text := ProvePath(t.Context(), tt.router, health.PathFacts{Source: tt.source, WAN: "ether2"})
+		if v != health.PathUnproved || !strings.HasPrefix(text, "by which line the probes leave is not proved: "+want) {
+			t.Errorf("%v, %q", v, text)
+		}
 	}
 }

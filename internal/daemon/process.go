@@ -69,6 +69,7 @@ func (p *Process) tell(ctx context.Context) error {
 			return nil
 		}
 	}
+	looked := p.Clock.Now() // before anybody is told: what sleeps from then on is seen to have slept
 	p.say(systemd.Ready(p.status()))
 	defer func() { p.say(systemd.Stopping()) }()
 	every, err := systemd.WatchdogInterval()
@@ -81,7 +82,6 @@ func (p *Process) tell(ctx context.Context) error {
 		defer t.Stop()
 		tick = t.C
 	}
-	looked := p.Clock.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -101,7 +101,7 @@ func (p *Process) tell(ctx context.Context) error {
 			now := p.Clock.Now()
 			slept := now.Sub(looked) > every
 			looked = now
-			if t, ok := p.stuck(); ok && !slept {
+			if t, ok := p.stuck(now); ok && !slept {
 				p.Log.Error(fmt.Sprintf("%s: its loop makes no progress; the watchdog is not fed", t))
 				continue
 			}
@@ -122,8 +122,7 @@ func (p *Process) status() string {
 	return s
 }
 
-func (p *Process) stuck() (Task, bool) {
-	now := p.Clock.Now()
+func (p *Process) stuck(now unit.Time) (Task, bool) {
 	for _, t := range p.Tasks {
 		if last, stale := t.Progress(); now.Sub(last) > stale {
 			return t, true

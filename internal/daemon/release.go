@@ -11,7 +11,6 @@ import (
 	"wanctl/internal/link"
 	"wanctl/internal/state"
 	"wanctl/internal/steer"
-	"wanctl/internal/unit"
 )
 
 // Releaser does on the router what a clean stop would have done.
@@ -86,11 +85,12 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 	}
 	last := c.OnExit == config.ExitLast
 	want := actuate.New(WANOptionsOf(c, false).Actuate).Exit(exitMode(c.OnExit), c.Base)
+	var lifted link.Rates // what of it is still lifted, as it was before
+	if left != nil {
+		lifted = left.still(has)
+	}
 	for _, d := range bothWays {
-		is, before := has.rates.Get(d), unit.Rate(0)
-		if left != nil {
-			before = left.still(has).Get(d)
-		}
+		is, before := has.rates.Get(d), lifted.Get(d)
 		switch {
 		case before > 0 && (last || want.Get(d) == 0):
 			want.Set(d, before)
@@ -111,22 +111,22 @@ func (r Releaser) wan(c *config.WAN) (string, error) {
 		return "", fmt.Errorf("%s: %w; the router has %s", c.Name, unread, &has)
 	}
 	if unknown != nil {
-		var lifted []string
+		var open []string
 		for _, d := range bothWays {
 			if has.rates.Get(d) == LiftedRate && want.Get(d) == 0 {
-				lifted = append(lifted, directionText(d))
+				open = append(open, directionText(d))
 			}
 		}
-		if len(lifted) > 0 {
+		if len(open) > 0 {
 			return "", fmt.Errorf("%s: the router has %s, as a measurement that was killed leaves it, and what the limits were is not known (%s cannot be read). "+
-				"Set the limit of %s by hand, or name base_mbps in the file; then `wanctl release` again", c.Name, &has, liftPath(r.Dirs.State, c.Name), strings.Join(lifted, " and "))
+				"Set the limit of %s by hand, or name base_mbps in the file; then `wanctl release` again", c.Name, &has, liftPath(r.Dirs.State, c.Name), strings.Join(open, " and "))
 		}
 	}
-	rates := fmt.Sprintf("DL=%s, UL=%s", limitText(has.rates.Down), limitText(has.rates.Up))
+	said := LimitsText(has.rates) + " are on the router"
 	if last && !changed {
-		return c.Name + ": on_exit is last: " + rates + " stay on the router", forgetLift(r.Dirs, c.Name)
+		said = "on_exit is last: " + LimitsText(has.rates) + " stay on the router"
 	}
-	return c.Name + ": " + rates + " are on the router", forgetLift(r.Dirs, c.Name)
+	return c.Name + ": " + said, forgetLift(r.Dirs, c.Name)
 }
 
 func (r Releaser) steering(c *config.Steering) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wanctl/internal/actuate"
+	"wanctl/internal/filter"
 	"wanctl/internal/health"
 	"wanctl/internal/link"
 	"wanctl/internal/reflector"
@@ -135,7 +136,7 @@ func NewWAN(opt WANOptions, prober Prober, now unit.Time, saved *state.WAN) (*WA
 // Tick runs one cycle: the newest replies, the decision, and what it wants from the router.
 func (w *WAN) Tick(now unit.Time) Outcome[actuate.Op] {
 	w.seq++
-	if w.tickedAt != 0 && now.Sub(w.tickedAt) > gap(w.opt.Shaper.Period) {
+	if w.tickedAt != 0 && now.Sub(w.tickedAt) > filter.Gap(w.opt.Shaper.Period) {
 		w.awoke = now
 	}
 	w.tickedAt = now
@@ -296,12 +297,7 @@ func (w *WAN) outage(now unit.Time, measured bool) (link.Note, bool) {
 }
 
 // asked is since when somebody should have answered.
-func (w *WAN) asked() unit.Time {
-	if w.answeredAt == 0 {
-		return max(w.started, w.awoke)
-	}
-	return max(w.answeredAt, w.awoke)
-}
+func (w *WAN) asked() unit.Time { return max(w.started, w.answeredAt, w.awoke) }
 
 // prove watches that the queues carry the interface's bytes and that the router keeps up.
 func (w *WAN) prove(r link.Report) []link.Note {

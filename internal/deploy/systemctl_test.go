@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,18 +34,26 @@ func (m manager) path(elem ...string) string {
 // systemctl is the whole program.
 func systemctl(root string, args []string) int {
 	m := manager{root}
-	now := false
+	var now, noBlock bool
 	var words []string
 	for _, a := range args {
 		switch a {
 		case "--now":
 			now = true
+		case "--no-block":
+			noBlock = true
 		case "--quiet", "--no-legend", "--":
 		default:
 			words = append(words, a)
 		}
 	}
-	if err := m.do(words, now); err != nil {
+	err := m.do(words, now)
+	for _, u := range words[min(1, len(words)):] {
+		for err == nil && words[0] == "start" && !noBlock && m.oneshot(u) && m.active(u) { // its start is over when it is
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	if err != nil {
 		var code exitStatus
 		if errors.As(err, &code) {
 			return int(code)
@@ -91,6 +100,10 @@ func (m manager) one(verb, unit string, now bool) error {
 	case "list-jobs":
 		return nil
 	case "is-active":
+		if m.active(unit) && m.oneshot(unit) {
+			fmt.Println("activating")
+			return exitStatus(3)
+		}
 		if m.active(unit) {
 			fmt.Println("active")
 			return nil
@@ -197,6 +210,12 @@ func (m manager) pid(unit string) int {
 	}
 	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 	return n
+}
+
+// oneshot says that a unit is starting for as long as it works.
+func (m manager) oneshot(unit string) bool {
+	u, err := m.read(unit)
+	return err == nil && slices.Contains(u["Type"], "oneshot") && u["RemainAfterExit"] == nil
 }
 
 func (m manager) active(unit string) bool { return lives(m.pid(unit)) }

@@ -17,40 +17,39 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// bootFiles are a line on a router, one on this host, and steering, of which nothing is there yet when the host boots: no
-// interface, no address, no name server, no router.
-var bootFiles = map[string]string{
-	"fibre.yaml": `wan_name: Fibre
-router: {host: router.test, port: PORT, user: wanctl, ssh_key: DIR/client_key, known_hosts: DIR/known_hosts}
-queues: {download: WAN-Download-ATT, upload: WAN-Upload-ATT}
-ping_source_ip: 192.0.2.2
-ping_interface: wan0
-continuous_monitoring:
+// What several of bootFiles say.
+const (
+	bootRouter     = `router: {host: router.test, port: PORT, user: wanctl, ssh_key: DIR/client_key, known_hosts: DIR/known_hosts}`
+	bootMonitoring = `continuous_monitoring:
   interval_ms: 200
   baseline_rtt_initial: 1
   baseline_rtt_bounds: {min: 0.01, max: 500}
   download: {floor_mbps: 25, ceiling_mbps: 90}
   upload: {floor_mbps: 6, ceiling_mbps: 17}
   thresholds: {target_bloat_ms: 300, warn_bloat_ms: 500}
-  ping_hosts: [reflector.test]
+  ping_hosts: [reflector.test]`
+)
+
+// bootFiles are a line on a router, one on this host, and steering, of which nothing is there yet when the host boots: no
+// interface, no address, no name server, no router.
+var bootFiles = map[string]string{
+	"fibre.yaml": `wan_name: Fibre
+ROUTER
+queues: {download: WAN-Download-ATT, upload: WAN-Upload-ATT}
+ping_source_ip: 192.0.2.2
+ping_interface: wan0
+MONITORING
 logging: {main_log: DIR/Fibre.log}
 `,
 	"cake.yaml": `wan_name: Cake
 router: {transport: linux}
 interfaces: {download: ifb4wan0, upload: wan0}
-continuous_monitoring:
-  interval_ms: 200
-  baseline_rtt_initial: 1
-  baseline_rtt_bounds: {min: 0.01, max: 500}
-  download: {floor_mbps: 25, ceiling_mbps: 90}
-  upload: {floor_mbps: 6, ceiling_mbps: 17}
-  thresholds: {target_bloat_ms: 300, warn_bloat_ms: 500}
-  ping_hosts: [reflector.test]
+MONITORING
 logging: {main_log: DIR/Cake.log}
 `,
 	"steering.yaml": `wan_name: steering
 topology: {primary_wan: Fibre, alternate_wan: Other}
-router: {host: router.test, port: PORT, user: wanctl, ssh_key: DIR/client_key, known_hosts: DIR/known_hosts}
+ROUTER
 mangle_rule: {comment: "ADAPTIVE: Steer latency-sensitive to ATT"}
 cake_state_sources: {primary: DIR/Fibre_feed.json}
 measurement: {interval_seconds: 0.5, ping_host: reflector.test, ping_count: 1, ping_source_ip: 192.0.2.2, ping_interface: wan0}
@@ -59,8 +58,6 @@ thresholds: {baseline_rtt_bounds: {min: 0.01, max: 500}}
 logging: {main_log: DIR/steering.log}
 `,
 }
-
-const bootPort = 2222
 
 // TestNothingIsThereAtBoot starts the real program before its interface, its address, its name server and its router are
 // there: it is ready at once, says once what is missing, and works by itself when all of it has come.
@@ -75,7 +72,8 @@ func TestNothingIsThereAtBoot(t *testing.T) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	put := func(name, text string) {
 		t.Helper()
-		text = strings.NewReplacer("DIR", dir, "PORT", fmt.Sprint(bootPort)).Replace(text)
+		text = strings.NewReplacer("ROUTER", bootRouter, "MONITORING", bootMonitoring).Replace(text)
+		text = strings.NewReplacer("DIR", dir, "PORT", fmt.Sprint(routerPort)).Replace(text)
 		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -198,15 +196,8 @@ func TestNothingIsThereAtBoot(t *testing.T) {
 // emulator serves an emulated router in a namespace, whose files go to dir.
 func emulator(t *testing.T, ns, dir string) {
 	t.Helper()
-	_, out := start(t, ns, dir, "emulate", "emulate", "--listen", fmt.Sprintf("0.0.0.0:%d", bootPort), "--dir", dir)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if b, _ := os.ReadFile(out.Name()); strings.Contains(string(b), "known_hosts:") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the emulator does not listen")
-		}
-	}
+	p, out := start(t, ns, dir, "emulate", "emulate", "--listen", fmt.Sprintf("0.0.0.0:%d", routerPort), "--dir", dir)
+	listening(t, p, out)
 	// It is known by the name that the controllers call it.
 	b, err := os.ReadFile(filepath.Join(dir, "known_hosts"))
 	if err != nil {
@@ -216,7 +207,7 @@ func emulator(t *testing.T, ns, dir string) {
 	if !ok {
 		t.Fatalf("known_hosts: %q", b)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(fmt.Sprintf("[router.test]:%d %s", bootPort, key)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(fmt.Sprintf("[router.test]:%d %s", routerPort, key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

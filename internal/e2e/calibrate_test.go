@@ -3,12 +3,14 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
@@ -79,9 +81,8 @@ func TestCalibrateMeasuresTheLine(t *testing.T) {
 		}
 	}
 	for queue, want := range map[string]unit.Rate{"WAN-Download-Spectrum": 30 * unit.Mbps, "WAN-Upload-Spectrum": 11 * unit.Mbps} {
-		if got := h.events.limit(queue); got != want {
-			t.Errorf("%s is left at %s, it had %s", queue, got, want)
-		}
+		// The emulator writes down what it has done beside its answers.
+		h.events.await(t, fmt.Sprintf("%s is back at %s", queue, want), 10*time.Second, func() bool { return h.events.limit(queue) == want })
 	}
 }
 

@@ -254,26 +254,37 @@ func (h *house) emulate() {
 		args = append(args, "--apply-rule", h.rulePlace)
 	}
 	p, out := start(h.t, h.client, h.dir, "emulate", args...)
-	h.await("the emulator listens", 10*time.Second, func() bool {
+	listening(h.t, p, out)
+}
+
+// listening waits until an emulator has said where it listens.
+func listening(t *testing.T, p *process, out *os.File) {
+	t.Helper()
+	await(t, "the emulator listens", 10*time.Second, func() bool {
 		b, _ := os.ReadFile(out.Name())
 		select {
 		case <-p.done:
-			h.t.Fatalf("the emulator ended: %s", b)
+			t.Fatalf("the emulator ended: %s", b)
 		default:
 		}
 		return bytes.Contains(b, []byte("known_hosts:"))
 	})
 }
 
-// await looks every 20 ms.
 func (h *house) await(what string, d time.Duration, cond func() bool) {
 	h.t.Helper()
+	await(h.t, what, d, cond)
+}
+
+// await looks every 20 ms.
+func await(t *testing.T, what string, d time.Duration, cond func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	end := time.Now().Add(d)
 	for !cond() {
 		if time.Now().After(end) {
-			h.t.Fatalf("after %v not yet: %s", d, what)
+			t.Fatalf("after %v not yet: %s", d, what)
 		}
 		<-tick.C
 	}

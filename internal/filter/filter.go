@@ -43,6 +43,16 @@ func Cycles(n int, period time.Duration) int {
 	return int((span + period - 1) / period)
 }
 
+// gapCycles and gapLeast say from which pause on two cycles are no longer consecutive, whichever is longer.
+const (
+	gapCycles = 5
+	gapLeast  = 10 * time.Second
+)
+
+// Gap is how long no cycle may be made until what was before it is too old to judge what comes after. A ticker stops while a
+// host sleeps, the clock of ages does not.
+func Gap(period time.Duration) time.Duration { return max(gapLeast, gapCycles*period) }
+
 // Blend returns (1−alpha)·old + alpha·sample with both products rounded on their own: the same bits on every
 // architecture. A sample equal to the average leaves it exactly as it is, where the formula would wander by a last bit.
 func Blend(old, sample, alpha float64) float64 {

@@ -63,6 +63,17 @@ func TestCycles(t *testing.T) {
 }
 
 // The same constant heard at a fast period ends where the slow one does: that is what AlphaAt is for.
+// Fast loops have 10 s, slow ones five of their cycles.
+func TestGap(t *testing.T) {
+	for period, want := range map[time.Duration]time.Duration{
+		50 * time.Millisecond: 10 * time.Second, 2 * time.Second: 10 * time.Second, time.Minute: 5 * time.Minute,
+	} {
+		if got := Gap(period); got != want {
+			t.Errorf("Gap(%v) = %v, want %v", period, got, want)
+		}
+	}
+}
+
 func TestPropertyAlphaMeansTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		alpha := rapid.Float64Range(0.001, 1).Draw(t, "alpha")

@@ -72,7 +72,10 @@ type service struct {
 	Runs    string `json:"runs,omitempty"`
 	Active  bool   `json:"active"`
 	Enabled bool   `json:"enabled"`
-	// Alias says that it is another unit's earlier name: it follows that one.
+	// Starting says that its start was not over: a Type=oneshot is so for as long as it works, and who starts it would wait for that.
+	Starting bool `json:"starting,omitempty"`
+	// Alias says that it is no controller's own unit, and waited for by nobody: another one's earlier name, which follows that one, or
+	// what makes a line's queues.
 	Alias bool `json:"alias,omitempty"`
 }
 

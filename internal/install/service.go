@@ -117,7 +117,8 @@ func (j *job) inspect(ctx context.Context, name string) service {
 		// static cannot be enabled.
 		active, _ := j.ask(ctx, "is-active", name)
 		enabled, _ := j.ask(ctx, "is-enabled", name)
-		s.Active = active == "active" || active == "activating" || active == "reloading"
+		s.Starting = active == "activating"
+		s.Active = active == "active" || s.Starting || active == "reloading"
 		s.Enabled = enabled == "enabled" || enabled == "enabled-runtime"
 	}
 	return s

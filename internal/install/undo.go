@@ -125,7 +125,7 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		}
 	}
 	for _, s := range rec.Services {
-		if s.Active && strings.HasPrefix(s.Name, "wanctl-qdisc@") {
+		if s.Active && strings.HasPrefix(s.Name, queueUnit) {
 			try("set the queues up as they were", j.systemctl(ctx, "restart", s.Name))
 		}
 	}
@@ -133,7 +133,10 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		if s.Enabled {
 			try("enable "+s.Name, j.systemctl(ctx, "enable", s.Name))
 		}
-		if s.Active {
+		switch {
+		case s.Starting:
+			try("start "+s.Name, j.systemctl(ctx, "start", "--no-block", s.Name))
+		case s.Active:
 			try("start "+s.Name, j.systemctl(ctx, "start", s.Name))
 		}
 	}

@@ -20,7 +20,7 @@ func (j *job) unitFiles() map[string]string {
 	for i, f := range j.files { // CAKE on the host itself takes a right that nobody else gets, and queues that somebody makes at boot
 		dropIns := []string{"linux.conf", "qdisc.conf"}
 		switch {
-		case f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux:
+		case lineOfHost(f):
 		case f.Steering != nil && f.Steering.Linux != nil:
 			dropIns = dropIns[:1]
 		default:
@@ -52,12 +52,20 @@ func (j *job) unitFiles() map[string]string {
 	return out
 }
 
+// lineOfHost says that a file is of a line whose queues are the host's own.
+func lineOfHost(f *config.File) bool {
+	return f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux
+}
+
+// queueUnit is what the name of a unit that makes a line's queues begins with.
+const queueUnit = "wanctl-qdisc@"
+
 // queues are the units that make the queues of lines of the host itself.
 func (j *job) queues() []string {
 	var out []string
 	for i, f := range j.files {
-		if f.WAN != nil && f.WAN.Router.Transport == config.TransportLinux {
-			out = append(out, "wanctl-qdisc@"+j.b.configs()[i].Unit+".service")
+		if lineOfHost(f) {
+			out = append(out, queueUnit+j.b.configs()[i].Unit+".service")
 		}
 	}
 	return out
@@ -66,10 +74,11 @@ func (j *job) queues() []string {
 // timers are those that would run a process per cycle beside the service of a line or of steering, and by that end it.
 func (j *job) timers() []string {
 	var out []string
+	files := j.unitFiles()
 	for _, c := range j.b.configs() {
 		out = append(out, onceOf(c)+".timer")
 		if name := "cake-" + c.Unit + "-continuous.timer"; !slices.Contains(j.earlier.Names, name) { // else it is the earlier system's own
-			if _, ok := j.unitFiles()[name]; ok {
+			if _, ok := files[name]; ok {
 				out = append(out, name)
 			}
 		}

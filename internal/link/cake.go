@@ -9,6 +9,10 @@ import (
 // MaxTins is how many priority classes a CAKE queue has at most (TC_CAKE_MAX_TINS, linux/pkt_sched.h).
 const MaxTins = 8
 
+// Ifb is what wanctl calls the ifb whose CAKE shapes what comes in by an interface of this host. An interface's name has at most 15
+// characters (IFNAMSIZ of linux/if.h, 16 with its zero byte).
+func Ifb(iface string) string { return "ifb4" + iface[:min(len(iface), 11)] }
+
 // Cake is what a CAKE queue tells of itself beyond its counters. The zero value is none of it.
 type Cake struct {
 	// Capacity is CAKE's own estimate of the line, 0 where it makes none (it does with autorate-ingress alone).

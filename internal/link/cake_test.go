@@ -30,6 +30,15 @@ func TestCakeAsJSON(t *testing.T) {
 	}
 }
 
+// The kernel takes the name, however long the interface's is.
+func TestIfb(t *testing.T) {
+	for iface, want := range map[string]string{"wan": "ifb4wan", "enp0s31f6.4094": "ifb4enp0s31f6.4", "fifteenletters1": "ifb4fifteenlett"} {
+		if got := Ifb(iface); got != want || len(got) > 15 {
+			t.Errorf("%s: %q, want %q", iface, got, want)
+		}
+	}
+}
+
 func TestCakeDelay(t *testing.T) {
 	var c Cake
 	if c.Delay() != 0 {

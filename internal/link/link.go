@@ -160,6 +160,24 @@ type Counters struct {
 	Rx, Tx unit.Bytes
 }
 
+// Of returns what went in one direction.
+func (c Counters) Of(d Direction) unit.Bytes {
+	if d == Up {
+		return c.Tx
+	}
+	return c.Rx
+}
+
+// Span is what was read in a part of a test of a line.
+type Span struct {
+	From, To unit.Time
+	// Counters are cumulative readings of what the test itself carried, in bytes of IP packets.
+	Counters []Counters
+	// Replies came in it, Probes left in it.
+	Replies []Reply
+	Probes  []Probe
+}
+
 // Outside is what a line's loop is told beside its probes and counters.
 type Outside struct {
 	// Minute is the minute of the local day, from 1 to 1440; 0 is not known.

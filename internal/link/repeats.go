@@ -34,12 +34,12 @@ type row struct {
 	said, last unit.Time
 	pauses     int // how many are behind it
 	held       uint64
-	note       Note // the newest that was held back
+	text       string // of the newest that was held back
 }
 
-// Pass says whether a note of that kind may be said at now, and how many of the kind were held back since one was. Instants
-// never go back.
-func (r *Repeats) Pass(now unit.Time, kind string, n Note) (held uint64, ok bool) {
+// Pass says whether a note of that kind may be said at now, and how many of the kind were held back since one was. The text is
+// for [Repeats.Over]. Instants never go back.
+func (r *Repeats) Pass(now unit.Time, kind, text string) (held uint64, ok bool) {
 	w := r.rows[kind]
 	if w == nil || now.Sub(w.last) >= forgetAfter {
 		r.begin(now, kind)
@@ -48,7 +48,7 @@ func (r *Repeats) Pass(now unit.Time, kind string, n Note) (held uint64, ok bool
 	w.last = now
 	if now.Sub(w.said) < pauses[w.pauses] {
 		w.held++
-		w.note = n
+		w.text = text
 		return 0, false
 	}
 	held, w.held, w.said = w.held, 0, now
@@ -83,7 +83,7 @@ func (r *Repeats) begin(now unit.Time, kind string) {
 
 // Held is a note that was held back, as the last of its row.
 type Held struct {
-	Note
+	Text string
 	// Count is how many of its kind were held back since one was said, Last when the newest of them came.
 	Count uint64
 	Last  unit.Time
@@ -93,8 +93,8 @@ type Held struct {
 func (r *Repeats) Over(now unit.Time) (ended []Held) {
 	for _, w := range r.rows {
 		if w.held > 0 && now.Sub(w.last) >= quietAfter {
-			ended = append(ended, Held{Note: w.note, Count: w.held, Last: w.last})
-			w.held, w.note = 0, Note{}
+			ended = append(ended, Held{Text: w.text, Count: w.held, Last: w.last})
+			w.held, w.text = 0, ""
 		}
 	}
 	slices.SortFunc(ended, func(a, b Held) int {

@@ -18,7 +18,7 @@ func TestRepeats(t *testing.T) {
 		came := uint64(0)
 		for ; now < unit.Time(24*time.Hour); now = now.Add(every) {
 			came++
-			held, ok := r.Pass(now, "router_lost", Note{Text: fmt.Sprint(came)})
+			held, ok := r.Pass(now, "router_lost", fmt.Sprint(came))
 			if ok {
 				said = append(said, time.Duration(now))
 				told += held + 1
@@ -46,13 +46,13 @@ func TestRepeats(t *testing.T) {
 		if again := r.Over(last.Add(quietAfter)); again != nil {
 			t.Errorf("every %v: told twice: %+v", every, again)
 		}
-		if _, ok := r.Pass(last.Add(forgetAfter-1), "router_lost", Note{}); !ok {
+		if _, ok := r.Pass(last.Add(forgetAfter-1), "router_lost", ""); !ok {
 			t.Errorf("every %v: nothing for two hours, and not said", every)
 		}
-		if held, ok := r.Pass(last.Add(3*forgetAfter), "router_lost", Note{}); !ok || held != 0 {
+		if held, ok := r.Pass(last.Add(3*forgetAfter), "router_lost", ""); !ok || held != 0 {
 			t.Errorf("every %v: a new row begins with %d, %t", every, held, ok)
 		}
-		if _, ok := r.Pass(last.Add(3*forgetAfter+pauses[0]), "router_lost", Note{}); !ok {
+		if _, ok := r.Pass(last.Add(3*forgetAfter+pauses[0]), "router_lost", ""); !ok {
 			t.Errorf("every %v: a new row has the pauses of the old", every)
 		}
 	}
@@ -63,7 +63,7 @@ func TestRepeatsOfSeveral(t *testing.T) {
 	var r Repeats
 	for i := range 3 * mostRepeats {
 		kind := fmt.Sprint(i)
-		if _, ok := r.Pass(unit.Time(i), kind, Note{}); !ok {
+		if _, ok := r.Pass(unit.Time(i), kind, ""); !ok {
 			t.Errorf("the first of kind %s is held back", kind)
 		}
 		if len(r.rows) > mostRepeats {
@@ -72,7 +72,7 @@ func TestRepeatsOfSeveral(t *testing.T) {
 	}
 	now := unit.Time(3 * mostRepeats)
 	for i := 3*mostRepeats - 1; i >= 2*mostRepeats; i-- { // the newest are remembered
-		if _, ok := r.Pass(now, fmt.Sprint(i), Note{Text: fmt.Sprint(i)}); ok {
+		if _, ok := r.Pass(now, fmt.Sprint(i), fmt.Sprint(i)); ok {
 			t.Errorf("kind %d was forgotten", i)
 		}
 		now++

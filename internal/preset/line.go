@@ -18,14 +18,14 @@ func (h House) line(l *Line) string {
 	p.note(0, fmt.Sprintf("%s: %s%s. Written by \"wanctl init\"; every key is explained in docs/reference.yaml.", l.Name, l.Technology.Title, l.sold()))
 	p.put(0, "wan_name", text(l.Name), "")
 	p.gap()
-	h.router(&p, "")
+	h.router(&p)
 	if h.Router != nil {
 		l.queues(&p)
 	} else {
 		p.gap()
 		p.put(0, "interfaces", "", "")
 		p.put(1, "upload", text(l.Interface), "the interface the line is on: "+l.Found)
-		p.put(1, "download", text(Ifb(l.Interface)), "made by \"wanctl qdisc apply\"; what comes in is redirected through it")
+		p.put(1, "download", text(link.Ifb(l.Interface)), "made by \"wanctl qdisc apply\"; what comes in is redirected through it")
 	}
 	l.framing(&p)
 	l.control(&p)
@@ -54,7 +54,7 @@ func (l *Line) sold() string {
 }
 
 // router writes the router section.
-func (h House) router(p *page, of string) {
+func (h House) router(p *page) {
 	p.put(0, "router", "", "")
 	r := h.Router
 	if r == nil {
@@ -68,7 +68,7 @@ func (h House) router(p *page, of string) {
 	}
 	rights := ""
 	if len(r.Rights) > 0 {
-		rights = "a user of its own, whose rights are " + strings.Join(r.Rights, ", ") + of
+		rights = "a user of its own, whose rights are " + strings.Join(r.Rights, ", ")
 	}
 	p.put(1, "user", text(r.User), rights)
 	if r.KeyFile != "" {

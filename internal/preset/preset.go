@@ -216,7 +216,3 @@ func (h House) Files() (files []File) {
 	}
 	return files
 }
-
-// Ifb is the name of the ifb that shapes what comes in by an interface of this host. An interface's name has at most 15 characters
-// (IFNAMSIZ of linux/if.h, 16 with its zero byte).
-func Ifb(iface string) string { return "ifb4" + iface[:min(len(iface), 11)] }

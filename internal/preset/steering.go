@@ -3,6 +3,8 @@ package preset
 import (
 	"cmp"
 	"path"
+
+	"wanctl/internal/link"
 )
 
 // RuleComment is the exact comment of the rule that sends new connections to a line.
@@ -28,7 +30,7 @@ func (h House) steering() string {
 	p.put(1, "primary_wan_config", text(path.Join(h.Dir, primary.Name+".yaml")), "its queues, and how it is probed")
 	p.put(1, "alternate_wan", text(others[0].Name), "")
 	p.gap()
-	h.router(&p, "")
+	h.router(&p)
 	if h.Router == nil {
 		p.gap()
 		p.put(0, "interfaces", "", "")
@@ -71,7 +73,7 @@ func (h House) steering() string {
 	if h.Router == nil {
 		p.gap()
 		p.put(0, "cake_queues", "", "")
-		p.put(1, "primary_download", text(Ifb(primary.Interface)), "its drops, marks and depth confirm a congestion")
+		p.put(1, "primary_download", text(link.Ifb(primary.Interface)), "its drops, marks and depth confirm a congestion")
 	}
 	least, most := 0.0, 0.0
 	for i := range h.Lines {

@@ -329,7 +329,7 @@ type quiet struct {
 func (q *quiet) pass(key, thing string, now unit.Time) (held uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.rows.Pass(now, key+" "+thing, link.Note{})
+	return q.rows.Pass(now, key+" "+thing, "")
 }
 
 // note passes on a note about a thing, a target or a family, with growing pauses while that goes on ([link.Repeats]).

@@ -142,7 +142,7 @@ func parseSimple(f []string) (link.Pair[link.Queue], error) {
 
 // takeSimple enters a simple queue's row into the reply.
 func (p *sitting) takeSimple(r row) *Error {
-	f := make([]string, 0, len(simpleList)-2)
+	f := make([]string, 0, len(simpleList)-3)
 	for _, name := range simpleList[2:8] {
 		v, ok := r[name]
 		if !ok {
@@ -150,7 +150,7 @@ func (p *sitting) takeSimple(r row) *Error {
 		}
 		f = append(f, v)
 	}
-	if err := p.reply.simple(append(f, r["target"], r["dst"])); err != nil {
+	if err := p.reply.simple(append(f, r["target"])); err != nil {
 		return p.unusable(fmt.Errorf("simple queue %q: %w", r["name"], err))
 	}
 	p.reply.way = r["dst"]

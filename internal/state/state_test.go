@@ -280,7 +280,8 @@ func TestWANOfALaterVersion(t *testing.T) {
 		}
 	}
 	mine := write(t, func(b *bytes.Buffer) error { return WriteWAN(b, aWAN()) })
-	if _, err := ReadNewerWAN(bytes.NewReader(mine), "ATT"); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) {
+	if _, err := ReadNewerWAN(bytes.NewReader(mine), "ATT"); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) ||
+		!strings.HasSuffix(err.Error(), "not of a later version") {
 		t.Errorf("this version's: %v", err)
 	}
 	if _, err := ReadNewerWAN(bytes.NewReader(future(t, -1, nil)), "ATT"); !errors.Is(err, ErrCorrupt) {

@@ -63,8 +63,11 @@ func ReadWAN(r io.Reader, name string) (WAN, error) {
 // the rates, whose places never change, and what the line was measured to carry, where that is found. The rest begins anew.
 func ReadNewerWAN(r io.Reader, name string) (WAN, error) {
 	b, err := unseal(r, Schema)
-	if !errors.Is(err, ErrNewer) {
-		return WAN{}, fmt.Errorf("%w: not of a later version (%w)", ErrCorrupt, errors.Join(err))
+	switch {
+	case err == nil:
+		return WAN{}, fmt.Errorf("%w: not of a later version", ErrCorrupt)
+	case !errors.Is(err, ErrNewer):
+		return WAN{}, fmt.Errorf("%w: not of a later version (%w)", ErrCorrupt, err)
 	}
 	learnt, err := ReadLearnt(bytes.NewReader(b))
 	if err != nil {

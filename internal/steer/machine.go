@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"wanctl/internal/filter"
 	"wanctl/internal/link"
 	"wanctl/internal/unit"
 )
@@ -17,9 +18,6 @@ const (
 	notRedFor = time.Minute
 	// blindFor is how long neither line may be measured before connections come home.
 	blindFor = 30 * time.Second
-	// gapCycles and gapLeast say from which pause on two cycles are no longer consecutive, whichever is longer.
-	gapCycles = 5
-	gapLeast  = 10 * time.Second
 	// settling is how long after start a missing measurement is not worth a word: the first probes are on their way.
 	settling = 5 * time.Second
 )
@@ -206,7 +204,7 @@ func (m *Machine) advance(now unit.Time) time.Duration {
 		m.measured = false
 		m.rules.rebase(now)
 		return 0
-	case now.Sub(last) > max(gapLeast, gapCycles*m.cfg.Interval):
+	case now.Sub(last) > filter.Gap(m.cfg.Interval):
 		m.started = now // while this host slept nobody was asked, so nobody was silent
 		m.mem = m.mem.afterBreak()
 		m.measured = false

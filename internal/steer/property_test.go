@@ -222,7 +222,7 @@ func TestPropertyReplay(t *testing.T) {
 		again := newWorld(t, c).m
 		cut := rapid.IntRange(1, len(ins)-1).Draw(t, "cut")
 		settled := func(d steer.Decision) bool { return d.Rules[0].Wanted == (d.State == steer.Degraded) }
-		for cut < len(ins)-1 && !settled(outs[cut-1]) {
+		for cut < len(ins) && !settled(outs[cut-1]) {
 			cut++
 		}
 		for i, in := range ins {

@@ -132,17 +132,29 @@ func told(t *testing.T, boot int, said string) (passed int) {
 	return passed
 }
 
-// The services of the packages under a real systemd, as the first process of its own part of this machine.
-func TestServicesUnderSystemd(t *testing.T) {
+// needSpaces skips where no namespaces can be made, or no interfaces in them.
+func needSpaces(t *testing.T) {
+	t.Helper()
 	root(t)
 	need(t, "unshare", "util-linux")
 	need(t, "ip", "iproute2")
+}
+
+// boot boots a root in namespaces and returns what it said.
+func boot(t *testing.T, dir, id string) string {
+	t.Helper()
+	put(t, dir, "story/console", "")
+	output(t, nil, "testdata/boot.sh", dir, id)
+	return slurp(t, dir, "story/console")
+}
+
+// The services of the packages under a real systemd, as the first process of its own part of this machine.
+func TestServicesUnderSystemd(t *testing.T) {
+	needSpaces(t)
 	dir := stage(t, "story.sh")
 	passed := 0
-	for boot, id := range []string{"11111111-aaaa-4000-8000-000000000001", "22222222-bbbb-4000-8000-000000000002"} {
-		put(t, dir, "story/console", "")
-		output(t, nil, "testdata/boot.sh", dir, id)
-		passed += told(t, boot+1, slurp(t, dir, "story/console"))
+	for i, id := range []string{"11111111-aaaa-4000-8000-000000000001", "22222222-bbbb-4000-8000-000000000002"} {
+		passed += told(t, i+1, boot(t, dir, id))
 	}
 	if passed < storySteps+linuxSteps {
 		t.Errorf("%d steps of at least %d", passed, storySteps+linuxSteps)
@@ -168,12 +180,8 @@ func TestDeployedUnderSystemd(t *testing.T) {
 
 // From nothing to a house with two lines that is steered, examined, upgraded under load, taken back, and away again.
 func TestFromNothingAndBack(t *testing.T) {
-	root(t)
-	need(t, "unshare", "util-linux")
-	dir := stage(t, "fresh.sh")
-	put(t, dir, "story/console", "")
-	output(t, nil, "testdata/boot.sh", dir, "33333333-cccc-4000-8000-000000000003")
-	said := slurp(t, dir, "story/console")
+	needSpaces(t)
+	said := boot(t, stage(t, "fresh.sh"), "33333333-cccc-4000-8000-000000000003")
 	for line := range strings.Lines(said) {
 		if figure, ok := strings.CutPrefix(line, "FIGURE "); ok {
 			t.Log(strings.TrimSpace(figure))

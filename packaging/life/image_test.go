@@ -113,9 +113,7 @@ func checkConfig(t *testing.T, what string, img v1.Image, user string) {
 
 // The image's root, its user and its health check against the emulated router, with no right but ping_group_range.
 func TestImageRuns(t *testing.T) {
-	root(t)
-	need(t, "unshare", "util-linux")
-	need(t, "ip", "iproute2")
+	needSpaces(t)
 	out := t.TempDir()
 	images(t, out, "amd64")
 	work := t.TempDir()

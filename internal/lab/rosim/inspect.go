@@ -210,8 +210,8 @@ func (r *Router) InFlight() int {
 	return r.inFlight
 }
 
-// Await returns once cond holds, checking after every event: a request arrived or ended, a login, a connection that
-// came or went, a change of configuration, a fault. cond may call any method of the router.
+// Await returns once cond holds, checking at the end of ctx and after every event: a request arrived or ended, a login, a
+// connection that came or went, a change of configuration, a fault. cond may call any method of the router.
 func (r *Router) Await(ctx context.Context, cond func() bool) error {
 	for {
 		r.mu.Lock()
@@ -223,6 +223,9 @@ func (r *Router) Await(ctx context.Context, cond func() bool) error {
 		select {
 		case <-event:
 		case <-ctx.Done():
+			if cond() { // an event may be there at the same time
+				return nil
+			}
 			return fmt.Errorf("rosim: waiting for the router: %w", ctx.Err())
 		}
 	}

@@ -113,6 +113,15 @@ func (r *Router) keys(user string) []ssh.PublicKey {
 	return all
 }
 
+// addKey lets a user log in with a key. The caller holds the lock.
+func (r *Router) addKey(user string, key ssh.PublicKey) {
+	m := r.root.at(keysPath)
+	it := newItem(m)
+	it.vals["user"] = str(user)
+	it.keep(key, "")
+	m.items = append(m.items, it)
+}
+
 // dropKeys takes all keys from a user. The caller holds the lock.
 func (r *Router) dropKeys(user string) {
 	m := r.root.at(keysPath)

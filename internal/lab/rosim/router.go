@@ -227,7 +227,7 @@ func (r *Router) populate() error {
 		it := add(r.root.at(userPath), map[string]string{"name": u.Name, "group": u.Group, "address": u.Address})
 		it.user = &u
 		for _, k := range u.Keys {
-			add(r.root.at(keysPath), map[string]string{"user": u.Name}).keep(k, "")
+			r.addKey(u.Name, k)
 		}
 	}
 	return errors.Join(errs...)
@@ -374,11 +374,7 @@ func (r *Router) AuthorizeKey(user string, key ssh.PublicKey) {
 		it.vals["name"], it.vals["group"], it.user = str(user), str("write"), u
 		m.items = append(m.items, it)
 	}
-	m := r.root.at(keysPath)
-	it := newItem(m)
-	it.keep(key, "")
-	it.vals["user"] = str(user)
-	m.items = append(m.items, it)
+	r.addKey(user, key)
 }
 
 // sleep waits by the injected clock.

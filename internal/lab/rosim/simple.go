@@ -123,7 +123,7 @@ type crossing struct {
 
 // takes is the direction in which a simple queue takes what crosses a line; false when it does not.
 func (r *Router) takes(it *item, iface string, down bool) (link.Direction, bool) {
-	if iface == "" || it.vals["disabled"].num != 0 {
+	if named(r.interfaces(), iface) == nil || it.vals["disabled"].num != 0 {
 		return link.Down, false
 	}
 	d := link.Up
@@ -156,7 +156,8 @@ func (r *Router) flowSimple(dt time.Duration, fast func(iface string) bool) map[
 	var streams []crossing
 	for _, it := range r.queues().items {
 		if t := it.traffic; t != nil {
-			streams = append(streams, crossing{t.iface, t.down, t.offered.Over(dt), it})
+			iface, down := r.lineOf(it)
+			streams = append(streams, crossing{iface, down, t.offered.Over(dt), it})
 		}
 	}
 	for _, it := range r.simples().items {

@@ -115,6 +115,52 @@ func TestSimpleBeforeTree(t *testing.T) {
 	}
 }
 
+// TestSimpleBeforeTypedTree: a queue of the tree that somebody typed, or a script made, crosses the line that its parent or its mark
+// names, and what a simple queue of that line lets through is what it sees.
+func TestSimpleBeforeTypedTree(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		simple   string
+		down, up unit.Bytes // through the tree's queues in 10 s, of 120 and 12 Mbit/s offered
+	}{
+		{"by its dst", "target=bridge dst=ether1", 50_000_000, 5_000_000},
+		{"the line is its target", "target=ether2", 150_000_000, 15_000_000},
+		{"another line", "target=bridge dst=ether2", 150_000_000, 15_000_000},
+		{"anything", "target=0.0.0.0/0", 50_000_000, 5_000_000}, // but for what crosses no line that is known
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var now unit.Time
+			o := DefaultOptions()
+			o.Now = func() unit.Time { return now }
+			o.Queues = nil
+			r := newRouter(t, o)
+			for _, line := range []string{
+				"/ip/firewall/mangle add chain=forward action=mark-packet in-interface=ether1 new-packet-mark=in",
+				"/queue/tree add name=down parent=bridge packet-mark=in",
+				"/queue/tree add name=up parent=ether1",
+				"/queue/tree add name=none parent=global",
+				"/queue/simple add name=s max-limit=4M/40M " + tt.simple,
+			} {
+				typed(t, r, line)
+			}
+			for name, rate := range map[string]unit.Rate{"down": 120 * unit.Mbps, "up": 12 * unit.Mbps, "none": 8 * unit.Mbps} {
+				if err := r.SetOffered(name, rate); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now += unit.Time(10 * time.Second)
+			for name, want := range map[string]unit.Bytes{"down": tt.down, "up": tt.up, "none": 10_000_000} {
+				if got, _ := r.Queue(name); got.Bytes != want {
+					t.Errorf("%s: %d bytes, want %d", name, got.Bytes, want)
+				}
+			}
+			if rx, tx, _ := r.Interface("ether1"); rx != tt.down || tx != tt.up {
+				t.Errorf("ether1 has %d and %d", rx, tx)
+			}
+		})
+	}
+}
+
 // TestSimpleFastTracked: FastTrack goes past simple queues.
 func TestSimpleFastTracked(t *testing.T) {
 	var now unit.Time

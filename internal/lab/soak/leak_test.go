@@ -83,7 +83,7 @@ func TestRealLeaksAreSeen(t *testing.T) {
 		f.add("leak", "resident", Bytes, realRSS, at, float64(p.Resident))
 		f.add("leak", "descriptors", Count, realExact, at, float64(p.Descriptors))
 		f.add("leak", "files", Count, realExact, at, float64(files))
-		f.add("leak", "bytes", Bytes, realLogs, at, float64(bytes))
+		f.add("leak", "bytes", Bytes, logBytes, at, float64(bytes))
 	}
 	f.report.Judged()
 	if got := f.report.Grew(); len(got) != len(f.report.Series) {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,7 +82,6 @@ type world struct {
 
 	tasks map[string]*running
 	figures
-	happened map[string]int
 }
 
 // Now is the host's time since boot.
@@ -96,13 +96,11 @@ func (w *world) Wall() time.Time { return time.Now().Add(time.Duration(w.shift.w
 type tail struct {
 	mu    sync.Mutex
 	lines []string
-	n     int64
 }
 
 func (t *tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.n += int64(len(b))
 	if t.lines = append(t.lines, string(b)); len(t.lines) > 40 {
 		t.lines = append([]string(nil), t.lines[20:]...)
 	}
@@ -120,9 +118,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, site: &site{dir: memory(t), router: map[string]string{}}, nets: map[int]*memnet.Network{}, began: time.Now(), password: password,
 		limits: map[string]unit.Rate{}, carried: map[string]link.Queue{}, carriedI: map[string][2]unit.Bytes{},
-		pingers: map[*pinger]bool{}, tasks: map[string]*running{}, happened: map[string]int{},
+		pingers: map[*pinger]bool{}, tasks: map[string]*running{},
 	}
-	w.report.Happened = w.happened
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -666,7 +663,7 @@ func (w *world) play(s season) {
 				continue
 			}
 			at(f.at)
-			w.happened[f.name]++
+			w.count(f.name, 1)
 			f.begin()
 			if f.end != nil {
 				time.Sleep(min(f.lasts, s.day/50))
@@ -675,8 +672,8 @@ func (w *world) play(s season) {
 		}
 		at(1)
 	}
-	w.happened["steering moves"] = int(w.moves.Load())
-	w.happened["logins"] = w.router.Logins()
+	w.count("steering moves", int(w.moves.Load()))
+	w.count("logins", w.router.Logins())
 	w.report.Hours, w.report.RealTime = time.Since(w.began).Hours(), (hostSeconds()-began)/3600
 	for n := range w.tasks {
 		w.end(n)
@@ -701,14 +698,10 @@ var (
 	heap  = Limit{Growth: 400e3, Why: "18 kB a day: in a year a third of what a process takes, and more than two collections differ by"}
 	// What the process holds in RAM is judged by the real run alone: here the simulated network's evenings need some hundred MB for
 	// a moment, and the runtime keeps its books of that.
+	// What stacks hold: what is set aside for them depends on how the runtime happened to put them side by side, in steps of 32 kB.
 	stacks = Limit{Growth: 200e3, Why: "the stacks of as many goroutines, of 2 to 32 kB each"}
-	// historyBound is the history's two generations of 256 KiB, and what one state file with its backup has.
-	stateBytes = Limit{Growth: 64e3, Bound: 1.2e6, Why: "steering's history is kept under two times 256 KiB"}
-	runBytes   = Limit{Growth: 4e3, Why: "locks and feeds, replaced whole"}
 	// a day's log: what the seed draws differs from day to day.
 	logDay = Limit{Growth: 2e6, Why: "a tenth of a day's lines: days differ by what their seeds draw"}
-	// a log is put aside when it is full, and the oldest is dropped.
-	logBytes = Limit{Growth: 64e3, Why: "bounded by logging.max_bytes and backup_count"}
 )
 
 // sample takes the figures of a day and returns them as a line.
@@ -732,6 +725,8 @@ func (w *world) sample(n int, day time.Duration) string {
 	debug.FreeOSMemory() // collects again: what finalizers let go is free then
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	stack := []metrics.Sample{{Name: "/gc/scan/stack:bytes"}} // what the collection found on them
+	metrics.Read(stack)
 	p, err := ReadProcess(os.Getpid())
 	if err != nil {
 		w.t.Fatal(err)
@@ -739,7 +734,7 @@ func (w *world) sample(n int, day time.Duration) string {
 	at := time.Since(w.began).Hours()
 	add := func(of, name string, unit Unit, limit Limit, v float64) { w.add(of, name, unit, limit, at, v) }
 	add("all", "heap after collection", Bytes, heap, float64(m.HeapAlloc))
-	add("all", "stacks", Bytes, stacks, float64(m.StackInuse))
+	add("all", "stacks", Bytes, stacks, float64(stack[0].Value.Uint64()))
 	add("all", "goroutines", Count, exact, float64(runtime.NumGoroutine()))
 	add("all", "descriptors", Count, exact, float64(p.Descriptors))
 	add("router", "connections", Count, exact, float64(w.router.Sessions()))
@@ -825,7 +820,7 @@ func TestSimulated(t *testing.T) {
 		w.report.What = "two lines and steering, simulated"
 		w.play(s)
 		judge(t, &w.report, "simulated")
-		if n := w.happened["steering moves"]; n < s.days/2 {
+		if n := w.report.Happened["steering moves"]; n < s.days/2 {
 			t.Errorf("steering moved and returned %d times in %d days: too little to be proved by", n, s.days)
 		}
 	})

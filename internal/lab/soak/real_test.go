@@ -20,10 +20,7 @@ var (
 	realHeap = Limit{Growth: 300e3, Why: "what two collections may leave more or less; a leak that is slower is for the month to find"}
 	realRSS  = Limit{Growth: 2e6, Why: "pages come and go in spans of up to 4 MB, while the heap is under its limit"}
 	// The emulator keeps the newest 20 000 commands and changes, and up to twice as many before it drops the others.
-	emulatorRSS  = Limit{Growth: 4e6, Bound: 160e6, Why: "the emulator's records: at most 40 000 commands of up to 3 kB, and as many changes"}
-	realState    = Limit{Growth: 64e3, Bound: 1.2e6, Why: "steering's history is kept under two times 256 KiB"}
-	realLogs     = Limit{Growth: 64e3, Why: "bounded by logging.max_bytes and backup_count"}
-	realRunBytes = Limit{Growth: 4e3, Why: "locks and feeds, replaced whole"}
+	emulatorRSS = Limit{Growth: 4e6, Bound: 160e6, Why: "the emulator's records: at most 40 000 commands of up to 3 kB, and as many changes"}
 	// A process holds one descriptor and thread more for a moment while it reads, saves or is asked.
 	realExact = Limit{Growth: 1.5, Why: "the same all the time, but for one that is open for a moment"}
 	// The runtime makes a thread where one is stuck in a system call, and keeps it.
@@ -142,7 +139,7 @@ func newReal(t *testing.T, length time.Duration) *actual {
 	for at := length / 10; at < length*4/5; at += length / 5 { // four times: the end is quiet, for a stop in order
 		for i, f := range faults {
 			args = append(args, "--fault", (at+time.Duration(i)*length/60).String()+":"+f)
-			r.count(strings.SplitN(f, "=", 2)[0])
+			r.count(strings.SplitN(f, "=", 2)[0], 1)
 		}
 	}
 	r.start("emulator", []string{"WANCTL_EMULATE_PASSWORD=" + password}, args...)
@@ -180,13 +177,6 @@ func newReal(t *testing.T, length time.Duration) *actual {
 	return r
 }
 
-func (r *actual) count(what string) {
-	if r.report.Happened == nil {
-		r.report.Happened = map[string]int{}
-	}
-	r.report.Happened[what]++
-}
-
 // config is a configuration: ATT is under the other policy.
 func (r *actual) config(name string, changed bool) string {
 	text := r.text(r.t, name, changed)
@@ -206,14 +196,14 @@ func (r *actual) add(of, name string, unit Unit, limit Limit, hours, value float
 
 // play samples until the time is over; every tenth of it is a minute of an hour's ten.
 func (r *actual) play(length time.Duration) {
-	r.began = time.Now()
+	began := time.Now()
 	every := max(length/360, 250*time.Millisecond)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	said, steered := time.Now(), false
 	var reloads, renames int
 	for now := range tick.C {
-		since := now.Sub(r.began)
+		since := now.Sub(began)
 		if since >= length || interrupted() {
 			break
 		}
@@ -225,7 +215,7 @@ func (r *actual) play(length time.Duration) {
 		}
 		if n := int(since / (length / 20)); n > reloads {
 			reloads = n
-			r.count("reload")
+			r.count("reload", 1)
 			for _, c := range r.children[1:] {
 				r.put(r.t, c.name+".yaml", r.config(c.name, n%4 == 1))
 				if err := c.cmd.Process.Signal(syscall.SIGHUP); err != nil {
@@ -235,7 +225,7 @@ func (r *actual) play(length time.Duration) {
 		}
 		if n := int(since / (length / 12)); n > renames { // by somebody else, beside our own rotation
 			renames = n
-			r.count("log renamed")
+			r.count("log renamed", 1)
 			log := r.path("log", "steering.log")
 			if err := os.Rename(log, log+".old"); err != nil {
 				r.t.Error(err)
@@ -246,14 +236,14 @@ func (r *actual) play(length time.Duration) {
 		line, on := r.sample(since)
 		if on != steered {
 			steered = on
-			r.count("steering moves")
+			r.count("steering moves", 1)
 		}
 		if *realTime > 0 && now.Sub(said) >= time.Minute {
 			said = now
 			say(fmt.Sprintf("%s of %s: %s", since.Round(time.Second), length, line))
 		}
 	}
-	r.report.Hours = time.Since(r.began).Hours()
+	r.report.Hours = time.Since(began).Hours()
 	r.report.RealTime = r.report.Hours
 }
 
@@ -291,9 +281,9 @@ func (r *actual) sample(since time.Duration) (line string, steered bool) {
 		name         string
 		files, bytes Limit
 	}{
-		{"state", realExact, realState},
-		{"run", realExact, realRunBytes},
-		{"log", realExact.upTo(logFileBound), realLogs.upTo(r.logBound())},
+		{"state", realExact, stateBytes},
+		{"run", realExact, runBytes},
+		{"log", realExact.upTo(logFileBound), logBytes.upTo(r.logBound())},
 	} {
 		files, bytes, err := ReadTree(r.path(d.name))
 		if err != nil {

@@ -71,6 +71,15 @@ type site struct {
 	logMax int
 }
 
+// The limits of what is on disk, in both runs.
+var (
+	// stateBytes are the history's two generations of 256 KiB, and what each state file with its backup has.
+	stateBytes = Limit{Growth: 64e3, Bound: 1.2e6, Why: "steering's history is kept under two times 256 KiB"}
+	runBytes   = Limit{Growth: 4e3, Why: "locks and feeds, replaced whole"}
+	// logBytes: a log is put aside when it is full, and the oldest is dropped.
+	logBytes = Limit{Growth: 64e3, Why: "bounded by logging.max_bytes and backup_count"}
+)
+
 // logFiles is how many a log may have: itself and logging.backup_count's default.
 const logFiles = 5
 
@@ -177,9 +186,14 @@ func memory(t *testing.T) string {
 }
 
 // figures are the series of a run, by process or directory and name.
-type figures struct {
-	report Report
-	began  time.Time
+type figures struct{ report Report }
+
+// count counts what the run went through.
+func (f *figures) count(what string, times int) {
+	if f.report.Happened == nil {
+		f.report.Happened = map[string]int{}
+	}
+	f.report.Happened[what] += times
 }
 
 // add notes a figure, and makes its series at the first.

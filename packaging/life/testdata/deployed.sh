@@ -4,22 +4,20 @@
 . /story/steps.sh
 site=/story/site
 old=/story/unpacked-1.0.0/usr/bin/wanctl new=/story/unpacked-1.1.0/usr/bin/wanctl
-install -m 755 $old /usr/local/bin/emulator
-/usr/local/bin/emulator emulate --listen 127.0.0.1:2222 --dir /story/emu --journal /story/router.json >/story/emulator.out 2>&1 &
-step emulator '[ -s /story/emu/router.yaml ]'
-version() { wanctl status | grep -q "^ATT: healthy.*wanctl v$1" && wanctl status | grep -q "^steering: healthy.*wanctl v$1"; }
+emulator
 earlier_runs() { pgrep -f "^/bin/sh /home/kevin/wanctl/autorate_continuous.py" && pgrep -f "^/bin/sh /home/kevin/wanctl/wan_steering_daemon.py"; }
 lent() { uid=$(stat -Lc %u "$1") && [ "$uid" -ge 61184 ] && [ "$uid" -le 65519 ]; }
 
 if [ "$boot" = 2 ]; then
 	step services-are-up-after-a-reboot '[ "$(prop ActiveState)" = active ] && systemctl is-active wanctl-steer.service'
-	step healthy-after-a-reboot 'version 1.0.0'
+	step healthy-after-a-reboot 'runs v1.0.0 ATT steering'
 	now the-state-is-kept 'journalctl -b -u $unit --no-pager | grep "from the saved state"'
 	now the-earlier-name-is-up-after-a-reboot 'systemctl is-active cake-att-continuous.service'
 	end
 fi
 
 # The host: a user with a key and sudo, the router's key, and the earlier system at work.
+echo "127.0.0.1 localhost $(hostname)" >/etc/hosts
 useradd --create-home --shell /bin/sh kevin
 echo 'kevin ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/kevin
 install -d -m 700 /root/.ssh
@@ -67,10 +65,10 @@ sed -i s/WAN-Download-ATT/No-Such-Queue/ $site/att.yaml
 now one-that-is-not-well-is-refused '! $old deploy $site/inventory.yaml --healthy 20s'
 step the-earlier-system-runs-again 'earlier_runs && [ ! -e /usr/bin/wanctl ] && systemctl is-active cake-att-continuous.timer wan-steering.timer'
 cp /story/att.yaml $site/
-now deploy '$old deploy $site/inventory.yaml --json >/tmp/summary'
-now it-is-healthy 'version 1.0.0'
+now deploy '$old deploy $site/inventory.yaml 2>&1 | tee /tmp/steps && [ "${PIPESTATUS[0]}" = 0 ]'
+now it-is-healthy 'runs v1.0.0 ATT steering'
 now the-earlier-system-is-gone '! earlier_runs && [ ! -e /etc/systemd/system/wan-steering.timer ]'
-now what-it-learnt-is-taken-over 'grep -q "baseline 0.2ms, rates 64M/11M" /tmp/why /tmp/summary || journalctl -u $unit --no-pager | grep "from the saved state"'
+now what-it-learnt-is-taken-over 'grep "baseline 0.2ms, rates 64M/11M" /tmp/steps && journalctl -u $unit --no-pager | grep "from the saved state"'
 now its-user-is-a-lent-one 'lent "/proc/$(prop MainPID)" && ! grep -q wanctl /etc/passwd'
 now its-state-is-its-own '[ -L /var/lib/wanctl ] && for f in /var/lib/wanctl/ /var/lib/wanctl/*; do lent "$f" || { ls -la /var/lib/wanctl/; exit 1; }; done'
 now its-only-right-is-raw-sockets 'grep -q "^CapEff:.0000000000002000" "/proc/$(prop MainPID)/status"'
@@ -83,22 +81,22 @@ now again-is-no-change '$old deploy $site/inventory.yaml 2>&1 | grep "runs alrea
 
 before=$(writes)
 now a-newer-version '$new deploy $site/inventory.yaml'
-now the-newer-version-runs 'version 1.1.0'
+now the-newer-version-runs 'runs v1.1.0 ATT steering'
 now it-writes-nothing '[ "$(writes)" = '"$before"' ] && [ "$(rate)" = 90000000 ]'
 
 sed -i s/WAN-Download-ATT/No-Such-Queue/ $site/att.yaml
 pid=$(prop MainPID)
 now one-that-does-not-come-well '! $new deploy $site/inventory.yaml --healthy 20s'
-now the-version-before-is-back 'version 1.1.0 && [ "$(prop MainPID)" != '"$pid"' ] && ! grep -q No-Such-Queue /etc/wanctl/att.yaml'
+now the-version-before-is-back 'runs v1.1.0 ATT steering && [ "$(prop MainPID)" != '"$pid"' ] && ! grep -q No-Such-Queue /etc/wanctl/att.yaml'
 cp /story/att.yaml $site/
 
 # A process per cycle cannot have the line together with the service.
 systemctl stop $unit
 systemctl start wanctl-once@att.timer
-now a-timer-gives-way '$old deploy $site/inventory.yaml 2>&1 | grep "wanctl-once@att.timer is stopped and disabled" && version 1.0.0 && ! systemctl is-active wanctl-once@att.timer'
+now a-timer-gives-way '$old deploy $site/inventory.yaml 2>&1 | grep "wanctl-once@att.timer is stopped and disabled" && runs v1.0.0 ATT steering && ! systemctl is-active wanctl-once@att.timer'
 now back-on-the-host 'wanctl install --rollback && systemctl is-active wanctl-once@att.timer && wanctl version | grep -q "^wanctl v1.1.0"'
 systemctl stop wanctl-once@att.timer
-now forth-again '$new deploy $site/inventory.yaml && version 1.1.0'
+now forth-again '$new deploy $site/inventory.yaml && runs v1.1.0 ATT steering'
 
 # A steering that the host does itself needs one more right, which its unit gets.
 cp /story/steering-linux.yaml $site/steering.yaml
@@ -106,7 +104,7 @@ now steering-of-this-host '$new deploy $site/inventory.yaml'
 now its-rules-are-in-the-kernel 'wanctl policy plan /etc/wanctl/steering.yaml | grep -qx "nothing to do" &&
 	grep -q "^CapEff:.0000000000003000" "/proc/$(systemctl show --value -p MainPID wanctl-steer.service)/status"'
 cp /story/steering.yaml $site/
-now steering-of-the-router-again '$new deploy $site/inventory.yaml --rollback && version 1.1.0 && [ ! -e /etc/systemd/system/wanctl-steer.service.d/50-linux.conf ]'
+now steering-of-the-router-again '$new deploy $site/inventory.yaml --rollback && runs v1.1.0 ATT steering && [ ! -e /etc/systemd/system/wanctl-steer.service.d/50-linux.conf ]'
 
 # A user without root's rights prepares everything; what remains is one command for root.
 rm /etc/sudoers.d/kevin
@@ -114,8 +112,8 @@ sed -i 's/become: sudo/become: none/' $site/inventory.yaml
 $old deploy $site/inventory.yaml --json >/tmp/summary 2>/tmp/steps
 now without-rights-a-step-remains "[ $? = 2 ]"
 remaining=$(grep -o '/[^" ]*/wanctl install [^"]*bundle.json' /tmp/summary | head -1)
-now nothing-was-changed 'version 1.1.0'
-now the-step-that-remains '$remaining && version 1.0.0'
+now nothing-was-changed 'runs v1.1.0 ATT steering'
+now the-step-that-remains '$remaining && runs v1.0.0 ATT steering'
 now nobody-lacked-a-right '! journalctl --no-pager -u $unit -u wanctl-steer.service | grep -i "not permitted\|permission denied"'
 say "REBOOT"
 systemctl reboot
