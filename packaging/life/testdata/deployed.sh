@@ -34,7 +34,7 @@ install -d -o kevin -g kevin /home/kevin/wanctl/configs
 for program in autorate_continuous wan_steering_daemon; do
 	printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >/home/kevin/wanctl/$program.py
 done
-echo 'wan_name: ATT' >/home/kevin/wanctl/configs/att_config.yaml
+printf 'wan_name: ATT\nlock_file: /tmp/wanctl_att.lock\ncontinuous_monitoring: {}\n' >/home/kevin/wanctl/configs/att_config.yaml
 echo 'wan_name: steering' >/home/kevin/wanctl/configs/steering_config.yaml
 cat >/tmp/wanctl_att_state.json <<'STATE'
 {"download": {"green_streak": 7, "soft_red_streak": 0, "red_streak": 0, "current_rate": 64000000},
@@ -73,9 +73,10 @@ now its-user-is-a-lent-one 'lent "/proc/$(prop MainPID)" && ! grep -q wanctl /et
 now its-state-is-its-own '[ -L /var/lib/wanctl ] && for f in /var/lib/wanctl/ /var/lib/wanctl/*; do lent "$f" || { ls -la /var/lib/wanctl/; exit 1; }; done'
 now its-only-right-is-raw-sockets 'grep -q "^CapEff:.0000000000002000" "/proc/$(prop MainPID)/status"'
 now its-configuration-is-not-for-everybody '[ "$(stat -Lc %a:%U:%G /etc/wanctl/att.yaml)" = 640:root:wanctl-config ]'
+now nobody-found-anothers-directories '[ "$(readlink /var/lib/wanctl)" = private/wanctl ] && ! journalctl --no-pager | grep "pre-existing public"'
 now nobody-started-twice '[ "$(prop NRestarts)" = 0 ] && [ "$(systemctl show --value -p NRestarts wanctl-steer.service)" = 0 ]'
 now the-earlier-names-lead-there 'systemctl is-active cake-att-continuous.service && systemctl is-active wan-steering.service'
-now the-units-are-good 'systemd-analyze verify /etc/systemd/system/wanctl@.service /etc/systemd/system/wanctl-steer.service'
+now the-units-are-good 'systemd-analyze verify --man=no /etc/systemd/system/wanctl@.service /etc/systemd/system/wanctl-steer.service'
 step the-ceiling-is-on-the-router '[ "$(rate)" = 90000000 ]'
 now again-is-no-change '$old deploy $site/inventory.yaml 2>&1 | grep "runs already"'
 
