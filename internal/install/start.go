@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,6 +17,9 @@ import (
 // start brings the new version up in the place of what ran, and waits until it is healthy.
 func (j *job) start(ctx context.Context) ([]Running, error) {
 	if err := j.systemctl(ctx, "daemon-reload"); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(lay(j.state()), lay(j.run())); err != nil {
 		return nil, err
 	}
 	var units []string
@@ -82,6 +87,26 @@ func (j *job) foreignStates() bool {
 		}
 	}
 	return len(j.earlier.States) > 0
+}
+
+// lay makes a directory that the units' StateDirectory= or RuntimeDirectory= names, where it is missing, in the place that it has for a user
+// who is lent. One that root made at the name itself is moved there by the first service, and of two that start at once one fails.
+func lay(dir string) error {
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent, name := filepath.Split(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	private := filepath.Join(parent, "private")
+	if err := os.Mkdir(private, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(private, name), 0o750); err != nil {
+		return err
+	}
+	return os.Symlink(filepath.Join("private", name), dir)
 }
 
 // importStates takes over what other programs and versions have learnt. A line whose state cannot be read learns anew.
