@@ -48,7 +48,9 @@ gone() { # the package goes, and takes along what it brought and made
 	now nothing-is-left '[ -z "$(find / -xdev -iname "*wanctl*" -not -path "/proc/*" -not -path "/story/*" -not -path "/var/log/journal/*" -not -path "/var/log/dpkg.log" -print | tee /dev/stderr)" ]'
 }
 prop() { systemctl show --value -p "$1" "$unit"; }
-rate() { grep '"kind":"limit"' "${1:-/story/router.json}" | grep '"name":"WAN-Download-ATT"' | tail -1 | sed 's/.*"limit":\([0-9]*\).*/\1/'; }
+rate() { # rate [JOURNAL [QUEUE]]: the last limit that a queue was given
+	grep '"kind":"limit"' "${1:-/story/router.json}" | grep "\"name\":\"${2:-WAN-Download-ATT}\"" | tail -1 | sed 's/.*"limit":\([0-9]*\).*/\1/'
+}
 writes() { grep -c '"kind":"limit"' /story/router.json; }
 rule() { grep '"kind":"rule"' /story/router.json | tail -1 | sed 's/.*"enabled":\([a-z]*\).*/\1/'; }
 healthy() { wanctl status | grep -q "^$1: healthy"; }
