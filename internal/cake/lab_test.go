@@ -70,6 +70,14 @@ func site(t testing.TB) {
 		tool(t, "ip netns del "+router)
 		tool(t, "ip netns del "+provider)
 	})
+	// The kernel looks at a link's carrier when it comes to it, in this machine's time.
+	for range 100 {
+		if strings.Contains(tool(t, "ip -n "+router+" -o link show wan"), " state UP ") {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("the link does not come up")
 }
 
 func lab(t testing.TB) *Conn {

@@ -59,6 +59,11 @@ closure() { # closure PACKAGE…: the names of all packages these need
 	apt-get "${apt[@]}" install -y --print-uris "$@" | sed -n "s/^'[^']*' \([^_ ]*\)_.*/\1/p" |
 		grep -vxE 'debconf|passwd|adduser|perl.*|libperl.*|dpkg|tar|gcc-12-base|libsemanage.*|libsepol.*|libdebconf.*' | sort -u
 }
+edit() { # edit FILE SCRIPT: must change something
+	cp "$1" "$1.orig"
+	sed -i "$2" "$1"
+	! cmp -s "$1" "$1.orig" || { echo "$1 is not as it was: look whether it still needs this change"; exit 1; }
+}
 unpack() { # unpack DIR FILE…
 	local dir=$1 f
 	shift
@@ -78,8 +83,10 @@ if [ ! -e "$kernel/linux" ]; then
 		um=(make -s ARCH=um "O=$work/build")
 		# Room for the registers of any processor of the host, AMX's tiles among them: what is saved must be as long as the host has
 		# it, up to 11008 bytes today. The kernel stacks, which hold one of these, are larger for it (KERNEL_STACK_ORDER).
-		sed -i 's/DEFINE_LONGS(HOST_FP_SIZE, 2696)/DEFINE_LONGS(HOST_FP_SIZE, 16384)/' arch/x86/um/user-offsets.c
-		grep -q 'HOST_FP_SIZE, 16384' arch/x86/um/user-offsets.c || { echo 'this source saves registers in another way: look at what the host has'; exit 1; }
+		edit arch/x86/um/user-offsets.c 's/DEFINE_LONGS(HOST_FP_SIZE, 2696)/DEFINE_LONGS(HOST_FP_SIZE, 16384)/'
+		# Where time stands still while anybody computes, nobody is ever told to let others go on: who waits for a dentry that another
+		# was killing when it let go would wait forever (shrink_dcache_parent). So that one does not let go.
+		edit fs/dcache.c '/^static struct dentry \*__dentry_kill(/,/^}/{/^\tcond_resched.*();$/d}'
 		"${um[@]}" tinyconfig
 		./scripts/kconfig/merge_config.sh -m -O "$work/build" "$work/build/.config" "$here/config"
 		"${um[@]}" olddefconfig
