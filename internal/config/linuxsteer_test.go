@@ -57,6 +57,7 @@ func TestSteeringOnLinuxFindings(t *testing.T) {
 		"no lan":         {"interfaces: {lan: [br-lan]}\n", "", "interfaces.lan: is required"},
 		"no interface":   {"  Cable: {interface: wan1}\n", "", "lines.Cable.interface: is required"},
 		"other line":     {"  Cable:", "  LTE: {interface: wan3}\n  Cable:", "lines.LTE: is none of the lines (name the primary or an alternate: Cable, DSL)"},
+		"dot":            {"  Cable:", "  LTE.two: {interface: wan3}\n  Cable:", `lines.LTE.two: "LTE.two" has a dot, which separates keys (call it otherwise, here and wherever it is named)`},
 		"same interface": {"wan1", "wan2", "DSL has the same interface wan2 as Cable"},
 		"same table":     {"wan1}", "wan1, table: 200}", "DSL has the same table 200 as Cable"},
 		"lan is a line":  {"[br-lan]", "[wan1]", "Cable has the same interface wan1 as interfaces.lan"},

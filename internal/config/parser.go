@@ -131,6 +131,11 @@ func (p *parser) unknown(path, section string, e document.Entry) string {
 		p.errorf(e.At, path, "", "unknown key")
 		return ""
 	}
+	if _, ok := lookup(p.schema, join(section, "x")); ok && strings.Contains(e.Key, ".") { // a name of the user's own
+		p.broken = append(p.broken, path+".")
+		p.errorf(e.At, path, "call it otherwise, here and wherever it is named", "%q has a dot, which separates keys", e.Key)
+		return ""
+	}
 	siblings := children(p.schema, section)
 	s, ok := document.Nearest(e.Key, siblings)
 	if i := slices.IndexFunc(siblings, func(s string) bool { return strings.HasPrefix(s, e.Key+"_") }); !ok && i >= 0 {
