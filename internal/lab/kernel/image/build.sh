@@ -18,7 +18,7 @@ userland=(busybox-static bash coreutils iproute2 iputils-ping "$@")
 say() { printf 'lab image: %s\n' "$*" >&2; }
 # Where the two parts belong. The recipe's own text is part of the root file system's key; the kernel, which takes
 # minutes, is only made anew when its source, its configuration or the number here changes.
-recipe=2
+recipe=3
 key() { sha256sum | cut -c1-20; }
 kernel=$cache/kernel-$( (echo "$recipe $source $(uname -m)"; cat "$here/config") | key)
 initrd=$cache/initrd-$( (cat "$here/build.sh" "$here/init"; echo "${userland[@]}") | key)
@@ -82,8 +82,9 @@ if [ ! -e "$kernel/linux" ]; then
 		cd "$work/src"
 		um=(make -s ARCH=um "O=$work/build")
 		# Room for the registers of any processor of the host, AMX's tiles among them: what is saved must be as long as the host has
-		# it, up to 11008 bytes today. The kernel stacks, which hold one of these, are larger for it (KERNEL_STACK_ORDER).
-		edit arch/x86/um/user-offsets.c 's/DEFINE_LONGS(HOST_FP_SIZE, 2696)/DEFINE_LONGS(HOST_FP_SIZE, 16384)/'
+		# it, 11008 bytes today. A kernel stack holds three of these, one for each signal in another, and is larger for it
+		# (KERNEL_STACK_ORDER).
+		edit arch/x86/um/user-offsets.c 's/DEFINE_LONGS(HOST_FP_SIZE, 2696)/DEFINE_LONGS(HOST_FP_SIZE, 11264)/'
 		# Where time stands still while anybody computes, nobody is ever told to let others go on: who waits for a dentry that another
 		# was killing when it let go would wait forever (shrink_dcache_parent). So that one does not let go.
 		edit fs/dcache.c '/^static struct dentry \*__dentry_kill(/,/^}/{/^\tcond_resched.*();$/d}'
