@@ -115,6 +115,7 @@ type ownership struct {
 	timeout time.Duration
 	results chan actuate.MarkResult
 	flying  bool
+	making  bool // a mark was asked for, and may be there whether or not we have heard of it
 	ctx     context.Context //nolint:containedctx // the life of operations, which stop ends
 	end     context.CancelFunc
 	// withheld and holder are what the newest step said.
@@ -190,7 +191,7 @@ func (o *ownership) step(now unit.Time, up bool, log *Log) (changed bool) {
 	changed = out.Withheld != o.withheld
 	o.withheld, o.holder = out.Withheld, out.Holder
 	if out.Op != nil {
-		o.flying = true
+		o.flying, o.making = true, o.making || out.Op.Kind == actuate.MarkMake
 		go func(op actuate.MarkOp) { o.results <- markExchange(o.ctx, o.router, o.timeout, op) }(*out.Op)
 	}
 	return changed
@@ -224,10 +225,8 @@ func (o *ownership) elsewhere() *link.Owner {
 		return nil
 	case o.holder != nil:
 		return o.holder
-	case o.flying: // its answer is near
-		<-o.results
-		o.flying = false
 	}
+	o.landed() // its answer is near
 	holder, _ := ownedElsewhere(o.ctx, o.router, o.timeout, o.claim.Self())
 	return holder
 }
@@ -238,14 +237,20 @@ func (o *ownership) stop(leave bool) {
 	if o == nil {
 		return
 	}
-	if op := o.claim.Leave(); leave && op != nil {
-		if o.flying { // a refresh: its answer is near
-			<-o.results
-			o.flying = false
+	if op := o.claim.Leave(); leave && (op != nil || o.making) {
+		o.landed() // its answer is near
+		if op != nil {
+			_ = markExchange(o.ctx, o.router, o.timeout, *op) // it would go by itself
+		} else {
+			removeMarks(o.router, o.timeout, o.claim.Self())
 		}
-		_ = markExchange(o.ctx, o.router, o.timeout, *op) // it would go by itself
 	}
 	o.end()
+	o.landed()
+}
+
+// landed waits for the operation under way.
+func (o *ownership) landed() {
 	if o.flying {
 		<-o.results
 		o.flying = false
@@ -316,17 +321,20 @@ func vacate(router any, timeout time.Duration, self link.Owner) (done func(), ho
 		return func() {}, holder
 	}
 	return func() {
-		m, ok := router.(marker)
-		if !ok {
-			return
-		}
-		address := link.MarkAddress(self.Controls...)
-		for _, mark := range markExchange(context.Background(), m, timeout, actuate.MarkOp{Kind: actuate.MarkLook}).Marks {
-			if mark.Known && mark.Owner.ID == self.ID && mark.Address == address {
-				_ = markExchange(context.Background(), m, timeout, actuate.MarkOp{Kind: actuate.MarkRemove, ID: mark.ID})
-			}
+		if m, ok := router.(marker); ok {
+			removeMarks(m, timeout, self)
 		}
 	}, nil
+}
+
+// removeMarks removes our own marks, which would go by themselves.
+func removeMarks(router marker, timeout time.Duration, self link.Owner) {
+	address := link.MarkAddress(self.Controls...)
+	for _, mark := range markExchange(context.Background(), router, timeout, actuate.MarkOp{Kind: actuate.MarkLook}).Marks {
+		if mark.Known && mark.Owner.ID == self.ID && mark.Address == address {
+			_ = markExchange(context.Background(), router, timeout, actuate.MarkOp{Kind: actuate.MarkRemove, ID: mark.ID})
+		}
+	}
 }
 
 // ownedElsewhere names another controller of the same things that is alive, as far as the router tells; nil for none.

@@ -85,6 +85,24 @@ func TestTwoControllers(t *testing.T) {
 	}
 }
 
+// One that is stopped as soon as its mark is on the router, before it has seen whether it is the oldest, takes it along.
+func TestStoppedWhileItClaims(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		w := newWorld(t, rosim.DefaultOptions())
+		one := start(t, w.autorate())
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if err := w.router.Await(ctx, func() bool { return len(w.marks()) > 0 }); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		one.mustEnd()
+		if left := w.marks(); len(left) > 0 {
+			t.Errorf("it left %q\n%s", left, w.log)
+		}
+	}
+}
+
 // The stop of one that writes nothing leaves the other's rates alone, and so do the commands of a person.
 func TestTheSecondLeavesNothing(t *testing.T) {
 	t.Parallel()
