@@ -115,7 +115,7 @@ type ownership struct {
 	timeout time.Duration
 	results chan actuate.MarkResult
 	flying  bool
-	making  bool // a mark was asked for, and may be there whether or not we have heard of it
+	making  bool            // a mark was asked for, and may be there whether or not we have heard of it
 	ctx     context.Context //nolint:containedctx // the life of operations, which stop ends
 	end     context.CancelFunc
 	// withheld and holder are what the newest step said.
