@@ -133,11 +133,12 @@ func (j *job) undo(ctx context.Context, rec *record) ([]Running, error) {
 		if s.Enabled {
 			try("enable "+s.Name, j.systemctl(ctx, "enable", s.Name))
 		}
-		switch {
-		case s.Starting:
-			try("start "+s.Name, j.systemctl(ctx, "start", "--no-block", s.Name))
-		case s.Active:
-			try("start "+s.Name, j.systemctl(ctx, "start", s.Name))
+		if s.Active {
+			start := []string{"start", s.Name}
+			if s.Starting {
+				start = append(start, "--no-block")
+			}
+			try("start "+s.Name, j.systemctl(ctx, start...))
 		}
 	}
 	for _, line := range rec.Ended {
